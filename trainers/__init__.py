@@ -1,0 +1,1 @@
+"""One training run: a configuration in, metrics out."""
