@@ -144,6 +144,7 @@ class TrialConfig:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise UserError(f"{name} {value!r} is not a finite number; give one such as 0.1")
+        object.__setattr__(self, name, float(value))  # 1 and 1.0 are the same setting, so the same fingerprint
         return float(value)
 
     def _positive(self, name: str) -> None:

@@ -1,0 +1,89 @@
+"""Binary layers as modules: a weight store and an operator each, and the sign activation between them.
+
+From scratch a layer's latent weights are N(0, 0.01^2): latents of magnitude 1 do not train (algorithm, section 4).
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from trainers.binary.functional import Convolution, MatrixProduct, ProductOperator, binary_product, sign_activation
+from trainers.binary.weights import LatentWeight, PackedWeight, WeightStore
+
+LATENT_STD = 0.01  # algorithm, section 4
+
+
+class BinaryLayer(nn.Module):
+    """A layer with 1-bit weights; it starts with a latent store and can be packed."""
+
+    store: WeightStore
+
+    def __init__(self, shape: tuple[int, ...], operator: ProductOperator) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(shape).normal_(std=LATENT_STD))
+        self.store = LatentWeight(self)
+        self.operator = operator
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return binary_product(inputs, self.store, self.operator)
+
+    def set_weight_scale(self, kind: str) -> None:
+        """Choose none, layer or channel; only while the latent weights are there to take it from."""
+        if not isinstance(self.store, LatentWeight):
+            raise RuntimeError("the weight scale is taken from real weights, and this layer keeps bits only")
+        self.store.scale_kind = kind
+
+    def pack(self) -> PackedWeight:
+        """Binarize for good: 1 bit a weight, the latent tensor goes."""
+        if isinstance(self.store, LatentWeight):
+            self.store = PackedWeight.from_latent(self.store)
+        assert isinstance(self.store, PackedWeight)
+        return self.store
+
+    def extra_repr(self) -> str:
+        return f"{tuple(self.store.shape)}, {type(self.store).__name__}"
+
+
+class BinaryConv2d(BinaryLayer):
+    """Binary convolution without bias: (N, in, H, W) -> (N, out, H', W'); 3x3 with padding 1, 1x1 without."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> None:
+        shape = (out_channels, in_channels, kernel_size, kernel_size)
+        super().__init__(shape, Convolution(stride, padding=kernel_size // 2))
+
+
+class BinaryLinear(BinaryLayer):
+    """Binary matrix product without bias: (N, in) -> (N, out)."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__((out_features, in_features), MatrixProduct())
+
+
+class SignActivation(nn.Module):
+    """s = sgn(x) with the surrogate gradient `approx`; `order` is ReSTE's o, 1 at first."""
+
+    def __init__(self, approx: str = "STE") -> None:
+        super().__init__()
+        self.approx = approx
+        self.order = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return sign_activation(x, self.approx, self.order)
+
+    def extra_repr(self) -> str:
+        return self.approx
+
+
+def binary_layers(model: nn.Module) -> Iterator[tuple[str, BinaryLayer]]:
+    """Every binary layer of a model with its name, in the model's order."""
+    for name, module in model.named_modules():
+        if isinstance(module, BinaryLayer):
+            yield name, module
+
+
+def set_epoch(model: nn.Module, epoch: int, epochs: int) -> None:
+    """At the start of epoch e = 0, 1, ...: ReSTE's order o = 1 + 2e/epochs (algorithm, section 7)."""
+    for module in model.modules():
+        if isinstance(module, SignActivation):
+            module.order = 1 + 2 * epoch / epochs
