@@ -1,0 +1,32 @@
+"""What is searched for training in real space: the optimizer, unless fixed, and its learning rate.
+
+SGD and Adam want learning rates that lie decades apart, so each has a range and an Optuna parameter of its own: one
+parameter whose range changed from trial to trial would mislead the sampler.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+
+from search_spaces.ranges import Ranges, suggest_choice, suggest_scale
+
+
+def parameters(model: str) -> dict[str, Sequence[Any]]:
+    """Every Optuna parameter that this space may ask for, with its default range or values."""
+    return {"optimizer": ("SGD", "Adam"), "lr_sgd": (1e-4, 1e1), "lr_adam": (1e-5, 1e-1)}
+
+
+def space(
+    trial: optuna.Trial, model: str, *, fixed: Mapping[str, Any] | None = None, ranges: Ranges | None = None
+) -> dict[str, Any]:
+    """The settings of one trial in real space, as `TrialConfig` fields; arguments as in `binary.space`."""
+    fixed = fixed or {}
+    default = parameters(model)
+    asked: dict[str, Any] = {}
+    if "optimizer" not in fixed:
+        asked["optimizer"] = suggest_choice(trial, "optimizer", default["optimizer"], ranges)
+    if "lr" not in fixed:
+        name = "lr_adam" if fixed.get("optimizer", asked.get("optimizer")) == "Adam" else "lr_sgd"
+        asked["lr"] = suggest_scale(trial, name, default[name], ranges)
+    return asked

@@ -1,0 +1,194 @@
+"""The search spaces: nothing is asked for that the chosen branch ignores, and ranges are what they say."""
+
+import math
+from typing import Any
+
+import optuna
+import pytest
+
+from search_spaces import SPACES, edge_notes, space_for
+
+MODELS = ("AdamBNN", "BCDNet", "MLP")
+OPTIONS = [("binary", {"temperature_mode": mode}) for mode in ("decoupled", "coupled")] + [
+    (algorithm, {}) for algorithm in ("real", "bop", "frozen")
+]
+
+
+def drawn(algorithm: str, model: str, count: int = 60, **options: Any) -> list[tuple[dict[str, Any], Any]]:
+    """Settings and the frozen Optuna trial of `count` random trials."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    results = []
+    for _ in range(count):
+        trial = study.ask()
+        settings = space_for(algorithm).suggest(trial, model, **options)
+        study.tell(trial, 0.0)
+        results.append((settings, study.trials[-1]))
+    return results
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("algorithm", "options"), OPTIONS)
+def test_a_parameter_keeps_one_distribution_over_all_branches(algorithm: str, options: dict, model: str) -> None:
+    seen: dict[str, Any] = {}
+    for _, frozen in drawn(algorithm, model, **options):
+        for name, distribution in frozen.distributions.items():
+            assert seen.setdefault(name, distribution) == distribution
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("algorithm", "options"), OPTIONS)
+def test_settings_are_trial_config_fields_that_make_a_config(algorithm: str, options: dict, model: str) -> None:
+    config = pytest.importorskip("trainers.config")
+    for settings, _ in drawn(algorithm, model, count=20, **options):
+        config.TrialConfig(dataset="MNIST", model=model, algorithm=algorithm, **settings)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("algorithm", "options"), OPTIONS)
+def test_only_declared_parameters_are_asked_for_within_their_default_ranges(
+    algorithm: str, options: dict, model: str
+) -> None:
+    declared = SPACES[algorithm].parameters(model)
+    for _, frozen in drawn(algorithm, model, **options):
+        for name, value in frozen.params.items():
+            if isinstance(value, str):
+                assert value in declared[name]
+            else:
+                assert declared[name][0] <= value <= declared[name][1]
+                assert frozen.distributions[name].log
+
+
+def test_decoupled_search_asks_every_branch_for_a_temperature() -> None:
+    for settings, _ in drawn("binary", "AdamBNN"):
+        assert set(settings) == {"mask_type", "scheduler_type", "temperature", "lr"}
+
+
+def test_decoupled_search_does_not_ask_the_mlp_for_a_learning_rate() -> None:
+    for settings, _ in drawn("binary", "MLP"):
+        assert set(settings) == {"mask_type", "scheduler_type", "temperature"}
+
+
+def test_temperature_of_rand_is_a_probability_with_a_parameter_of_its_own() -> None:
+    for settings, frozen in drawn("binary", "MLP"):
+        if settings["mask_type"] == "RAND":
+            assert "temperature" not in frozen.params
+            assert 1e-5 <= settings["temperature"] <= 1e-1
+        else:
+            assert "temperature_rand" not in frozen.params
+            assert 1.0 <= settings["temperature"] <= 1e5
+
+
+def test_coupled_search_asks_for_the_learning_rate_instead_of_the_temperature() -> None:
+    for settings, _ in drawn("binary", "MLP", temperature_mode="coupled"):
+        if settings["mask_type"] != "RAND":
+            assert set(settings) == {"mask_type", "scheduler_type", "lr"}
+
+
+def test_coupled_search_still_asks_rand_for_its_probability_and_the_mlp_for_no_learning_rate_then() -> None:
+    asked = [settings for settings, _ in drawn("binary", "MLP", temperature_mode="coupled")]
+    assert {frozenset(s) for s in asked if s["mask_type"] == "RAND"} == {
+        frozenset({"mask_type", "scheduler_type", "temperature"})
+    }
+
+
+def test_a_fixed_temperature_leaves_the_mlp_no_learning_rate_to_ask_for() -> None:
+    for mode in ("coupled", "decoupled"):
+        for settings, _ in drawn("binary", "MLP", fixed={"temperature": 10.0}, temperature_mode=mode):
+            assert "lr" not in settings
+
+
+def test_unknown_temperature_mode_names_the_allowed_ones() -> None:
+    with pytest.raises(ValueError, match="decoupled or coupled"):
+        drawn("binary", "MLP", temperature_mode="both")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "fixed"),
+    [
+        ("binary", {"mask_type": "EWM", "scheduler_type": "const", "lr": 0.1}),
+        ("real", {"optimizer": "Adam"}),
+        ("bop", {"bop_threshold": 1e-6}),
+        ("frozen", {"lr": 0.1}),
+    ],
+)
+def test_what_is_fixed_is_not_asked_for(algorithm: str, fixed: dict) -> None:
+    for settings, _ in drawn(algorithm, "AdamBNN", count=20, fixed=fixed):
+        assert not set(settings) & set(fixed)
+
+
+def test_each_optimizer_has_a_learning_rate_range_of_its_own() -> None:
+    for settings, frozen in drawn("real", "MLP"):
+        assert set(frozen.params) == {"optimizer", f"lr_{settings['optimizer'].lower()}"}
+
+
+def test_a_fixed_optimizer_chooses_the_learning_rate_range() -> None:
+    for optimizer, name in (("SGD", "lr_sgd"), ("Adam", "lr_adam")):
+        for _, frozen in drawn("real", "MLP", count=3, fixed={"optimizer": optimizer}):
+            assert set(frozen.params) == {name}
+
+
+def test_learning_rate_range_depends_on_the_model() -> None:
+    assert SPACES["binary"].parameters("MLP")["lr"] == (1e-3, 1e2)
+    assert SPACES["binary"].parameters("BCDNet")["lr"] == (1e-5, 1.0)
+
+
+def test_the_control_of_a_purely_binary_model_has_nothing_to_search() -> None:
+    assert space_for("frozen").is_empty("MLP")
+    assert not space_for("frozen").is_empty("AdamBNN")
+    assert space_for("frozen").is_empty("AdamBNN", fixed={"lr": 0.1})
+    assert not space_for("binary").is_empty("MLP", temperature_mode="coupled")
+
+
+def test_ranges_of_a_study_replace_the_default_ones() -> None:
+    ranges = {"temperature": [3, 30], "mask_type": ["EWM"], "scheduler_type": ["gaussian"]}
+    for settings, frozen in drawn("binary", "MLP", ranges=ranges):
+        assert (settings["mask_type"], settings["scheduler_type"]) == ("EWM", "gaussian")
+        assert (frozen.distributions["temperature"].low, frozen.distributions["temperature"].high) == (3.0, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "message"),
+    [
+        ({"momentum": [0.1, 1]}, "has no parameter 'momentum'; it has mask_type"),
+        ({"temperature": [10, 1]}, "0 < low <= high"),
+        ({"temperature": [0, 1]}, "0 < low <= high"),
+        ({"temperature": [1, math.inf]}, "0 < low <= high"),
+        ({"temperature": [1, math.nan]}, "0 < low <= high"),
+        ({"temperature": [1, 2, 3]}, "0 < low <= high"),
+        ({"temperature": ["a", "b"]}, "0 < low <= high"),
+        ({"temperature": 3}, "give a list"),
+        ({"temperature": "3"}, "give a list"),
+        ({"mask_type": ["EMW"]}, "'EMW' is unknown; use some of EWM, WPM, RAND"),
+        ({"mask_type": []}, "give a list"),
+    ],
+)
+def test_unusable_ranges_are_refused_with_what_is_allowed(ranges: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        space_for("binary").check_ranges("MLP", ranges)
+
+
+def test_unknown_algorithm_names_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="binary, real, bop, frozen"):
+        space_for("adam")
+
+
+def position(fraction: float) -> float:
+    """The value at this fraction of 1 .. 1e5 in log scale."""
+    return float(10 ** (5 * fraction))
+
+
+@pytest.mark.parametrize(("fraction", "edge"), [(0.0, "lower"), (0.04, "lower"), (0.96, "upper"), (1.0, "upper")])
+def test_a_value_within_five_percent_of_an_edge_is_reported(fraction: float, edge: str) -> None:
+    log_range = optuna.distributions.FloatDistribution(1, 1e5, log=True)
+    (note,) = edge_notes({"temperature": position(fraction)}, {"temperature": log_range})
+    assert f"{edge} edge of its range 1 .. 100000" in note
+
+
+@pytest.mark.parametrize("fraction", [0.06, 0.5, 0.94])
+def test_a_value_inside_its_range_and_a_choice_are_not_reported(fraction: float) -> None:
+    distributions = {
+        "temperature": optuna.distributions.FloatDistribution(1, 1e5, log=True),
+        "mask_type": optuna.distributions.CategoricalDistribution(["EWM"]),
+        "lr": optuna.distributions.FloatDistribution(0.1, 0.1, log=True),
+    }
+    assert edge_notes({"temperature": position(fraction), "mask_type": "EWM", "lr": 0.1}, distributions) == []
