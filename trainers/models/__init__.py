@@ -1,0 +1,96 @@
+"""The three networks by name: what can be built, from which options, for which images.
+
+Models are written once and do not know which weight store their binary layers hold; they are built with latent stores.
+Parameter names, shapes and order are those of the authors' checkpoints.
+"""
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from trainers.binary.layers import binary_layers
+from trainers.config import APPROXIMATIONS, WEIGHT_SCALES, one_of
+from trainers.errors import UserError
+from trainers.models.adambnn import AdamBNN
+from trainers.models.bcdnet import BCDNet
+from trainers.models.mlp import MLP
+from trainers.models.network import ConvolutionalNetwork
+
+_MODELS: dict[str, Callable[..., nn.Module]] = {"AdamBNN": AdamBNN, "BCDNet": BCDNet, "MLP": MLP}
+_LEAST = {"num_classes": 1, "in_channels": 1, "in_features": 1, "hid_dim": 1, "depth": 1, "freeze_num": 0}
+
+
+def build_model(name: str, num_classes: int, *, weight_scale: str = "none", **options: Any) -> nn.Module:
+    """A network with latent weights, N(0, 0.01^2) drawn from torch's global generator, in training mode.
+
+    Args:
+        name: AdamBNN, BCDNet or MLP.
+        num_classes: logits.
+        weight_scale: what a binary product is multiplied by: none, layer (mean |w_real|) or channel.
+        options: AdamBNN and BCDNet: `width` (1.0), `approx` (STE), `freeze_num` (0), `in_channels` (3).
+            MLP: `in_features` (no default), `hid_dim` (2048), `depth` (4), `approx` (STE).
+
+    Raises:
+        UserError: a name, option or value that is not allowed.
+    """
+    one_of("model", name, _MODELS)
+    allowed = [option for option in inspect.signature(_MODELS[name]).parameters if option != "num_classes"]
+    unknown = [option for option in options if option not in allowed]
+    if unknown:
+        raise UserError(f"{name} has no option {', '.join(unknown)}; use {', '.join(allowed)}, weight_scale")
+    if name == "MLP" and "in_features" not in options:
+        raise UserError("MLP needs in_features, channels·height·width of an image; give it")
+    one_of("approx", options.get("approx", "STE"), APPROXIMATIONS)
+    one_of("weight_scale", weight_scale, WEIGHT_SCALES)
+    _check_numbers({"num_classes": num_classes, **options})
+    model = _MODELS[name](num_classes, **options)
+    for _, layer in binary_layers(model):
+        layer.set_weight_scale(weight_scale)
+    return model
+
+
+def _check_numbers(options: dict[str, Any]) -> None:
+    for option, value in options.items():
+        least = _LEAST.get(option)
+        if least is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise UserError(f"{option} {value!r} is not a whole number of at least {least}")
+    width = options.get("width", 1.0)
+    if isinstance(width, bool) or not isinstance(width, (int, float)) or not (math.isfinite(width) and width > 0):
+        raise UserError(f"width {width!r} is not a finite number above 0; 1 is the published network")
+
+
+def check_image_size(name: str, image_size: int) -> None:
+    """Raise `UserError` unless model `name` takes images of `image_size` x `image_size` pixels; cheap, builds nothing.
+
+    The stem's convolution turns n pixels into ceil(n/2). In each of the four halving blocks after it the convolution
+    gives ceil(n/2) and the shortcut's average floor(n/2), which must be equal: so the stem's ceil(n/2) is a multiple of
+    16, and n a multiple of 32 or one less. The MLP takes any size.
+    """
+    one_of("model", name, _MODELS)
+    if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1:
+        raise UserError(f"image_size {image_size!r} is not a whole number of at least 1")
+    if name == "MLP" or image_size % 32 in (0, 31):
+        return
+    below = 32 * (image_size // 32)
+    near = f"{below} or {below + 31}" if below else "31 or 32"
+    raise UserError(
+        f"{name} cannot take images of {image_size}x{image_size}: it halves them five times, so image_size must be a "
+        f"multiple of 32 or one less (31, 32, 63, 64, ...); use {near}, to which images are resized"
+    )
+
+
+def frozen_modules(model: nn.Module) -> list[nn.Module]:
+    """What `freeze_num` froze: parameters without gradient, batch norm in evaluation mode for good."""
+    return model.frozen if isinstance(model, ConvolutionalNetwork) else []
+
+
+def frozen_binary_layers(model: nn.Module) -> set[str]:
+    """Names, as `binary_layers(model)` gives them, of the binary layers that never change because they are frozen."""
+    frozen = {id(part) for module in frozen_modules(model) for part in module.modules()}
+    return {name for name, layer in binary_layers(model) if id(layer) in frozen}
+
+
+__all__ = ["build_model", "check_image_size", "frozen_binary_layers", "frozen_modules", "AdamBNN", "BCDNet", "MLP"]

@@ -1,0 +1,151 @@
+"""What the convolutional binary networks are made of: stem, separable blocks, shift and point blocks, head.
+
+Every residual half has one shape (algorithm, section 7): sign of a biased input, binary convolution, batch norm, plus
+the input, then PReLU between two biases. Attribute names are the parameter names of the authors' checkpoints.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from trainers.binary.layers import BinaryConv2d, SignActivation
+
+
+class LearnableBias(nn.Module):
+    """x + b, one b a channel: (N, C, H, W) -> (N, C, H, W). It moves the point where the next sign or PReLU bends."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.bias
+
+
+class Stem(nn.Module):
+    """Real 3x3 convolution, stride 2, and batch norm, no activation: (N, C, H, W) -> (N, out, ceil(H/2), ceil(W/2))."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn1(self.conv1(x))
+
+
+class SeparableBlock(nn.Module):
+    """A binary 3x3 and a binary pointwise convolution, each with its shortcut: (N, in, H, W) -> (N, out, H/t, W/t).
+
+    y = prelu1(bn1(binary_3x3(sgn(x + move11))) + pool_t(x) + move12) + move13, and the same again with `binary_pw`.
+    Where the width doubles there are two pointwise convolutions; each adds y, and their outputs are concatenated.
+
+    Args:
+        in_channels, out_channels: out is in or twice in, for the shortcut to fit.
+        stride: t; for t = 2 the shortcut is a 2x2 average, so H and W must be even.
+        approx: gradient surrogate of the signs.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, approx: str) -> None:
+        super().__init__()
+        self.widens = out_channels == 2 * in_channels
+        self.sign = SignActivation(approx)
+        self.pool = nn.AvgPool2d(2) if stride == 2 else nn.Identity()
+        self.move11 = LearnableBias(in_channels)
+        self.binary_3x3 = BinaryConv2d(in_channels, in_channels, kernel_size=3, stride=stride)
+        self.bn1 = nn.BatchNorm2d(in_channels)
+        self.move12 = LearnableBias(in_channels)
+        self.prelu1 = nn.PReLU(in_channels)
+        self.move13 = LearnableBias(in_channels)
+        self.move21 = LearnableBias(in_channels)
+        if self.widens:
+            self.binary_pw_down1 = BinaryConv2d(in_channels, in_channels, kernel_size=1)
+            self.binary_pw_down2 = BinaryConv2d(in_channels, in_channels, kernel_size=1)
+            self.bn2_1 = nn.BatchNorm2d(in_channels)
+            self.bn2_2 = nn.BatchNorm2d(in_channels)
+        else:
+            self.binary_pw = BinaryConv2d(in_channels, out_channels, kernel_size=1)
+            self.bn2 = nn.BatchNorm2d(out_channels)
+        self.move22 = LearnableBias(out_channels)
+        self.prelu2 = nn.PReLU(out_channels)
+        self.move23 = LearnableBias(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn1(self.binary_3x3(self.sign(self.move11(x)))) + self.pool(x)
+        y = self.move13(self.prelu1(self.move12(y)))
+        s = self.sign(self.move21(y))
+        if self.widens:
+            halves = (self.bn2_1(self.binary_pw_down1(s)) + y, self.bn2_2(self.binary_pw_down2(s)) + y)
+            z = torch.cat(halves, dim=1)
+        else:
+            z = self.bn2(self.binary_pw(s)) + y
+        return self.move23(self.prelu2(self.move22(z)))
+
+
+def shift(x: Tensor, distance: int) -> Tensor:
+    """Roll the four channel quarters of (N, C, H, W) by `distance` pixels down, up, right and left, round the edge."""
+    down, up, right, left = x.chunk(4, dim=1)
+    rolled = (
+        down.roll(distance, dims=2),
+        up.roll(-distance, dims=2),
+        right.roll(distance, dims=3),
+        left.roll(-distance, dims=3),
+    )
+    return torch.cat(rolled, dim=1)
+
+
+class PointBlock(nn.Module):
+    """y = prelu(bn1(binary_conv(sgn(x + move0))) + x + move1) + move2: (N, C, H, W) -> (N, C, H, W)."""
+
+    def __init__(self, channels: int, approx: str) -> None:
+        super().__init__()
+        self.sign = SignActivation(approx)
+        self.move0 = LearnableBias(channels)
+        self.add_convolutions(channels)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.move1 = LearnableBias(channels)
+        self.prelu = nn.PReLU(channels)
+        self.move2 = LearnableBias(channels)
+
+    def add_convolutions(self, channels: int) -> None:
+        """Register the block's binary convolutions; between `move0` and `bn1`, as the checkpoints order them."""
+        self.binary_conv = BinaryConv2d(channels, channels, kernel_size=1)
+
+    def mix(self, s: Tensor) -> Tensor:
+        """The sum of the block's convolutions of the signs s."""
+        return self.binary_conv(s)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn1(self.mix(self.sign(self.move0(x)))) + x
+        return self.move2(self.prelu(self.move1(y)))
+
+
+class ShiftBlock(PointBlock):
+    """A point block that sums three 1x1 binary convolutions: of s, of s shifted by 1 and of s shifted by 3 pixels.
+
+    C must be a multiple of 4.
+    """
+
+    def add_convolutions(self, channels: int) -> None:
+        super().add_convolutions(channels)
+        self.binary_conv1 = BinaryConv2d(channels, channels, kernel_size=1)
+        self.binary_conv2 = BinaryConv2d(channels, channels, kernel_size=1)
+
+    def mix(self, s: Tensor) -> Tensor:
+        return self.binary_conv(s) + self.binary_conv1(shift(s, 1)) + self.binary_conv2(shift(s, 3))
+
+
+class ShiftGroup(nn.Module):
+    """Three shift blocks and a point block."""
+
+    def __init__(self, channels: int, approx: str) -> None:
+        super().__init__()
+        shifts = [ShiftBlock(channels, approx) for _ in range(3)]
+        self.mlp_layer = nn.Sequential(*shifts, PointBlock(channels, approx))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mlp_layer(x)
+
+
+def head(channels: int, num_classes: int) -> nn.Sequential:
+    """Linear map without bias, then batch norm without affine: (N, channels) -> (N, num_classes)."""
+    return nn.Sequential(nn.Linear(channels, num_classes, bias=False), nn.BatchNorm1d(num_classes, affine=False))

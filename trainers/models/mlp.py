@@ -1,0 +1,35 @@
+"""The MLP: every weight binary, no real parameter at all; batch norm without affine between the layers."""
+
+from torch import Tensor, nn
+
+from trainers.binary.layers import BinaryLinear, SignActivation
+
+
+class MLP(nn.Module):
+    """`depth` layers of BinaryLinear, batch norm without affine and sign, no sign after the last.
+
+    (N, ...) -> logits (N, num_classes). The first layer takes the real-valued image, flattened.
+
+    Args:
+        num_classes: logits.
+        in_features: channels·height·width of an image.
+        hid_dim: features between the layers.
+        depth: binary layers, at least 1.
+        approx: gradient surrogate of the sign activations.
+    """
+
+    def __init__(
+        self, num_classes: int, in_features: int, hid_dim: int = 2048, depth: int = 4, approx: str = "STE"
+    ) -> None:
+        super().__init__()
+        modules: list[nn.Module] = []
+        features = in_features
+        for _ in range(depth - 1):
+            modules += [BinaryLinear(features, hid_dim), nn.BatchNorm1d(hid_dim, affine=False), SignActivation(approx)]
+            features = hid_dim
+        self.feature = nn.Sequential(*modules)
+        last = nn.BatchNorm1d(num_classes, affine=False)
+        self.classifier = nn.Sequential(BinaryLinear(features, num_classes), last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.feature(x.flatten(1)))
