@@ -1,6 +1,6 @@
 """Many runs: sweeps, confirmations, tracking and comparison, on one machine or a Ray cluster.
 
-Importing this package settles the process environment first, because Ray and MLflow read theirs when *they* are imported.
+Importing this package settles the process environment first: Ray and MLflow read theirs when *they* are imported.
 Everything below is a default: a variable that the user has set is left as it is.
 """
 

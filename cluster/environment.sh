@@ -1,0 +1,11 @@
+# What every shell that Ray's launcher opens on a node reads (setup_node.sh puts one line into ~/.bashrc for that).
+# Ray inherits it from `ray start`, and workers from Ray.
+
+# `ray submit` calls plain `python`, and the launcher plain `ray`: let them be the project's.
+export PATH="$HOME/binsfo-study/.venv/bin:$PATH"
+
+# Ray's ports listen on every address: who shows no token gets no answer. The token is ~/.ray/auth_token on every node.
+export RAY_AUTH_MODE=token
+
+export RAY_USAGE_STATS_ENABLED=0
+export MLFLOW_DISABLE_TELEMETRY=true

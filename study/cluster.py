@@ -1,0 +1,96 @@
+"""The Ray that a study runs on: one of its own on this machine, or the cluster that `RAY_ADDRESS` names.
+
+A study's own Ray is closed to others: the dashboard listens on 127.0.0.1 alone, and since Ray's other ports listen on
+every address, each process must show a token. Ray would write a token into the home folder, where it would change how
+every later `ray start` behaves; here it lives in this process and its children only, unless the home folder has one.
+"""
+
+import logging
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from study import ENVIRONMENT
+from trainers.errors import UserError
+
+# Bytes. Images are memory-mapped files and results are small, so Ray's shared memory carries next to nothing; Ray's own
+# choice is 30 % of the machine's memory.
+OBJECT_STORE_BYTES = 200_000_000
+
+# Characters. Ray's socket paths are `<TMPDIR>/ray/session_<date>_<pid>/sockets/plasma_store`, up to 69 after `<TMPDIR>`,
+# and Linux takes 107 in all.
+LONGEST_TEMPORARY_FOLDER = 38
+
+
+def connect(num_cpus: int | None = None, quiet: bool = True) -> None:
+    """Start a Ray for this process alone, or join the cluster that `RAY_ADDRESS` names; nothing where one is connected.
+
+    The dashboard always runs: its cleaner is what frees the placement group of a trial that was stopped early, and
+    without it the next trial waits for ever. It takes the first free port from 8265 up: studies can run side by side.
+
+    Args:
+        num_cpus: CPUs to share out; all that this process may use where None. A cluster's own are used when joining.
+        quiet: leave Ray's notices and its workers' output off the terminal; they stay in Ray's log files.
+
+    Raises:
+        UserError: `num_cpus` is below 1, or no cluster answers at `RAY_ADDRESS`.
+    """
+    import ray  # not at the top: every command line would wait a second for it, `--help` included
+
+    if num_cpus is not None and num_cpus < 1:
+        raise UserError(f"num_cpus is {num_cpus}; use 1 or more, or leave it out to use every CPU of this machine")
+    if ray.is_initialized():
+        return
+    options: dict[str, Any] = {
+        "logging_level": logging.ERROR if quiet else logging.INFO,
+        "log_to_driver": not quiet,
+        "runtime_env": {"env_vars": worker_environment()},
+    }
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        try:
+            ray.init(address=address, **options)
+        except ConnectionError as error:
+            raise UserError(
+                f"no Ray cluster answers at RAY_ADDRESS={address} ({error}); "
+                "start it (`ray up CLUSTER.yaml`), or unset RAY_ADDRESS to run on this machine alone"
+            ) from error
+        return
+    if not _has_own_token():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    _shorten_temporary_folder()
+    ray.init(
+        address="local",  # never another user's Ray that happens to run here
+        num_cpus=num_cpus,
+        include_dashboard=True,
+        dashboard_host="127.0.0.1",
+        object_store_memory=OBJECT_STORE_BYTES,
+        **options,
+    )
+
+
+def worker_environment() -> dict[str, str]:
+    """Return the environment variables that every worker process gets: this package's defaults, and where the code is.
+
+    `PYTHONPATH` begins with the folder of the code that runs here, so that workers run the same code, installed or not.
+    """
+    root = str(Path(__file__).resolve().parent.parent)
+    inherited = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry and entry != root]
+    return {
+        **{name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()},
+        "PYTHONPATH": os.pathsep.join([root, *inherited]),
+    }
+
+
+def _has_own_token() -> bool:
+    """Whether the user has settled Ray's authentication: by the environment, or by a token in the home folder."""
+    if any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        return True
+    return (Path.home() / ".ray" / "auth_token").is_file()
+
+
+def _shorten_temporary_folder() -> None:
+    """Let Ray and its Python processes use /tmp where `TMPDIR` is too long for the sockets that they make in it."""
+    if len(os.environ.get("TMPDIR", "")) > LONGEST_TEMPORARY_FOLDER:
+        os.environ["TMPDIR"] = "/tmp"

@@ -1,0 +1,28 @@
+"""`python -m study run ...` on a cluster: `ray submit CLUSTER.yaml study/run.py -- quickstart`.
+
+`ray submit` copies this file alone to the head node's home folder and runs it there; the packages beside it come from
+the node's own installation. Everything after `--` goes to `python -m study run`.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+
+def main(arguments: list[str]) -> int:
+    """Run a study on the cluster that this machine belongs to, and return the process's exit status."""
+    # On a head node, `auto` is the cluster that `ray up` started there; `ray job submit` has set the address already.
+    os.environ.setdefault("RAY_ADDRESS", "auto")
+    folder = Path(__file__).resolve().parent
+    if (folder / "__init__.py").is_file():
+        # Run from the checkout: Python put this very package's folder first, where its modules are no top-level names.
+        sys.path[0] = str(folder.parent)
+    from study.__main__ import main as study_main
+
+    if arguments[:1] == ["--"]:
+        arguments = arguments[1:]
+    return study_main(["run", *arguments])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
