@@ -117,7 +117,14 @@ class TrialConfig:
         self._positive("width")
         if self.temperature is not None:
             self._positive("temperature")
-        for name, least in (("batch_size", 2), ("epochs", 1), ("hid_dim", 1), ("depth", 1), ("workers", 1), ("threads", 1)):
+        for name, least in (
+            ("batch_size", 2),
+            ("epochs", 1),
+            ("hid_dim", 1),
+            ("depth", 1),
+            ("workers", 1),
+            ("threads", 1),
+        ):
             self._whole(name, least)
         self._whole("freeze_num", 0)
         self._whole("seed", 0)
@@ -129,7 +136,9 @@ class TrialConfig:
         if self.weight_scale is not None:
             one_of("weight_scale", self.weight_scale, WEIGHT_SCALES)
             if self.xnor and self.weight_scale != "layer":
-                raise UserError(f"xnor means weight_scale 'layer', got {self.weight_scale!r} too; give only one of them")
+                raise UserError(
+                    f"xnor means weight_scale 'layer', got {self.weight_scale!r} too; give only one of them"
+                )
         if self.workers > self.batch_size // 2:
             raise UserError(
                 f"{self.workers} workers for batch_size {self.batch_size} leave under 2 images a worker; "

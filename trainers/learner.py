@@ -1,0 +1,112 @@
+"""The learner: one model with its update rule, and the one training step that both hosts take.
+
+A step: the worker's share of a global batch goes forward; the loss is the *global* batch's mean, so that gradients summed
+over workers are the mean gradient; backward hands packed layers' gradients to their rules at once; the rest follows.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from trainers.batch_norm import synchronize_batch_norm
+from trainers.binary.layers import set_epoch
+from trainers.config import TrialConfig
+from trainers.data.loader import PreparedData, normalise
+from trainers.errors import DivergedError
+from trainers.models import build_model
+from trainers.models.checkpoints import load_pretrained
+from trainers.replicas import Replicas
+from trainers.update_rules import UpdateRule, make_update_rule
+from trainers.update_rules.draws import derived_seed
+
+
+def new_model(config: TrialConfig, num_classes: int, channels: int, image_size: int) -> nn.Module:
+    """The configured model with latent weights that depend on the seed alone."""
+    options: dict[str, object] = {"approx": config.approx, "weight_scale": config.scale_kind}
+    if config.model == "MLP":
+        options.update(in_features=channels * image_size**2, hid_dim=config.hid_dim, depth=config.depth)
+    else:
+        options.update(width=config.width, freeze_num=config.freeze_num, in_channels=channels)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(config.seed, "initial weights"))
+        return build_model(config.model, num_classes, **options)
+
+
+class Learner:
+    """A model in training.
+
+    Args:
+        config: the run, resolved.
+        data: gives the number of classes, the image's shape and its normalisation.
+        replicas: the workers that train it together.
+        device: where it lives.
+    """
+
+    def __init__(self, config: TrialConfig, data: PreparedData, replicas: Replicas, device: torch.device) -> None:
+        self.config = config
+        self.replicas = replicas
+        self.device = device
+        self.mean, self.std = data.mean, data.std
+        model = new_model(config, data.num_classes, data.channels, data.image_size)
+        pretrained = False
+        if config.pretrained is not None:
+            report = load_pretrained(model, Path(config.pretrained))
+            pretrained = not report.signs_only
+            if report.signs_only and config.weight_scale is None and not config.xnor:
+                _set_weight_scale(model, "none")  # signs carry no scale to take
+        self.model = model.to(device)
+        synchronize_batch_norm(self.model, replicas)
+        self.rule: UpdateRule = make_update_rule(config, self.model, replicas.sum, pretrained)
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """uint8 (N, C, H, W) from the data set -> normalised float32 on the device."""
+        return normalise(images.to(self.device, non_blocking=True), self.mean, self.std, torch.float32)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Before the first step of epoch 0, 1, ..."""
+        set_epoch(self.model, epoch, self.config.epochs)
+        self.model.train()
+
+    def train_step(self, images: Tensor, labels: Tensor, step: int, step_batch: int, epoch: int) -> float:
+        """One step on this worker's share of `step_batch` images; returns the mean loss over the global batch.
+
+        Raises:
+            DivergedError: the loss is NaN or infinite; no weight has been changed by this step.
+        """
+        self.rule.start_step(step, step_batch, epoch)
+        logits = self.model(self.inputs(images))
+        losses = nn.functional.cross_entropy(logits, labels.to(self.device), reduction="sum")
+        loss = losses / step_batch
+        total = float(self.replicas.sum(loss.detach().clone()))
+        if not math.isfinite(total):
+            raise DivergedError(f"the loss became {total} at step {step + 1} (epoch {epoch + 1}); try a smaller lr")
+        loss.backward()
+        self.rule.finish_step()
+        return total
+
+    @torch.no_grad()
+    def correct(self, images: Tensor, labels: Tensor) -> tuple[int, int]:
+        """How many of these images the model ranks first, and among its first five; evaluation mode is the caller's."""
+        logits = self.model(self.inputs(images))
+        ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels.to(self.device).unsqueeze(1)
+        return int(ranked[:, 0].sum()), int(ranked.sum())
+
+    def held_tensors(self) -> Iterator[Tensor]:
+        """Every tensor alive between steps: parameters, buffers, optimizer state, layer rules' state."""
+        yield from self.model.parameters()
+        yield from self.model.buffers()
+        for rule in self.rule.layer_rules().values():
+            yield from rule.tensors().values()
+        if self.rule.optimizer is not None:
+            for state in self.rule.optimizer.state.values():
+                yield from (value for value in state.values() if isinstance(value, Tensor))
+
+
+def _set_weight_scale(model: nn.Module, kind: str) -> None:
+    from trainers.binary.layers import binary_layers
+
+    for _, layer in binary_layers(model):
+        layer.set_weight_scale(kind)

@@ -1,0 +1,49 @@
+"""Everything about a run that can be checked before any work starts, so that nothing fails an hour in."""
+
+from pathlib import Path
+
+import torch
+
+from trainers.config import TrialConfig, learning_rates
+from trainers.data.loader import PreparedData, open_prepared
+from trainers.errors import UserError
+from trainers.learner import new_model
+from trainers.models import check_image_size
+from trainers.models.checkpoints import load_pretrained
+
+
+def preflight(config: TrialConfig) -> TrialConfig:
+    """Open the data set (preparing it if its source is on disk), build the model once, and check that they fit.
+
+    Returns:
+        The configuration with `image_size` resolved.
+
+    Raises:
+        UserError: data that cannot be found, a batch larger than the data, an image size that the model cannot take, a
+            pretrained file of another model, a device that is not there, a rate that is none.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device cuda is asked for and torch sees no GPU; use cpu or auto, or install a CUDA build of torch")
+    if config.image_size is not None:
+        check_image_size(config.model, config.image_size)
+    if config.algorithm == "bop" and (rate := learning_rates(config.model, config.lr, config.batch_size)[1]) > 1:
+        raise UserError(f"lr {config.lr} makes Bop's adaptivity rate {rate:.3g}; it must be at most 1, use a smaller lr")
+    data = open_prepared(
+        config.dataset, config.data_root, prepared_root=config.prepared_root, image_size=config.image_size
+    )
+    check_image_size(config.model, data.image_size)
+    _check_batch(config, data)
+    with torch.device("meta" if config.pretrained is None else "cpu"):
+        model = new_model(config, data.num_classes, data.channels, data.image_size)
+    if config.pretrained is not None:
+        load_pretrained(model, Path(config.pretrained))
+    return config.replace(image_size=data.image_size)
+
+
+def _check_batch(config: TrialConfig, data: PreparedData) -> None:
+    images = len(data.split("train", config.val_fraction))
+    if config.batch_size > images:
+        raise UserError(
+            f"batch_size {config.batch_size} is larger than the {images} training images of {data.name} "
+            f"(val_fraction {config.val_fraction}); use at most {images}"
+        )

@@ -1,0 +1,68 @@
+"""The temperature of one binary layer: how it starts and how gradients cool it.
+
+The accumulator a estimates the standard deviation that the layer's latent weights would have by now, had SGD trained them:
+it grows with every step's gradient, and the temperature falls with it.
+Source: the ICASSP 2025 paper (algorithm, section 4).
+"""
+
+import math
+
+from trainers.config import SCHEDULER_TYPES, one_of
+from trainers.errors import UserError
+
+
+class TemperatureScheduler:
+    """T at each step, and the accumulator behind it.
+
+    | scheduler | T at this step | then |
+    | --- | --- | --- |
+    | const | u | a unchanged |
+    | gaussian | u / (sqrt(2)·a) | a <- sqrt(a^2 + (u·sigma(g))^2) |
+    | scaled-gaussian | u·sqrt(pi) / (2·a^2) | a <- sqrt(a^2 + (pi/2)·u^2·(sigma(g)/a)^2) |
+
+    Args:
+        scheduler_type: const, gaussian or scaled-gaussian.
+        accumulator: a0, the standard deviation of the layer's real weights before they were binarized ("coupled": the
+            learning rate sets the temperature).
+        temperature: T0, the temperature of the first step ("decoupled"): const then uses T0 throughout, the others start
+            from the a that gives T0. Exactly one of accumulator and temperature.
+
+    Raises:
+        UserError: an unknown scheduler, both or neither start, or one that is not positive and finite.
+    """
+
+    def __init__(self, scheduler_type: str, accumulator: float | None = None, temperature: float | None = None) -> None:
+        one_of("scheduler_type", scheduler_type, SCHEDULER_TYPES)
+        if (accumulator is None) == (temperature is None):
+            raise UserError(f"got accumulator {accumulator} and temperature {temperature}; give exactly one of them")
+        for name, value in (("accumulator", accumulator), ("temperature", temperature)):
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise UserError(f"{name} {value} is not positive and finite; give the layer's weight deviation or a T0")
+        self.scheduler_type = scheduler_type
+        self.accumulator = accumulator
+        self.initial_temperature = temperature
+
+    def step(self, lr: float, grad_std: float) -> float:
+        """The temperature to use now; then the accumulator takes this step's gradient.
+
+        Args:
+            lr: u, the learning rate of the binary layer at this step.
+            grad_std: sigma(g), the unbiased standard deviation over all entries of the layer's gradient.
+        """
+        if self.scheduler_type == "const":
+            return lr if self.initial_temperature is None else self.initial_temperature
+        if self.accumulator is None:
+            assert self.initial_temperature is not None
+            self.accumulator = self._accumulator_for(self.initial_temperature, lr)
+        a = self.accumulator
+        if self.scheduler_type == "gaussian":
+            self.accumulator = math.sqrt(a**2 + (lr * grad_std) ** 2)
+            return lr / (math.sqrt(2) * a)
+        self.accumulator = math.sqrt(a**2 + (math.pi / 2) * lr**2 * (grad_std / a) ** 2)
+        return lr * math.sqrt(math.pi) / (2 * a**2)
+
+    def _accumulator_for(self, temperature: float, lr: float) -> float:
+        """The a from which the first step's temperature is T0."""
+        if self.scheduler_type == "gaussian":
+            return lr / (math.sqrt(2) * temperature)
+        return math.sqrt(lr * math.sqrt(math.pi) / (2 * temperature))

@@ -1,0 +1,197 @@
+"""The loop that every worker runs, whichever host runs it: epochs, evaluation, report, checkpoint, resume.
+
+The order of images in an epoch is a function of (seed, epoch), masks of (seed, layer, step): a resumed run is bit-identical
+to an uninterrupted one. Validation follows every epoch; the test set is opened once, after the last, and only if asked for.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainers import checkpoint
+from trainers.checkpoint import Progress
+from trainers.config import TrialConfig
+from trainers.data.loader import PreparedData, Split, open_prepared
+from trainers.errors import UserError
+from trainers.learner import Learner
+from trainers.memory import peak_of_step
+from trainers.replicas import Replicas
+from trainers.update_rules.draws import derived_seed
+
+Metrics = dict[str, Any]
+Report = Callable[[Metrics], None]
+
+_RESULT = "result.json"
+
+
+def train(config: TrialConfig, run_dir: Path, replicas: Replicas, device: torch.device, report: Report) -> Metrics:
+    """Train to the last epoch, from the run's last checkpoint if there is one; returns the final metrics.
+
+    Args:
+        config: the run, as `preflight` resolved it.
+        run_dir: the run's own folder; checkpoints and `result.json` go there.
+        replicas: this worker's place among the run's workers.
+        device: where this worker computes.
+        report: takes each epoch's metrics as the epoch ends, on every worker: epoch (from 1), train_loss (mean over the
+            epoch), val_accuracy and val_accuracy_top5 (fractions; absent without validation), flip_rate (share of binary
+            weights flipped a step, mean over steps), lr, temperature (mean over layers; absent where there is none),
+            peak_memory_bytes (largest over workers), train_seconds (so far, evaluation not counted).
+
+    Raises:
+        DivergedError: the loss became NaN or infinite.
+        ReplicaError: workers hold different weights after an epoch.
+        UserError: the folder holds another run, or its checkpoint is damaged.
+    """
+    data = open_prepared(
+        config.dataset, config.data_root, prepared_root=config.prepared_root, image_size=config.image_size
+    )
+    run = _Run(config, data, run_dir, replicas, device)
+    for epoch in range(run.progress.epochs_done, config.epochs):
+        report(run.epoch(epoch))
+    return run.finish()
+
+
+class _Run:
+    """One worker's view of one run."""
+
+    def __init__(
+        self, config: TrialConfig, data: PreparedData, run_dir: Path, replicas: Replicas, device: torch.device
+    ) -> None:
+        torch.set_num_threads(config.threads)
+        if device.type == "cuda":
+            torch.backends.cudnn.deterministic = True
+            torch.backends.cudnn.benchmark = False
+        self.config, self.data, self.run_dir, self.replicas, self.device = config, data, run_dir, replicas, device
+        self.learner = Learner(config, data, replicas, device)
+        self.training = data.split("train", config.val_fraction)
+        self.validation = data.split("validation", config.val_fraction) if config.val_fraction else None
+        last = checkpoint.last_checkpoint(run_dir)
+        self.progress = checkpoint.restore(last, self.learner) if last.exists() else Progress()
+
+    def epoch(self, epoch: int) -> Metrics:
+        """Train one epoch, validate, save; returns its metrics."""
+        started, measured = time.perf_counter(), 0.0
+        self.learner.start_epoch(epoch)
+        losses: list[float] = []
+        flip_rates: list[float] = []
+        binary_weights = self.learner.rule.binary_weights
+        for batch in epoch_batches(len(self.training), self.config, epoch):
+            if self._measures_next_step():
+                losses_before, paused = len(losses), time.perf_counter()
+                self._measure(lambda batch=batch: losses.append(self._step(batch, epoch)))
+                assert len(losses) == losses_before + 1
+                measured += time.perf_counter() - paused
+            else:
+                losses.append(self._step(batch, epoch))
+            flip_rates.append(self.learner.rule.flips / binary_weights)
+        self.progress.train_seconds += time.perf_counter() - started - measured
+        self.replicas.require_equal(self.learner.model, self._scalars(), epoch + 1)
+        metrics: Metrics = {
+            "epoch": epoch + 1,
+            "train_loss": sum(losses) / len(losses),
+            "flip_rate": sum(flip_rates) / len(flip_rates),
+            "lr": self.learner.rule.lr,
+        }
+        if (temperature := self.learner.rule.temperature()) is not None:
+            metrics["temperature"] = temperature
+        metrics["peak_memory_bytes"] = self.progress.peak_memory_bytes
+        metrics["train_seconds"] = self.progress.train_seconds
+        if self.validation is not None:
+            metrics["val_accuracy"], metrics["val_accuracy_top5"] = self._accuracy(self.validation)
+        self._save(epoch, metrics)
+        return metrics
+
+    def _step(self, batch: np.ndarray, epoch: int) -> float:
+        mine = batch[self.replicas.share(len(batch))]
+        images, labels = self.training.images(mine), torch.from_numpy(self.training.labels[mine])
+        loss = self.learner.train_step(images, labels, self.progress.steps_done, len(batch), epoch)
+        self.progress.steps_done += 1
+        return loss
+
+    def _measures_next_step(self) -> bool:
+        """The second step of a run is the measured one (Adam's moments exist from the first on), or the only one."""
+        few = len(self.training) < 2 * self.config.batch_size and self.config.epochs == 1
+        return self.progress.steps_done == (0 if few else 1)
+
+    def _measure(self, step: Callable[[], None]) -> None:
+        local = peak_of_step(step, list(self.learner.held_tensors()), self.device)
+        self.progress.peak_memory_bytes = self.replicas.maximum(local)
+
+    def _scalars(self) -> dict[str, float | None]:
+        return {
+            f"{layer}/{name}": value
+            for layer, rule in self.learner.rule.layer_rules().items()
+            for name, value in rule.scalars().items()
+        }
+
+    def _accuracy(self, split: Split) -> tuple[float, float]:
+        """Top-1 and top-5 over a split, each worker counting its share of every batch."""
+        self.learner.model.eval()
+        counts = torch.zeros(2, dtype=torch.int64, device=self.device)
+        for start in range(0, len(split), self.config.batch_size):
+            batch = np.arange(start, min(start + self.config.batch_size, len(split)))
+            mine = batch[self.replicas.share(len(batch))]
+            if len(mine):
+                labels: Tensor = torch.from_numpy(split.labels[mine])
+                counts += torch.tensor(self.learner.correct(split.images(mine), labels), device=self.device)
+        first, fifth = (self.replicas.sum(counts) / len(split)).tolist()
+        return first, fifth
+
+    def _save(self, epoch: int, metrics: Metrics) -> None:
+        self.progress.epochs_done = epoch + 1
+        self.progress.latest = metrics
+        accuracy, best = metrics.get("val_accuracy"), self.progress.best_accuracy
+        improved = accuracy is None or best is None or accuracy > best
+        if improved:
+            self.progress.best_accuracy = accuracy
+        if self.replicas.rank == 0:
+            checkpoint.save(self.run_dir, self.learner, self.progress, best=improved)
+        self.replicas.barrier()  # nobody reports an epoch that is not on disk yet
+
+    def finish(self) -> Metrics:
+        """The last epoch's metrics, and the test set's figures where it is asked for and was not opened before."""
+        path = self.run_dir / _RESULT
+        recorded: Metrics = json.loads(path.read_text()) if path.exists() else {}
+        metrics = {**self.progress.latest, **recorded, "status": "completed"}
+        if self.config.test and "test_accuracy" not in metrics:
+            split = self.data.split("test", self.config.val_fraction)
+            metrics["test_accuracy"], metrics["test_accuracy_top5"] = self._accuracy(split)
+        if self.replicas.rank == 0:
+            partial = path.with_suffix(".partial")
+            partial.write_text(json.dumps(metrics))
+            partial.replace(path)
+        return metrics
+
+
+def epoch_batches(count: int, config: TrialConfig, epoch: int) -> list[np.ndarray]:
+    """The global batches of epoch 0, 1, ...: a permutation of `count` images seeded by (seed, epoch), cut in order.
+
+    The last batch may be smaller; it is left out where it could not give every worker an image or has only one in all,
+    of which batch statistics cannot be taken.
+    """
+    order = np.random.default_rng(derived_seed(config.seed, "order", epoch)).permutation(count)
+    batches = [order[start : start + config.batch_size] for start in range(0, count, config.batch_size)]
+    if len(batches) > 1 and len(batches[-1]) < max(2, config.workers):
+        batches.pop()
+    return batches
+
+
+def require_run_dir(run_dir: Path) -> None:
+    """Make the run's folder.
+
+    Raises:
+        UserError: it cannot be made or written to.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        probe = run_dir / ".probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write to {run_dir} ({error.strerror}); choose an output folder you may write to") from error
