@@ -1,0 +1,124 @@
+"""Where MLflow's records lie: the study's own SQLite file, or a tracking server somebody else runs.
+
+The default store is one SQLite file inside the study's folder. Its tables are made once, in a temporary folder, and
+moved into place whole: several processes that make them at once fail, and one killed midway would leave half of them.
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+import sqlite3
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from trainers.errors import UserError
+
+
+def default_tracking_uri(directory: str | Path) -> str:
+    """The URI of a study's own SQLite store, `sqlite:///<absolute directory>/mlflow.db`.
+
+    It is worked out from where the folder is now, never stored, so a study that was copied elsewhere is whole.
+
+    Raises:
+        UserError: the path holds a `?` or `%`, which mean something else in a database URI.
+    """
+    database = Path(directory).resolve() / "mlflow.db"
+    if found := {"?", "%"} & set(str(database)):
+        raise UserError(
+            f"the path of the study folder {database.parent} holds {' and '.join(sorted(found))}, "
+            "which a database URI cannot; choose a folder without ? and %"
+        )
+    return f"sqlite:///{database}"
+
+
+def database_path(tracking_uri: str) -> Path | None:
+    """The file behind a `sqlite:///` URI; None for any other tracking URI."""
+    return Path(tracking_uri.removeprefix("sqlite:///")) if tracking_uri.startswith("sqlite:///") else None
+
+
+def check_database(database: Path, *, thorough: bool = False) -> None:
+    """Read an MLflow database's table of contents (`thorough`: every page of it) and say plainly where that fails.
+
+    MLflow itself repeats a failing open for about 100 s before it gives up, so this comes first.
+
+    Raises:
+        UserError: not a database, damaged, or without MLflow's tables.
+    """
+    remedy = "restore it from a copy, or delete it to start the records anew"
+    try:
+        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=rw", uri=True, timeout=30)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0] if thorough else "ok"
+    except sqlite3.DatabaseError as error:
+        raise UserError(f"the records in {database} cannot be read ({error}); {remedy}") from error
+    if verdict != "ok":
+        raise UserError(f"the records in {database} are damaged ({verdict}); {remedy}")
+    if not {"experiments", "runs", "metrics"} <= tables:
+        raise UserError(f"{database} is a database, but none of MLflow's: it lacks the tables of one; {remedy}")
+
+
+def create_database(database: Path) -> None:
+    """Make an empty MLflow database, whole or not at all; nothing where the file is there already. About 2 s.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    if database.exists():
+        return
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with locked(database):
+            if database.exists():
+                return
+            with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=database.parent) as folder:
+                fresh, whole = Path(folder) / "fresh.db", Path(folder) / "whole.db"
+                with _quiet("mlflow.store.db.utils"), _quiet("alembic"):
+                    MlflowClient(f"sqlite:///{fresh}").search_experiments(max_results=1)
+                # A copy, since MLflow keeps a connection to the first file open for as long as this process lives.
+                shutil.copyfile(fresh, whole)
+                with whole.open("rb") as file:
+                    os.fsync(file.fileno())
+                whole.replace(database)
+    except OSError as error:
+        raise UserError(
+            f"the records {database} cannot be created: {error}; choose a folder that can be written"
+        ) from error
+
+
+@contextmanager
+def locked(database: Path) -> Iterator[None]:
+    """Hold the lock file beside `database`; the system lets go of it when the process ends, however it ends."""
+    with database.with_name(f".{database.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _quiet(logger_name: str) -> Iterator[None]:
+    """Keep MLflow's news of its tables being made off the user's terminal; warnings stay."""
+    logger = logging.getLogger(logger_name)
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def check_server(uri: str) -> None:
+    """MLflow's client retries an unreachable server for minutes; ask once, with a short wait, before it does."""
+    try:
+        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10).close()
+    except urllib.error.HTTPError:
+        return  # it answers; a proxy or a login may refuse this one page
+    except OSError as error:
+        raise UserError(
+            f"no MLflow server answers at {uri} ({error}); start one there or leave the tracking URI out"
+        ) from error
