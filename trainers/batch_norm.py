@@ -14,7 +14,7 @@ from trainers.replicas import Replicas
 
 
 class _Normalize(torch.autograd.Function):
-    """y = (x - mean)/sqrt(var + eps) over all workers' batches; returns y and the global mean, biased variance, count."""
+    """y = (x - mean)/sqrt(var + eps) over all workers; returns y and the global mean, biased variance and count."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, replicas: Replicas, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -1,8 +1,8 @@
 """`TrialConfig`: the whole truth of one training run, validated when it is made.
 
-A run is a function of its configuration: data set, model, algorithm, hyperparameters, epochs, batch, image size, seed and
-workers. Two runs with equal `fingerprint()` on machines of one kind hold the same bits after every step. Field names are
-the published command line's option names, so that a command of the paper's README carries over.
+A run is a function of its configuration: data set, model, algorithm, hyperparameters, epochs, batch, image size, seed
+and workers. Two runs with equal `fingerprint()` on machines of one kind hold the same bits after every step. Field
+names are the published command line's option names, so that a command of the paper's README carries over.
 """
 
 import dataclasses
@@ -24,7 +24,8 @@ APPROXIMATIONS = ("STE", "ApproxSign", "ReSTE")
 OPTIMIZERS = ("SGD", "Adam")
 WEIGHT_SCALES = ("none", "layer", "channel")
 
-# Where a run reads from or computes on, and whether the test set is opened afterwards: none of it changes what is trained.
+# Where a run reads from or computes on, and whether the test set is opened afterwards: none of it changes what is
+# trained.
 _NOT_IDENTITY = ("data_root", "prepared_root", "device", "test")
 
 

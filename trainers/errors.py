@@ -1,7 +1,7 @@
 """What can go wrong with a run, as types: what a user can mend, and what training itself did.
 
-Everything a user can cause is a `UserError`: the command line prints its message alone, without a traceback. Its message
-says what was got, what is allowed and what to do.
+Everything a user can cause is a `UserError`: the command line prints its message alone, without a traceback. Its
+message says what was got, what is allowed and what to do.
 """
 
 

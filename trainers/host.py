@@ -1,7 +1,7 @@
 """Two hosts for one loop: this process, or a Ray Train worker group.
 
-A worker group costs seconds to start, so a one-worker trial may run in the process that asks for it; several workers need
-the group: torch's process group over gloo (CPU) or nccl (GPU).
+A worker group costs seconds to start, so a one-worker trial may run in the process that asks for it; several workers
+need the group: torch's process group over gloo (CPU) or nccl (GPU).
 """
 
 import json
@@ -67,7 +67,9 @@ def run_ray(
         _ray_worker,
         train_loop_config={"config": config.to_dict(), "run_dir": str(run_dir), "cuda": on_cuda},
         scaling_config=ScalingConfig(
-            num_workers=config.workers, use_gpu=on_cuda, resources_per_worker={"CPU": config.threads, "GPU": int(on_cuda)}
+            num_workers=config.workers,
+            use_gpu=on_cuda,
+            resources_per_worker={"CPU": config.threads, "GPU": int(on_cuda)},
         ),
         run_config=RunConfig(
             name="train", storage_path=str(run_dir / "ray"), callbacks=[_epoch_writer(epochs), *callbacks]

@@ -1,7 +1,8 @@
 """The learner: one model with its update rule, and the one training step that both hosts take.
 
-A step: the worker's share of a global batch goes forward; the loss is the *global* batch's mean, so that gradients summed
-over workers are the mean gradient; backward hands packed layers' gradients to their rules at once; the rest follows.
+A step: the worker's share of a global batch goes forward; the loss is the *global* batch's mean, so that gradients
+summed over workers are the mean gradient; backward hands packed layers' gradients to their rules at once; the rest
+follows.
 """
 
 import math

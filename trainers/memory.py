@@ -1,18 +1,20 @@
 """Peak memory of a training step, measured: bytes alive before it plus what the allocator did during it.
 
-CUDA: the allocator's own maximum (`torch.cuda.max_memory_allocated`). CPU: the storages that the run holds when the step
-starts, plus the running sum of the allocator's events (`torch.profiler` with `profile_memory`) at its highest. Equal steps
-give equal figures. Not counted: memory that no tensor allocator sees (the interpreter, libraries' own scratch).
+CUDA: the allocator's own maximum (`torch.cuda.max_memory_allocated`). CPU: the storages that the run holds when the
+step starts, plus the running sum of the allocator's events (`torch.profiler` with `profile_memory`) at its highest.
+Equal steps give equal figures. Not counted: memory that no tensor allocator sees (the interpreter, libraries' own
+scratch).
 """
 
 import os
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-Step = Callable[[], object]
+Outcome = TypeVar("Outcome")
 
 # The profiler's library announces every start and stop on standard error unless told not to before its first use.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
@@ -24,8 +26,8 @@ def storage_bytes(tensors: Iterable[Tensor]) -> int:
     return sum(storages.values())
 
 
-def peak_of_step(step: Step, held: Iterable[Tensor], device: torch.device) -> int:
-    """Run `step` once and return the peak of memory in bytes while it ran.
+def peak_of_step(step: Callable[[], Outcome], held: Iterable[Tensor], device: torch.device) -> tuple[Outcome, int]:
+    """Run `step` once; returns what it returned, and the peak of memory in bytes while it ran.
 
     Args:
         step: one training step, batch included, that leaves no gradient behind.
@@ -35,13 +37,13 @@ def peak_of_step(step: Step, held: Iterable[Tensor], device: torch.device) -> in
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
-        step()
+        outcome = step()
         torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device)
+        return outcome, torch.cuda.max_memory_allocated(device)
     base = storage_bytes(held)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
-        step()
-    return base + _highest_sum(trace)
+        outcome = step()
+    return outcome, base + _highest_sum(trace)
 
 
 def _highest_sum(trace: profile) -> int:

@@ -23,11 +23,15 @@ def preflight(config: TrialConfig) -> TrialConfig:
             pretrained file of another model, a device that is not there, a rate that is none.
     """
     if config.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device cuda is asked for and torch sees no GPU; use cpu or auto, or install a CUDA build of torch")
+        raise UserError(
+            "device cuda is asked for and torch sees no GPU; use cpu or auto, or install a CUDA build of torch"
+        )
     if config.image_size is not None:
         check_image_size(config.model, config.image_size)
     if config.algorithm == "bop" and (rate := learning_rates(config.model, config.lr, config.batch_size)[1]) > 1:
-        raise UserError(f"lr {config.lr} makes Bop's adaptivity rate {rate:.3g}; it must be at most 1, use a smaller lr")
+        raise UserError(
+            f"lr {config.lr} makes Bop's adaptivity rate {rate:.3g}; it must be at most 1, use a smaller lr"
+        )
     data = open_prepared(
         config.dataset, config.data_root, prepared_root=config.prepared_root, image_size=config.image_size
     )

@@ -1,7 +1,8 @@
 """The loop that every worker runs, whichever host runs it: epochs, evaluation, report, checkpoint, resume.
 
-The order of images in an epoch is a function of (seed, epoch), masks of (seed, layer, step): a resumed run is bit-identical
-to an uninterrupted one. Validation follows every epoch; the test set is opened once, after the last, and only if asked for.
+The order of images in an epoch is a function of (seed, epoch), masks of (seed, layer, step): a resumed run is
+bit-identical to an uninterrupted one. Validation follows every epoch; the test set is opened once, after the last,
+and only if asked for.
 """
 
 import json
@@ -39,9 +40,9 @@ def train(config: TrialConfig, run_dir: Path, replicas: Replicas, device: torch.
         replicas: this worker's place among the run's workers.
         device: where this worker computes.
         report: takes each epoch's metrics as the epoch ends, on every worker: epoch (from 1), train_loss (mean over the
-            epoch), val_accuracy and val_accuracy_top5 (fractions; absent without validation), flip_rate (share of binary
-            weights flipped a step, mean over steps), lr, temperature (mean over layers; absent where there is none),
-            peak_memory_bytes (largest over workers), train_seconds (so far, evaluation not counted).
+            epoch), val_accuracy and val_accuracy_top5 (fractions; absent without validation), flip_rate (share of
+            binary weights flipped a step, mean over steps), lr, temperature (mean over layers and steps; absent where
+            there is none), peak_memory_bytes (largest over workers), train_seconds (so far, evaluation not counted).
 
     Raises:
         DivergedError: the loss became NaN or infinite.
@@ -80,16 +81,18 @@ class _Run:
         self.learner.start_epoch(epoch)
         losses: list[float] = []
         flip_rates: list[float] = []
+        temperatures: list[float] = []
         binary_weights = self.learner.rule.binary_weights
         for batch in epoch_batches(len(self.training), self.config, epoch):
             if self._measures_next_step():
-                losses_before, paused = len(losses), time.perf_counter()
-                self._measure(lambda batch=batch: losses.append(self._step(batch, epoch)))
-                assert len(losses) == losses_before + 1
+                paused = time.perf_counter()
+                losses.append(self._measured_step(batch, epoch))
                 measured += time.perf_counter() - paused
             else:
                 losses.append(self._step(batch, epoch))
             flip_rates.append(self.learner.rule.flips / binary_weights)
+            if (temperature := self.learner.rule.temperature()) is not None:
+                temperatures.append(temperature)
         self.progress.train_seconds += time.perf_counter() - started - measured
         self.replicas.require_equal(self.learner.model, self._scalars(), epoch + 1)
         metrics: Metrics = {
@@ -98,8 +101,8 @@ class _Run:
             "flip_rate": sum(flip_rates) / len(flip_rates),
             "lr": self.learner.rule.lr,
         }
-        if (temperature := self.learner.rule.temperature()) is not None:
-            metrics["temperature"] = temperature
+        if temperatures:
+            metrics["temperature"] = sum(temperatures) / len(temperatures)
         metrics["peak_memory_bytes"] = self.progress.peak_memory_bytes
         metrics["train_seconds"] = self.progress.train_seconds
         if self.validation is not None:
@@ -119,9 +122,10 @@ class _Run:
         few = len(self.training) < 2 * self.config.batch_size and self.config.epochs == 1
         return self.progress.steps_done == (0 if few else 1)
 
-    def _measure(self, step: Callable[[], None]) -> None:
-        local = peak_of_step(step, list(self.learner.held_tensors()), self.device)
+    def _measured_step(self, batch: np.ndarray, epoch: int) -> float:
+        loss, local = peak_of_step(lambda: self._step(batch, epoch), list(self.learner.held_tensors()), self.device)
         self.progress.peak_memory_bytes = self.replicas.maximum(local)
+        return loss
 
     def _scalars(self) -> dict[str, float | None]:
         return {
@@ -194,4 +198,6 @@ def require_run_dir(run_dir: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(f"cannot write to {run_dir} ({error.strerror}); choose an output folder you may write to") from error
+        raise UserError(
+            f"cannot write to {run_dir} ({error.strerror}); choose an output folder you may write to"
+        ) from error

@@ -1,8 +1,9 @@
 """Forward and backward of the sign activation and of the product with binary weights.
 
 z = op(s, W) with s the inputs, W = scale·w and w in {-1, +1}; op is a convolution or a matrix product. The forward pass
-computes op(s, w), an exact integer for binary s, and multiplies it by the scale. Backward: dL/ds = op^T(scale·dL/dz, w);
-the weight's gradient is dL/dW, as if W itself were the parameter, and passes to w unscaled (algorithm, section 7).
+computes op(s, w), an exact integer for binary s, and multiplies it by the scale. Backward:
+dL/ds = op^T(scale·dL/dz, w); the weight's gradient is dL/dW, as if W itself were the parameter, and passes to w
+unscaled (algorithm, section 7).
 """
 
 from typing import Any, Protocol
@@ -87,9 +88,7 @@ class _BinaryProduct(torch.autograd.Function):
         store, operator, grad = ctx.store, ctx.operator, grads[0]
         grad_inputs = grad_anchor = None
         if ctx.needs_input_grad[0]:  # before the update: dL/ds belongs to the weights of the forward pass
-            grad_inputs = operator.input_gradient(
-                _scaled(grad, store, operator), inputs, store.signs(inputs.dtype)
-            )
+            grad_inputs = operator.input_gradient(_scaled(grad, store, operator), inputs, store.signs(inputs.dtype))
         if ctx.needs_input_grad[1]:
             grad_anchor = store.receive(operator.weight_gradient(grad, inputs, store.shape))
         return grad_inputs, grad_anchor, None, None

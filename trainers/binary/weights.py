@@ -1,8 +1,8 @@
 """The two weight stores: what a binary layer owns instead of a float parameter.
 
-`LatentWeight` keeps a real-valued tensor v and shows its sign: real-space SGD and Adam train v. `PackedWeight` keeps 1 bit
-a weight; its backward hands the layer's gradient to a consumer (an update rule) at once and drops it, so that neither a
-gradient buffer nor a latent copy outlives the layer's own backward.
+`LatentWeight` keeps a real-valued tensor v and shows its sign: real-space SGD and Adam train v. `PackedWeight` keeps
+1 bit a weight; its backward hands the layer's gradient to a consumer (an update rule) at once and drops it, so that
+neither a gradient buffer nor a latent copy outlives the layer's own backward.
 
 Both show the same face to `trainers.binary.functional`: signs, scale, an anchor for autograd, and what becomes of a
 gradient. Tensors are registered on the layer itself (`weight`, or `weight_bits` and `weight_scale`), so that parameter
@@ -39,7 +39,7 @@ class WeightStore(Protocol):
 
 
 def scale_of(real_weight: Tensor, kind: str) -> Tensor | None:
-    """XNOR-Net's weight scale: mean |w_real| over the `layer` -> (), or over each output `channel` -> (out,); `none` -> None."""
+    """The mean of |w_real| over the `layer` (XNOR-Net) -> (), or over each output `channel` -> (out,); `none` -> None."""
     if kind == "none":
         return None
     magnitude = real_weight.detach().abs()

@@ -13,8 +13,9 @@ from trainers.update_rules.real import RealSpace
 
 LayerRuleFactory = Callable[[TrialConfig, str, Tensor, bool], LayerRule]
 
-# Algorithms that keep 1 bit a weight: what each does to a trainable layer, from its real weights before they are packed and
-# whether those are pretrained. None: the bits never change (`frozen`, the control that any training of bits must beat).
+# Algorithms that keep 1 bit a weight: what each does to a trainable layer, from its real weights before they are
+# packed and whether those are pretrained. None: the bits never change (`frozen`, the control that any training of
+# bits must beat).
 PACKED_RULES: dict[str, LayerRuleFactory | None] = {
     "binary": lambda config, name, latent, pretrained: BinsfoLayer(config, name, latent),
     "bop": lambda config, name, latent, pretrained: BopLayer(config, latent, pretrained),

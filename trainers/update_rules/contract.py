@@ -1,7 +1,8 @@
 """The contract that every update rule keeps, and what packed rules share.
 
-An `UpdateRule` owns all trainable parameters of one model for one run: it is told when a step starts, receives gradients
-(packed layers' within backward, the others' afterwards) and has changed every weight when `finish_step` returns.
+An `UpdateRule` owns all trainable parameters of one model for one run: it is told when a step starts, receives
+gradients (packed layers' within backward, the others' afterwards) and has changed every weight when `finish_step`
+returns.
 """
 
 from abc import ABC, abstractmethod

@@ -1,7 +1,7 @@
 """Random draws that depend on nothing but their names: (seed, layer, step).
 
-A generator of one's own for every layer and step: replicas cannot drift apart, a resumed run draws what an uninterrupted
-one would have drawn, and the order in which layers are updated does not matter.
+A generator of one's own for every layer and step: replicas cannot drift apart, a resumed run draws what an
+uninterrupted one would have drawn, and the order in which layers are updated does not matter.
 """
 
 import hashlib

@@ -1,6 +1,7 @@
 """Hypermasks: with what probability a binary weight is masked, and what becomes of a masked one. Pure functions.
 
-Source: *Binary Stochastic Flip Optimization for Training Binary Neural Networks*, ICASSP 2025 (algorithm, sections 2, 3).
+Source: *Binary Stochastic Flip Optimization for Training Binary Neural Networks*, ICASSP 2025 (algorithm, sections 2,
+3).
 """
 
 import torch
@@ -14,8 +15,8 @@ ERFINV_HALF = 0.4769362762044699  # erfinv(1/2): where EWM's probability reaches
 def flip_probability(mask_type: str, grad: Tensor, weight: Tensor, temperature: float) -> Tensor:
     """The probability p with which each weight is masked at temperature T.
 
-    EWM:  p = erf(T·|g|) where w·g > 0, else 0 — the chance that an SGD step carries a Gaussian latent weight across zero.
-    WPM:  p = 1 where T·w·g >= erfinv(1/2), else 0 — EWM's probability rounded, so without a draw.
+    EWM:  p = erf(T·|g|) where w·g > 0, else 0: the chance that an SGD step carries a Gaussian latent across zero.
+    WPM:  p = 1 where T·w·g >= erfinv(1/2), else 0: EWM's probability rounded, so nothing to draw.
     RAND: p = clip(T, 0, 1) for every weight.
 
     Args:

@@ -1,8 +1,8 @@
 """The temperature of one binary layer: how it starts and how gradients cool it.
 
-The accumulator a estimates the standard deviation that the layer's latent weights would have by now, had SGD trained them:
-it grows with every step's gradient, and the temperature falls with it.
-Source: the ICASSP 2025 paper (algorithm, section 4).
+The accumulator a estimates the standard deviation that the layer's latent weights would have by now, had SGD trained
+them: it grows with every step's gradient, and the temperature falls with it. Source: the ICASSP 2025 paper
+(algorithm, section 4).
 """
 
 import math
@@ -24,7 +24,8 @@ class TemperatureScheduler:
         scheduler_type: const, gaussian or scaled-gaussian.
         accumulator: a0, the standard deviation of the layer's real weights before they were binarized ("coupled": the
             learning rate sets the temperature).
-        temperature: T0, the temperature of the first step ("decoupled"): const then uses T0 throughout, the others start
+        temperature: T0, the temperature of the first step ("decoupled"): const then uses T0 throughout, the others
+        start
             from the a that gives T0. Exactly one of accumulator and temperature.
 
     Raises:
