@@ -1,0 +1,381 @@
+"""`StudyConfig`: which cells a study has, what each may spend, and what makes two studies the same one.
+
+A *cell* is one (data set, model, method); a *method* is an algorithm, for training in real space with its optimizer
+(`real` alone searches the optimizer too). A study is read from one YAML file, or from a preset by name:
+
+    name: my-study
+    cells:
+      - datasets: [MNIST]
+        models: [MLP]
+        methods: [binary, bop, frozen, real-SGD, real-Adam]
+        fixed: {hid_dim: 512, depth: 3}
+    fixed: {epochs: 20, batch_size: 96}
+    search: {trials: 20, seed: 1, asha: {grace_period: 3, reduction_factor: 3}}
+    confirm: {k: 1, seeds: [11, 12, 13]}
+    resources: {workers: 1, threads: 1}
+
+The budget (trials, k, confirmation seeds) may grow from one call to the next; everything else is a cell's identity.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from search_spaces import TEMPERATURE_MODES, Space, space_for
+from study.reading import read_yaml, section
+from trainers.config import TrialConfig
+from trainers.errors import UserError
+
+METHODS = ("binary", "bop", "frozen", "real", "real-SGD", "real-Adam")
+PRESETS = Path(__file__).parent / "presets"
+
+# Fields of a TrialConfig that a cell, the search or the command line sets, so that `fixed` may not.
+_SET_ELSEWHERE = {
+    "dataset": "cells: datasets",
+    "model": "cells: models",
+    "algorithm": "cells: methods",
+    "optimizer": "cells: methods (real-SGD or real-Adam)",
+    "seed": "search: seed",
+    "test": "nothing: only confirmation runs open the test set",
+    "workers": "resources: workers",
+    "threads": "resources: threads",
+    "device": "resources: device",
+    "data_root": "--data-root",
+    "prepared_root": "--prepared-root",
+}
+# Where data lie and what they are computed on does not make a study another one.
+_NOT_IDENTITY = ("data_root", "prepared_root", "device", "test")
+
+
+@dataclass(frozen=True)
+class AshaConfig:
+    """When a trial that lags is stopped (ASHA, Li et al., MLSys 2020); epochs are its unit of time.
+
+    Args:
+        grace_period: epochs that every trial gets.
+        reduction_factor: of the trials at a rung, one in this many goes on.
+    """
+
+    grace_period: int = 1
+    reduction_factor: int = 3
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How the best configuration of a cell is looked for, on validation accuracy alone.
+
+    Args:
+        trials: configurations a cell may try (one where its space is empty).
+        seed: the study's seed: that of every search trial's training, and where the sampler's draws come from.
+        asha: early stopping; None lets every trial finish.
+        temperature_mode: what `binary` asks for (see `search_spaces.binary`).
+        ranges: by method, ranges that replace the space's own.
+        fixed: by method, `TrialConfig` fields that are not searched.
+    """
+
+    trials: int = 20
+    seed: int = 1
+    asha: AshaConfig | None = field(default_factory=AshaConfig)
+    temperature_mode: str = "decoupled"
+    ranges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    fixed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ConfirmConfig:
+    """The best `k` configurations of a cell, trained again with each of `seeds`, unpruned; these open the test set."""
+
+    k: int = 1
+    seeds: tuple[int, ...] = (11, 12, 13)
+
+
+@dataclass(frozen=True)
+class ResourcesConfig:
+    """What one trial takes: `workers` data-parallel workers of `threads` CPU threads (and a GPU each, on `cuda`)."""
+
+    workers: int = 1
+    threads: int = 1
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (data set, model, method), searched by one sweep.
+
+    Args:
+        base: the configuration that every trial of the cell starts from.
+        method: one of `METHODS`.
+        fixed: names of the `TrialConfig` fields that were set on purpose and are therefore not searched.
+        ranges: this method's own search ranges.
+        search: the study's search settings.
+    """
+
+    base: TrialConfig
+    method: str
+    fixed: frozenset[str]
+    ranges: Mapping[str, Any]
+    search: SearchConfig
+
+    @property
+    def name(self) -> str:
+        """`<dataset>-<model>-<method>`, e.g. `CIFAR10-AdamBNN-binary`: also the Optuna study's name and a folder's."""
+        return f"{dataset_label(self.base.dataset)}-{self.base.model}-{self.method}"
+
+    @property
+    def space(self) -> Space:
+        return space_for(self.base.algorithm)
+
+    @property
+    def space_options(self) -> dict[str, Any]:
+        """What the space is called with, beside the trial and the model."""
+        options: dict[str, Any] = {"fixed": {name: getattr(self.base, name) for name in self.fixed}}
+        if self.ranges:
+            options["ranges"] = dict(self.ranges)
+        if "temperature_mode" in self.space.options:
+            options["temperature_mode"] = self.search.temperature_mode
+        return options
+
+    @property
+    def trials(self) -> int:
+        """Search trials that the cell is to have: the budget, or 1 where nothing is left to search."""
+        return 1 if self.space.is_empty(self.base.model, **self.space_options) else self.search.trials
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides what the cell's trials are, except how many: flat, as JSON values."""
+        base = {name: value for name, value in self.base.to_dict().items() if name not in _NOT_IDENTITY}
+        asha = self.search.asha
+        return {
+            **base,
+            "method": self.method,
+            "fixed": sorted(self.fixed),
+            "temperature_mode": self.search.temperature_mode if "temperature_mode" in self.space.options else None,
+            "ranges": {name: list(values) for name, values in sorted(self.ranges.items())},
+            "asha": [asha.grace_period, asha.reduction_factor] if asha else None,
+        }
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """A whole study; made by `load_study` from YAML, or by `single_cell` from a command line."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    search: SearchConfig = field(default_factory=SearchConfig)
+    confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    tracking_uri: str | None = None
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        names = [cell.name for cell in self.cells]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise UserError(
+                f"cell {twice[0]} appears twice in study {self.name!r}; list each data set, model, method once"
+            )
+        if self.search.seed in self.confirm.seeds:
+            raise UserError(
+                f"confirmation seed {self.search.seed} is the search's own seed; give fresh seeds, e.g. 11, 12, 13"
+            )
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The data sets of the study, each once, in order."""
+        return tuple(dict.fromkeys(cell.base.dataset for cell in self.cells))
+
+    def identity(self) -> dict[str, dict[str, Any]]:
+        """By cell name, everything but the budget."""
+        return {cell.name: cell.identity() for cell in self.cells}
+
+
+def check_name(name: str) -> None:
+    """Refuse a study name that could not name a folder and an MLflow experiment alike."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name):
+        raise UserError(f"study name {name!r} cannot be used; take letters, digits, '-', '_' and '.' only, at most 100")
+
+
+def dataset_label(dataset: str) -> str:
+    """A data set's name within a folder name: a catalog name as it is, a path as its stem and 8 digits of its hash.
+
+    >>> dataset_label("CIFAR10")
+    'CIFAR10'
+    """
+    if re.fullmatch(r"[A-Za-z0-9]+", dataset):
+        return dataset
+    stem = re.sub(r"[^A-Za-z0-9_.]+", "_", Path(dataset).stem).strip("._") or "data"
+    return f"{stem}-{hashlib.sha256(str(Path(dataset).resolve()).encode()).hexdigest()[:8]}"
+
+
+def make_cell(
+    dataset: str,
+    model: str,
+    method: str,
+    *,
+    fixed: Mapping[str, Any],
+    search: SearchConfig,
+    resources: ResourcesConfig,
+    data_root: str = "data",
+    prepared_root: str | None = None,
+) -> Cell:
+    """One validated cell; `fixed` holds the `TrialConfig` fields that the user set.
+
+    Raises:
+        UserError: an unknown method, a setting that no run could have, a range that no trial could use, or a search
+            that has no validation data to go by.
+    """
+    if method not in METHODS:
+        raise UserError(f"method {method!r} is unknown; use {', '.join(METHODS)}")
+    algorithm, _, optimizer = method.partition("-")
+    settings = {**fixed, **search.fixed.get(method, {})}
+    chosen = {**settings, "optimizer": optimizer} if optimizer else settings
+    base = TrialConfig.from_dict(
+        {
+            **chosen,
+            **{name: getattr(resources, name) for name in ("workers", "threads", "device")},
+            "dataset": dataset,
+            "model": model,
+            "algorithm": algorithm,
+            "seed": search.seed,
+            "data_root": data_root,
+            "prepared_root": prepared_root,
+        }
+    )
+    ranges = search.ranges.get(method, {})
+    try:
+        space_for(algorithm).check_ranges(model, ranges)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if base.val_fraction == 0:
+        raise UserError("val_fraction 0 leaves a search nothing to choose by; give one above 0, e.g. 0.1")
+    if search.asha and search.asha.grace_period > base.epochs:
+        raise UserError(f"asha grace_period {search.asha.grace_period} exceeds the {base.epochs} epochs; lower it")
+    return Cell(base, method, frozenset(chosen), ranges, search)
+
+
+def load_study(
+    source: str,
+    *,
+    trials: int | None = None,
+    asha: bool = True,
+    tracking_uri: str | None = None,
+    data_root: str = "data",
+    prepared_root: str | None = None,
+) -> StudyConfig:
+    """A study from a preset's name or a YAML file's path.
+
+    Args:
+        source: `quickstart`, `six-datasets`, `paper`, or the path of a study file.
+        trials: replaces the file's number of search trials.
+        asha: False switches early stopping off whatever the file says.
+        tracking_uri: replaces the file's.
+        data_root, prepared_root: where data lie on this machine.
+
+    Raises:
+        UserError: what is wrong, and where in the file.
+    """
+    content = read_yaml(study_file(source))
+    top = section(content, "study", StudyConfig, {"cells": list, "fixed": dict, "name": str, "tracking_uri": str})
+    for name in ("name", "cells"):
+        if not top.get(name):
+            raise UserError(f"the study file says no {name}; it needs at least name and cells")
+    searching = section(top.get("search", {}), "search", SearchConfig, {"asha": (dict, bool)})
+    pruner = searching.pop("asha", True)
+    if trials is not None:
+        searching["trials"] = trials
+    search = SearchConfig(**searching, asha=_asha(pruner) if asha else None)
+    _check_search(search)
+    resources = ResourcesConfig(**section(top.get("resources", {}), "resources", ResourcesConfig))
+    confirming = section(top.get("confirm", {}), "confirm", ConfirmConfig)
+    confirm = ConfirmConfig(
+        **{**confirming, **({"seeds": tuple(confirming["seeds"])} if "seeds" in confirming else {})}
+    )
+    _check_confirm(confirm)
+    common = _fixed(top.get("fixed", {}), "fixed")
+    cells = []
+    for number, block in enumerate(top["cells"], start=1):
+        where = f"cells, entry {number}"
+        given = section(block, where, None, {"datasets": list, "models": list, "methods": list, "fixed": dict})
+        own = {**common, **_fixed(given.get("fixed", {}), f"{where}: fixed")}
+        for axis in ("datasets", "models", "methods"):
+            names = given.get(axis)
+            if not names or not all(isinstance(name, str) for name in names):
+                raise UserError(f"{where}: {axis} is {names!r}; list at least one name")
+        for dataset in given["datasets"]:
+            for model in given["models"]:
+                cells += [
+                    make_cell(
+                        dataset,
+                        model,
+                        method,
+                        fixed=own,
+                        search=search,
+                        resources=resources,
+                        data_root=data_root,
+                        prepared_root=prepared_root,
+                    )
+                    for method in given["methods"]
+                ]
+    return StudyConfig(top["name"], tuple(cells), search, confirm, resources, tracking_uri or top.get("tracking_uri"))
+
+
+def study_file(source: str) -> Path:
+    """The file of a preset's name, or of a path; `UserError` names the presets where it is neither."""
+    preset = PRESETS / f"{source}.yaml"
+    if re.fullmatch(r"[A-Za-z0-9_-]+", source) and preset.is_file():
+        return preset
+    if Path(source).is_file():
+        return Path(source)
+    names = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
+    raise UserError(f"no study {source!r}: it is neither a file nor one of the presets {names}; give one of them")
+
+
+def _asha(value: Any) -> AshaConfig | None:
+    if isinstance(value, bool):
+        return AshaConfig() if value else None
+    given = AshaConfig(**section(value, "search: asha", AshaConfig))
+    if given.grace_period < 1 or given.reduction_factor < 2:
+        raise UserError(f"search: asha: got {given}; grace_period is at least 1 epoch, reduction_factor at least 2")
+    return given
+
+
+def _fixed(values: Any, where: str) -> dict[str, Any]:
+    """Settings of every trial: `TrialConfig` fields that nothing else sets."""
+    names = [entry.name for entry in fields(TrialConfig) if entry.name not in _SET_ELSEWHERE]
+    if not isinstance(values, dict):
+        raise UserError(f"{where} is {values!r}; give settings as `name: value`")
+    for name in values:
+        if name in _SET_ELSEWHERE:
+            raise UserError(f"{where}: {name} is set by {_SET_ELSEWHERE[name]}; take it out of here")
+        if name not in names:
+            raise UserError(f"{where}: {name!r} is unknown; use {', '.join(names)}")
+    return dict(values)
+
+
+def _check_search(search: SearchConfig) -> None:
+    if search.trials < 1:
+        raise UserError(f"search: trials is {search.trials}; a sweep needs at least 1")
+    if search.temperature_mode not in TEMPERATURE_MODES:
+        raise UserError(
+            f"search: temperature_mode {search.temperature_mode!r} is unknown; use {' or '.join(TEMPERATURE_MODES)}"
+        )
+    for kind, by_method in (("ranges", search.ranges), ("fixed", search.fixed)):
+        for method, values in by_method.items():
+            if method not in METHODS:
+                raise UserError(f"search: {kind}: method {method!r} is unknown; use {', '.join(METHODS)}")
+            if not isinstance(values, dict):
+                raise UserError(f"search: {kind}: {method} is {values!r}; give `name: value` lines")
+            if kind == "fixed":
+                _fixed(values, f"search: fixed: {method}")
+
+
+def _check_confirm(confirm: ConfirmConfig) -> None:
+    seeds = confirm.seeds
+    if any(isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in seeds):
+        raise UserError(f"confirm: seeds are {list(seeds)!r}; give whole numbers from 0")
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"confirm: seeds are {list(seeds)}; give each once, or the same run would count twice")
+    if confirm.k < 0:
+        raise UserError(f"confirm: k is {confirm.k}; give 0 (no confirmation) or more")

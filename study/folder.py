@@ -1,0 +1,122 @@
+"""A study's folder: where everything lies, and `study.json`, which says what the folder belongs to.
+
+    DIR/study.json            format, name, tracking URI, and each cell's identity
+    DIR/mlflow.db             the records (unless another tracking URI was given), with DIR/mlartifacts
+    DIR/optuna.journal        every search trial: its parameters, values and outcome
+    DIR/runs/<trial_id>/      one run's checkpoints
+    DIR/tune/                 Ray Tune's own state; nothing here is read again
+    DIR/results.parquet, DIR/accuracy_vs_memory.*   what `compare` writes
+
+A cell's identity is everything but its budget. The same cell with another identity is refused; more trials, more seeds
+and further cells extend a study.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainers.errors import UserError
+
+FORMAT = 1
+
+
+class StudyFolder:
+    """Opens a study's folder, and makes it where it is not there.
+
+    Args:
+        path: the folder.
+        name: the study's name; None takes what `study.json` says, or the folder's own name for a new study.
+        tracking_uri: where runs are recorded; None takes what `study.json` says, or the study's own database.
+
+    Raises:
+        UserError: the folder cannot be written, is no study's folder, or is that of another study.
+    """
+
+    def __init__(self, path: str | Path, *, name: str | None = None, tracking_uri: str | None = None) -> None:
+        self.path = Path(path).resolve()
+        self._make_writable()
+        content = self._read()
+        if name is not None and content["name"] not in (None, name):
+            raise UserError(
+                f"{self.path} holds the study {content['name']!r}, not {name!r}; give another --output, "
+                f"or the name {content['name']!r}"
+            )
+        if tracking_uri is not None and content["cells"] and content["tracking_uri"] != tracking_uri:
+            recorded = content["tracking_uri"] or "the study's own mlflow.db"
+            raise UserError(
+                f"the runs of {self.path} are recorded in {recorded}, not in {tracking_uri}; "
+                "leave --tracking-uri out, or give another --output"
+            )
+        self.name: str = content["name"] or name or self.path.name
+        self.tracking_uri: str | None = content["tracking_uri"] or tracking_uri
+        self._cells: dict[str, dict[str, Any]] = content["cells"]
+        self._write()
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "optuna.journal"
+
+    @property
+    def tune(self) -> Path:
+        return self.path / "tune"
+
+    def run_dir(self, trial_id: str) -> Path:
+        """The folder of one run's checkpoints."""
+        return self.path / "runs" / trial_id
+
+    def claim(self, cells: Mapping[str, Mapping[str, Any]]) -> None:
+        """Enter cells by name with their identities; all of them, or none where one differs from what is there.
+
+        Raises:
+            UserError: a cell is there with another identity; names the settings that differ.
+        """
+        for name, identity in cells.items():
+            known = self._cells.get(name)
+            if known is None:
+                continue
+            wanted = json.loads(json.dumps(identity))
+            different = [key for key in {**known, **wanted} if known.get(key) != wanted.get(key)]
+            if different:
+                shown = "; ".join(f"{key} was {known.get(key)!r}, now {wanted.get(key)!r}" for key in different)
+                raise UserError(
+                    f"{self.path} belongs to another configuration of {name}: {shown}. Only the number of trials and "
+                    "the confirmation seeds may grow; give another --output, or the same settings"
+                )
+        self._cells = {**self._cells, **{name: dict(identity) for name, identity in cells.items()}}
+        self._write()
+
+    def _make_writable(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / f".writable-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UserError(
+                f"the output folder {self.path} cannot be written ({error.strerror}); give another --output"
+            ) from None
+
+    def _read(self) -> dict[str, Any]:
+        file = self.path / "study.json"
+        empty: dict[str, Any] = {"name": None, "tracking_uri": None, "cells": {}}
+        if not file.exists():
+            return empty
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            whole = content["format"] == FORMAT and isinstance(content["cells"], dict)
+            whole = whole and isinstance(content["name"], str) and "tracking_uri" in content
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{file} cannot be read ({error}); restore it from a copy, or give another --output"
+            ) from None
+        if not whole:
+            raise UserError(f"{file} is of format {content['format']!r}, not {FORMAT}; give another --output")
+        return {key: content[key] for key in empty}
+
+    def _write(self) -> None:
+        content = {"format": FORMAT, "name": self.name, "tracking_uri": self.tracking_uri, "cells": self._cells}
+        temporary = self.path / f".study-{os.getpid()}.json"
+        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        temporary.replace(self.path / "study.json")

@@ -1,0 +1,95 @@
+"""What a user sees while a study runs: one short line an event, and nothing of Ray's own tables."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from trainers.config import TrialConfig
+
+# Seconds without a line after which the next epoch is worth one, so that a long trial is seen to be alive.
+QUIET_SECONDS = 5.0
+
+
+def say(line: str) -> None:
+    """Print a line at once, so that it is seen where the output goes through a pipe."""
+    print(line, flush=True)
+
+
+def describe(config: TrialConfig) -> str:
+    """The settings that tell one trial of a cell from another, in a few words.
+
+    >>> describe(TrialConfig("MNIST", "MLP", "binary", scheduler_type="gaussian", temperature=37.0))
+    'EWM gaussian T=37'
+    >>> describe(TrialConfig("MNIST", "MLP", "real", optimizer="Adam", lr=0.01))
+    'Adam lr=0.01'
+    """
+    lr = f"lr={config.lr:.3g}"
+    if config.algorithm == "real":
+        return f"{config.optimizer} {lr}"
+    if config.algorithm == "bop":
+        return f"{lr} threshold={config.bop_threshold:.2g}"
+    if config.algorithm == "frozen":
+        return "binary weights fixed" if config.model == "MLP" else f"binary weights fixed, {lr}"
+    words = [config.mask_type, config.scheduler_type]
+    if config.temperature is not None:
+        words.append(f"T={config.temperature:.3g}")
+    if config.temperature is None or config.model != "MLP":
+        words.append(lr)
+    return " ".join(words)
+
+
+def percent(fraction: float | None) -> str:
+    """An accuracy as a percentage; a dash where there is none."""
+    return "-" if fraction is None else f"{100 * fraction:.1f} %"
+
+
+class Progress:
+    """Prints the lines of one sweep or confirmation.
+
+    Args:
+        title: what is running, e.g. `Digits-MLP-binary`.
+        total: trials that it is to have.
+        ended: trials that an earlier call ran already.
+        best: their best validation accuracy.
+        show: where a line goes.
+        clock: seconds; only differences matter.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        total: int,
+        *,
+        ended: int = 0,
+        best: float | None = None,
+        show: Callable[[str], None] = say,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.title, self.total, self.ended, self.best = title, total, ended, best
+        self._show, self._clock = show, clock
+        self._last = clock()
+
+    def epoch(self, config: TrialConfig, metrics: Mapping[str, Any]) -> None:
+        """One epoch of one trial; a line only after a while without one."""
+        if self._clock() - self._last >= QUIET_SECONDS and metrics["epoch"] < config.epochs:
+            self._line(self.ended + 1, config, f"epoch {metrics['epoch']}/{config.epochs}", metrics, "")
+
+    def end(self, config: TrialConfig, metrics: Mapping[str, Any], outcome: str, reason: str = "") -> None:
+        """The end of one trial, however it ended."""
+        self.ended += 1
+        value = metrics.get("val_accuracy")
+        if outcome == "completed" and value is not None:
+            self.best = value if self.best is None else max(self.best, value)
+        note = "" if outcome == "completed" else f"  {outcome}{': ' if reason else ''}{reason}"
+        self._line(self.ended, config, f"epoch {metrics.get('epoch', 0)}/{config.epochs}", metrics, note)
+
+    def _line(self, number: int, config: TrialConfig, epoch: str, metrics: Mapping[str, Any], note: str) -> None:
+        shown = [f"val {percent(metrics['val_accuracy'])}"] if metrics.get("val_accuracy") is not None else []
+        if metrics.get("test_accuracy") is not None:
+            shown.append(f"test {percent(metrics['test_accuracy'])}")
+        best = f"  (best {percent(self.best)})" if self.best is not None and self.total > 1 else ""
+        self._show(
+            f"[{self.title} {number}/{self.total}] {describe(config)}  seed {config.seed}  {epoch}  "
+            f"{'  '.join(shown)}{best}{note}"
+        )
+        self._last = self._clock()

@@ -1,0 +1,110 @@
+"""One sweep is the search of one cell: data set, model and method.
+
+It runs as many trials as the budget still lacks: those recorded in the study's journal count, whatever call ran them,
+so a sweep that was stopped goes on and one with a larger budget is extended.
+"""
+
+import json
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+
+import optuna
+
+from search_spaces import edge_notes
+from study.config import Cell
+from study.execution import run_search
+from study.folder import StudyFolder
+from study.progress import Progress, describe, percent, say
+from study.recording import TuneRecorder
+from study.search import JournalSearch, best_trials, ended, open_journal, open_search, search_trial_id
+from study.tracking import Tracker
+from trainers.config import TrialConfig
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """What a cell's search has come to, over all the calls that ran parts of it.
+
+    Attributes:
+        cell: whose search.
+        run_id: the sweep's run in MLflow.
+        outcomes: how many trials ended in each way.
+        best: the best trial's configuration; None where no trial completed.
+        best_value: its validation accuracy after the last epoch.
+        notes: what a reader should know of the result, e.g. that the best value lies at a range's edge.
+    """
+
+    cell: Cell
+    run_id: str
+    outcomes: dict[str, int]
+    best: TrialConfig | None
+    best_value: float | None
+    notes: list[str]
+
+    def lines(self) -> list[str]:
+        """The sweep's report."""
+        counted = ", ".join(f"{count} {outcome}" for outcome, count in self.outcomes.items())
+        if self.best is None:
+            return [f"{self.cell.name}: no trial completed ({counted})"]
+        found = f"{self.cell.name}: best validation accuracy {percent(self.best_value)} with {describe(self.best)}"
+        return [f"{found} ({counted})", *(f"  note: {note}" for note in self.notes)]
+
+
+def sweep(cell: Cell, folder: StudyFolder, tracker: Tracker) -> SweepResult:
+    """Run the trials that the cell's budget still lacks, and report on all of them. Ray must be connected.
+
+    Args:
+        cell: what is searched, with its budget.
+        folder: the study's folder, which has been claimed for this cell.
+        tracker: the study's records.
+    """
+    storage = open_journal(folder.journal)
+    study = open_search(cell, storage)
+    run_id = sweep_run(cell, tracker)
+    earlier = ended(study)
+    missing = cell.trials - len(earlier)
+    if missing > 0:
+        best = best_trials(study, 1)
+        progress = Progress(cell.name, cell.trials, ended=len(earlier), best=best[0].value if best else None)
+        recorder = TuneRecorder(tracker, run_id, progress)
+        state = folder.tune / cell.name / f"search-{len(earlier):04d}"
+        run_search(JournalSearch(cell, storage, folder), missing, cell.base, cell.search.asha, recorder, state)
+        for trial_id, outcome in recorder.outcomes.items():
+            if outcome == "pruned":  # a trial stopped in the middle of a checkpoint may have written after its removal
+                shutil.rmtree(folder.run_dir(trial_id), ignore_errors=True)
+    else:
+        say(f"[{cell.name}] {len(earlier)} of {cell.trials} trials are there already; nothing to run")
+    result = summarize(cell, run_id, study)
+    tracker.finish(run_id, "completed")
+    return result
+
+
+def sweep_run(cell: Cell, tracker: Tracker) -> str:
+    """The cell's parent run in MLflow."""
+    tags = {
+        "dataset": cell.base.dataset,
+        "model": cell.base.model,
+        "algorithm": cell.base.algorithm,
+        "method": cell.method,
+        "trials": str(cell.trials),
+    }
+    return tracker.sweep_run(cell.name, tags, cell.identity())
+
+
+def summarize(cell: Cell, run_id: str, study: optuna.Study) -> SweepResult:
+    """The report on a cell's search, from its journal alone."""
+    outcomes = Counter(trial.user_attrs.get("outcome", "failed") for trial in ended(study))
+    best = best_trials(study, 1)
+    if not best:
+        return SweepResult(cell, run_id, dict(outcomes), None, None, [])
+    config = TrialConfig.from_dict(json.loads(best[0].user_attrs["config"]))
+    notes = edge_notes(best[0].params, best[0].distributions)
+    return SweepResult(cell, run_id, dict(outcomes), config, best[0].value, [*notes, *_tie_note(cell, study)])
+
+
+def _tie_note(cell: Cell, study: optuna.Study) -> list[str]:
+    """Says so where another trial reached the same best value, since then the earlier one was taken by rule alone."""
+    first, *others = best_trials(study, 10)
+    tied = [search_trial_id(cell, trial.number) for trial in others if trial.value == first.value]
+    return [f"{', '.join(tied)} reached the same value; the earlier trial counts as the best"] if tied else []
