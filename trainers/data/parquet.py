@@ -1,0 +1,238 @@
+"""Parquet files as a source of pictures: plain binary columns, and the layout of the Hugging Face hub.
+
+Accepted columns: the picture in `image` or `img`, either binary (encoded bytes) or struct<bytes, path> (hub); the class
+in `label`, `fine_label` or `labels`, as integers from 0. Class names come from the schema metadata `class_names` (JSON
+list) or from the hub's `huggingface` entry (ClassLabel); where neither is there, from `num_classes`, and where that is
+missing too the labels themselves must cover 0..max.
+
+The split of a file is told by its name (`train.parquet`, `test-00000-of-00002.parquet`) or by its folder (`train/...`).
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainers.data.image_source import SPLIT_WORDS, ImageSource, check_labels
+from trainers.errors import UserError
+
+IMAGE_COLUMNS = ("image", "img")
+LABEL_COLUMNS = ("label", "fine_label", "labels")
+_SHARD = re.compile(r"^(?P<stem>.*)-(?P<index>\d{5})-of-(?P<count>\d{5})$")
+_LEADING_WORD = re.compile(r"^[A-Za-z]+")
+_FOOTER_BYTES = 64 * 1024  # more than the footer of a file with a few hundred row groups
+
+
+class _File:
+    """One Parquet file: its columns, its labels, and its row groups read one at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = pq.ParquetFile(path, memory_map=True)
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(f"{path} cannot be read as Parquet ({error}); restore or remove it") from error
+        self.schema = self._file.schema_arrow
+        self.image_column = self._column(IMAGE_COLUMNS, "picture")
+        self.label_column = self._column(LABEL_COLUMNS, "label")
+        kind = self.schema.field(self.image_column).type
+        self.in_struct = pa.types.is_struct(kind)
+        if self.in_struct:
+            names = [field.name for field in kind.fields]
+            kind = kind.field("bytes").type if "bytes" in names else pa.null()
+        if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+            raise UserError(
+                f"{path}: column {self.image_column!r} has type {self.schema.field(self.image_column).type}; "
+                "it must be binary (encoded pictures) or struct<bytes: binary, path: string>"
+            )
+        groups = [self._file.metadata.row_group(index).num_rows for index in range(self._file.num_row_groups)]
+        self.group_starts = np.concatenate([[0], np.cumsum(groups)]).astype(np.int64)
+        self._group_index = -1
+        self._group: pa.Array = pa.nulls(0)
+
+    def _column(self, allowed: Sequence[str], what: str) -> str:
+        for name in allowed:
+            if name in self.schema.names:
+                return name
+        raise UserError(
+            f"{self.path} has no {what} column; it has {', '.join(self.schema.names) or 'none'}, "
+            f"and {' or '.join(allowed)} is needed; rename the column"
+        )
+
+    def labels(self) -> np.ndarray:
+        """int64 (rows,)."""
+        column = self._file.read(columns=[self.label_column]).column(self.label_column).combine_chunks()
+        if not pa.types.is_integer(column.type):
+            raise UserError(f"{self.path}: column {self.label_column!r} has type {column.type}; it must hold integers")
+        if column.null_count:
+            row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+            raise UserError(f"{self.path} row {row} has no label (null); {column.null_count} such row(s); remove them")
+        return column.to_numpy(zero_copy_only=False).astype(np.int64)
+
+    def picture(self, row: int) -> bytes:
+        """The encoded picture of one row; its row group stays in memory until another is asked for."""
+        group = int(np.searchsorted(self.group_starts, row, side="right")) - 1
+        if group != self._group_index:
+            try:
+                table = self._file.read_row_group(group, columns=[self.image_column])
+            except (pa.ArrowException, OSError) as error:
+                raise UserError(f"{self.path} is damaged near row {row} ({error}); restore it") from error
+            self._group, self._group_index = table.column(self.image_column).combine_chunks(), group
+        value: Any = self._group[row - int(self.group_starts[group])].as_py()
+        if self.in_struct and value is not None:
+            value = value["bytes"]
+        if value is None:
+            raise UserError(f"{self.path} row {row} has no picture bytes (null); remove the row or embed the picture")
+        return bytes(value)
+
+    def fingerprint(self) -> str:
+        """Hash of size and footer: the footer holds every column chunk's place, size and statistics."""
+        size = self.path.stat().st_size
+        with self.path.open("rb") as stream:
+            stream.seek(max(0, size - _FOOTER_BYTES))
+            return hashlib.sha256(str(size).encode() + stream.read()).hexdigest()
+
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names from the schema metadata, or None where it tells nothing."""
+        metadata = self.schema.metadata or {}
+        try:
+            if b"class_names" in metadata:
+                return tuple(str(name) for name in json.loads(metadata[b"class_names"]))
+            if b"huggingface" in metadata:
+                features = json.loads(metadata[b"huggingface"]).get("info", {}).get("features", {})
+                names = (features.get(self.label_column) or {}).get("names")
+                if names:
+                    return tuple(str(name) for name in names)
+            if b"num_classes" in metadata:
+                return tuple(str(index) for index in range(int(metadata[b"num_classes"])))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"{self.path}: its schema metadata about classes is malformed ({error})") from error
+        return None
+
+
+class ParquetPart:
+    """The rows of several Parquet files, one after the other."""
+
+    def __init__(self, files: Sequence[_File]) -> None:
+        self._files = files
+        parts = [file.labels() for file in files]
+        self._starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+        self.labels = np.concatenate(parts)
+
+    def _locate(self, row: int) -> tuple[_File, int]:
+        index = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return self._files[index], row - int(self._starts[index])
+
+    def encoded(self, rows: np.ndarray) -> Iterator[bytes]:
+        for row in rows:
+            file, local = self._locate(int(row))
+            yield file.picture(local)
+
+    def where(self, row: int) -> str:
+        file, local = self._locate(row)
+        return f"{file.path} row {local}"
+
+
+def _split_of(path: Path, root: Path) -> str | None:
+    """`train` or `test` by the file's first word or else a folder's name below the root; None where neither tells."""
+    word = _LEADING_WORD.match(path.stem)
+    names = [word.group().casefold() if word else ""]
+    names += [folder.casefold() for folder in reversed(path.relative_to(root).parent.parts)]
+    return next((SPLIT_WORDS[name] for name in names if name in SPLIT_WORDS), None)
+
+
+def _check_all_shards_present(files: Sequence[Path]) -> None:
+    """Hub shards count themselves (`-00000-of-00002`): a download that was cut short shows in the names."""
+    found: dict[tuple[Path, str, int], set[int]] = {}
+    for path in files:
+        match = _SHARD.match(path.stem)
+        if match:
+            key = (path.parent, match["stem"], int(match["count"]))
+            found.setdefault(key, set()).add(int(match["index"]))
+    for (folder, stem, count), indices in found.items():
+        missing = sorted(set(range(count)) - indices)
+        if missing:
+            names = ", ".join(f"{stem}-{index:05d}-of-{count:05d}.parquet" for index in missing[:5])
+            raise UserError(f"{folder} holds {len(indices)} of {count} {stem} shards; missing: {names}; fetch them")
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """All Parquet files in a folder and below, hidden folders left out, sorted."""
+    return sorted(
+        path
+        for path in folder.rglob("*.parquet")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def _grouped(path: Path) -> tuple[dict[str, list[Path]], Path]:
+    """The files of each split. A single file, or files whose names tell no split, are one unsplit train part."""
+    if path.is_file():
+        return {"train": [path]}, path.parent
+    files = parquet_files(path)
+    _check_all_shards_present(files)
+    by_split: dict[str | None, list[Path]] = {}
+    for file in files:
+        by_split.setdefault(_split_of(file, path), []).append(file)
+    unknown = by_split.pop(None, [])
+    splits = {split: names for split, names in by_split.items() if split is not None}
+    if not splits:
+        return {"train": unknown}, path
+    if unknown:
+        raise UserError(
+            f"{path}: some files tell their split by name and {unknown[0].name} does not; "
+            "names start with train, validation or test; rename or remove it"
+        )
+    if "train" not in splits:
+        raise UserError(f"{path} holds test files but no train file; add train.parquet or name the one file to use")
+    roots = {tuple(p for p in file.relative_to(path).parent.parts if p.casefold() not in SPLIT_WORDS) for file in files}
+    if len(roots) > 1:
+        raise UserError(
+            f"{path} holds several data sets ({', '.join('/'.join(root) or '.' for root in sorted(roots))})"
+        )
+    return splits, path
+
+
+def _class_names(files: Sequence[_File], parts: Sequence[ParquetPart]) -> tuple[str, ...]:
+    told = {file.path: names for file in files if (names := file.class_names()) is not None}
+    if len(set(told.values())) > 1:
+        first, second = list(told)[0], next(path for path in told if told[path] != list(told.values())[0])
+        raise UserError(f"{first} and {second} declare different classes; all files of a data set must agree")
+    if told:
+        return next(iter(told.values()))
+    present = np.unique(np.concatenate([part.labels for part in parts]))
+    if present.size == 0 or present[0] < 0 or present[-1] != present.size - 1:
+        shown = (
+            f"{present.size} different labels from {present.min()} to {present.max()}" if present.size else "no rows"
+        )
+        raise UserError(
+            f"{files[0].path} declares no classes and holds {shown}; labels must cover 0..classes-1, "
+            "or the schema metadata must say num_classes or class_names"
+        )
+    return tuple(str(index) for index in present)
+
+
+def parquet_source(path: Path) -> ImageSource:
+    """Read a Parquet file, or a folder of them, as a data set.
+
+    Raises:
+        UserError: Unreadable files, missing columns or shards, null labels, labels out of range, unclear splits.
+    """
+    splits, root = _grouped(path)
+    opened = {split: [_File(file) for file in files] for split, files in splits.items()}
+    parts = {split: ParquetPart(files) for split, files in opened.items()}
+    every_file = [file for files in opened.values() for file in files]
+    names = _class_names(every_file, list(parts.values()))
+    for part in parts.values():
+        check_labels(part.labels, len(names), part)
+    digest = hashlib.sha256()
+    for file in every_file:
+        digest.update(f"{file.path.relative_to(root).as_posix()} {file.fingerprint()}\n".encode())
+    kept = ", ".join(f"{split}: {len(files)} file(s)" for split, files in splits.items())
+    return ImageSource(f"Parquet at {path} ({kept})", digest.hexdigest(), names, parts["train"], parts.get("test"))

@@ -1,0 +1,239 @@
+"""Prepared data on disk: where they lie, what their files hold, and how a damaged one is told from a good one.
+
+    PREPARED_ROOT/<name>-<size>px/
+        manifest.json          written last: without it there is nothing prepared here
+        train-00000.arrow ...  Arrow IPC files of one record batch each: image, label, rank
+        test-00000.arrow ...   the same without rank
+        journal.jsonl          only while preparing: the shards that are complete, for resuming
+
+Every file is written under a `.partial` name, flushed to disk and renamed, so a name that is there is a whole file.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from trainers.data.locate import DatasetChoice
+from trainers.errors import UserError
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+JOURNAL = "journal.jsonl"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One Arrow file: its name, rows, size in bytes, SHA-256 of the file, and SHA-256 of its rows' values."""
+
+    file: str
+    rows: int
+    size: int
+    sha256: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a prepared folder holds.
+
+    Attributes:
+        dataset: Name of the data set.
+        image_size: Side of the square pictures in pixels.
+        native_size: The one size that all of the source's pictures have, where that was looked at (one's own data).
+        channels: 1 or 3.
+        class_names: Index = label.
+        storage: `decoded` (uint8 pixels at image_size) or `encoded` (original bytes, decoded when loaded).
+        options: What the preparation was asked for and its result depends on (split seed, test fraction, ...).
+        source: Description of the source; `source_fingerprint` changes when its files do.
+        shards: Per split (`train`, `test`), in row order.
+        format_version: Of this layout.
+    """
+
+    dataset: str
+    image_size: int
+    native_size: int | None
+    channels: int
+    class_names: tuple[str, ...]
+    storage: str
+    options: dict[str, Any]
+    source: str
+    source_fingerprint: str
+    shards: dict[str, tuple[Shard, ...]]
+    format_version: int = FORMAT_VERSION
+
+    def rows(self, split: str) -> int:
+        """Number of rows of `train` or `test`."""
+        return sum(shard.rows for shard in self.shards[split])
+
+    def fingerprint(self) -> str:
+        """Hash of what a run can see: classes, shape and every stored value; not of places or file formats."""
+        contents = {split: [shard.content for shard in shards] for split, shards in self.shards.items()}
+        seen = [self.class_names, self.image_size, self.channels, self.storage, contents]
+        return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
+
+
+def user_cache() -> Path:
+    """The user's cache folder by the XDG convention."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether a folder can be written to, or created; a folder without any write bit is read-only even for root."""
+    folder = folder.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK) and bool(folder.stat().st_mode & 0o222)
+
+
+def prepared_roots(data_root: Path, prepared_root: Path | None) -> list[Path]:
+    """The folders in which prepared data may lie, the preferred one first.
+
+    An explicit `prepared_root` is the only one. Otherwise `data_root/prepared`, and beside it a folder in the user's
+    cache, for data roots that are read-only.
+    """
+    if prepared_root is not None:
+        return [prepared_root.expanduser().absolute()]
+    data_root = data_root.expanduser().absolute()
+    own = hashlib.sha256(str(data_root.resolve()).encode()).hexdigest()[:12]
+    return [data_root / "prepared", user_cache() / "binsfo" / "prepared" / own]
+
+
+def root_for_writing(data_root: Path, prepared_root: Path | None) -> Path:
+    """The first of `prepared_roots` that can be written to.
+
+    Raises:
+        UserError: None can.
+    """
+    roots = prepared_roots(data_root, prepared_root)
+    for root in roots:
+        if is_writable(root):
+            return root
+    raise UserError(
+        f"prepared data cannot be written to {' or '.join(map(str, roots))} (read-only); "
+        "give a writable folder with --prepared-root"
+    )
+
+
+def folder_prefix(choice: DatasetChoice) -> str:
+    """Folder name without the size. One's own data carry a hash of their path: two folders may share a name."""
+    if choice.path is None:
+        return choice.name
+    return f"{choice.name}-{hashlib.sha256(str(choice.path).encode()).hexdigest()[:8]}"
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all, also when the machine stops."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(partial, path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk, so that a rename survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_shard(path: Path, image: pa.Array, labels: np.ndarray, ranks: np.ndarray | None) -> Shard:
+    """Write one Arrow IPC file of one record batch, whole or not at all, and describe it."""
+    columns: dict[str, pa.Array] = {"image": image, "label": pa.array(labels, pa.int64())}
+    if ranks is not None:
+        columns["rank"] = pa.array(ranks, pa.int64())
+    batch = pa.record_batch(columns)
+    content = hashlib.sha256()
+    for column in columns.values():
+        for buffer in column.buffers():
+            if buffer is not None:
+                content.update(memoryview(buffer))
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as stream:
+        with pa.ipc.new_file(stream, batch.schema) as writer:
+            writer.write_batch(batch)
+        stream.flush()
+        os.fsync(stream.fileno())
+    shard = Shard(path.name, len(labels), partial.stat().st_size, file_sha256(partial), content.hexdigest())
+    os.replace(partial, path)
+    sync_folder(path.parent)
+    return shard
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest: from here on the folder counts as prepared."""
+    write_whole(folder / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """Read a folder's manifest; None where there is none, so that nothing is prepared.
+
+    Raises:
+        UserError: It is damaged or of another version.
+    """
+    path = folder / MANIFEST
+    try:
+        raw = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete {folder} and prepare again") from error
+    version = raw.get("format_version") if isinstance(raw, dict) else None
+    if version != FORMAT_VERSION:
+        raise UserError(
+            f"{path} has format version {version} and this program reads {FORMAT_VERSION}; "
+            f"delete {folder} and prepare again"
+        )
+    try:
+        raw["shards"] = {split: tuple(Shard(**shard) for shard in shards) for split, shards in raw["shards"].items()}
+        raw["class_names"] = tuple(raw["class_names"])
+        return Manifest(**raw)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({error!r}); delete {folder} and prepare again") from error
+
+
+def check_sizes(folder: Path, manifest: Manifest) -> None:
+    """Hold every shard's size against the manifest: cheap, no file is opened; finds missing and truncated ones.
+
+    Raises:
+        UserError: Names the first shard that differs.
+    """
+    for shard in (shard for shards in manifest.shards.values() for shard in shards):
+        path = folder / shard.file
+        size = path.stat().st_size if path.is_file() else None
+        if size != shard.size:
+            raise UserError(
+                f"{path} {'is missing' if size is None else f'has {size} bytes'} where its manifest says "
+                f"{shard.size} bytes; delete {folder} and prepare again"
+            )
+
+
+def verify_prepared(folder: Path) -> None:
+    """Read every shard and compare its SHA-256 with the manifest.
+
+    Raises:
+        UserError: The folder holds nothing prepared, or a shard was truncated or changed.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise UserError(f"{folder} holds no prepared data (no {MANIFEST}); prepare the data set first")
+    check_sizes(folder, manifest)
+    for shard in (shard for shards in manifest.shards.values() for shard in shards):
+        if file_sha256(folder / shard.file) != shard.sha256:
+            raise UserError(f"{folder / shard.file} does not match its checksum; delete {folder} and prepare again")
