@@ -8,6 +8,7 @@ every later `ray start` behaves; here it lives in this process and its children 
 import logging
 import os
 import secrets
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from trainers.errors import UserError
 # choice is 30 % of the machine's memory.
 OBJECT_STORE_BYTES = 200_000_000
 
-# Characters. Ray's socket paths are `<TMPDIR>/ray/session_<date>_<pid>/sockets/plasma_store`, up to 69 after `<TMPDIR>`,
-# and Linux takes 107 in all.
+# Characters. Ray makes sockets like `<TMPDIR>/ray/session_<date>_<pid>/sockets/plasma_store`, 68 after `<TMPDIR>`,
+# and Linux takes paths of 107.
 LONGEST_TEMPORARY_FOLDER = 38
 
 
@@ -27,7 +28,8 @@ def connect(num_cpus: int | None = None, quiet: bool = True) -> None:
     """Start a Ray for this process alone, or join the cluster that `RAY_ADDRESS` names; nothing where one is connected.
 
     The dashboard always runs: its cleaner is what frees the placement group of a trial that was stopped early, and
-    without it the next trial waits for ever. It takes the first free port from 8265 up: studies can run side by side.
+    without it the next trial waits for ever. The cleaner finds its Ray by looking for *the* one on this machine, and
+    gives up where there are two, so it is told; the system picks a free port, and studies can run side by side.
 
     Args:
         num_cpus: CPUs to share out; all that this process may use where None. A cluster's own are used when joining.
@@ -60,11 +62,14 @@ def connect(num_cpus: int | None = None, quiet: bool = True) -> None:
     if not _has_own_token():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     _shorten_temporary_folder()
+    port = _free_port()
+    os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
     ray.init(
         address="local",  # never another user's Ray that happens to run here
         num_cpus=num_cpus,
         include_dashboard=True,
         dashboard_host="127.0.0.1",
+        dashboard_port=port,
         object_store_memory=OBJECT_STORE_BYTES,
         **options,
     )
@@ -88,6 +93,13 @@ def _has_own_token() -> bool:
     if any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
         return True
     return (Path.home() / ".ray" / "auth_token").is_file()
+
+
+def _free_port() -> int:
+    """Return a port of 127.0.0.1 that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def _shorten_temporary_folder() -> None:
