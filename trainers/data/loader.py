@@ -22,7 +22,8 @@ import torch
 from trainers.data.catalog import IMAGENET_MEAN, IMAGENET_STD
 from trainers.data.locate import DatasetChoice, choose_dataset, find_source, prepare_command
 from trainers.data.pictures import pixels
-from trainers.data.prepare import find_prepared, prepare
+from trainers.data.prepare import prepare
+from trainers.data.prepared_folders import find_prepared
 from trainers.data.splits import carve_validation
 from trainers.data.store import Manifest, check_sizes, read_manifest
 from trainers.errors import UserError
@@ -33,7 +34,7 @@ OWN_GREY_MEAN, OWN_GREY_STD = (0.5,), (0.5,)
 
 
 class _Shard:
-    """One Arrow file, mapped. `values` is a view of the mapped pixels, (rows, C, H, W), where they are stored decoded."""
+    """One Arrow file, mapped. `values` views the mapped pixels as (rows, C, H, W) where they are stored decoded."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path

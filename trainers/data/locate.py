@@ -1,5 +1,6 @@
 """From a data set's name or path to its source on disk: where is looked, and what is said when nothing is there."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +48,9 @@ def choose_dataset(dataset: str | Path) -> DatasetChoice:
 
 def prepare_command(choice: DatasetChoice, data_root: Path, image_size: int | None = None) -> str:
     """The command line that prepares this data set, for messages."""
+    root = shlex.quote(str(data_root))
     size = "" if image_size is None else f" --image-size {image_size}"
-    return f"python -m study prepare {choice.path or choice.name} --data-root {data_root}{size}"
+    return f"python -m study prepare {shlex.quote(str(choice.path or choice.name))} --data-root {root}{size}"
 
 
 def _at_path(path: Path, info: DatasetInfo | None) -> ImageSource:
@@ -96,23 +98,22 @@ def find_source(choice: DatasetChoice, data_root: Path, *, source: Path | None, 
     """
     info = choice.info
     if source is not None:
-        found: ImageSource | None = _at_path(source.expanduser().resolve(), info)
-    elif choice.path is not None:
-        found = _at_path(choice.path, None)
-    elif info is not None and info.name == "Digits":
-        found = digits_source()
-    else:
-        assert info is not None  # a choice is a catalogue entry or a path
-        found = _in_data_root(info, data_root) if data_root.is_dir() else None
-        if found is None and download:
-            data_root.mkdir(parents=True, exist_ok=True)
-            found = original_source(info, data_root, download=True)
-        if found is None:
-            missing = "" if data_root.is_dir() else " (the folder does not exist)"
-            raise UserError(
-                f"{info.name}: no files found in data root {data_root}{missing}; put Parquet files or class folders at "
-                f"{data_root / info.name}, or let `{prepare_command(choice, data_root)} --download` fetch the originals"
-            )
+        return _checked(_at_path(source.expanduser().resolve(), info), choice)
+    if choice.path is not None:
+        return _checked(_at_path(choice.path, None), choice)
+    assert info is not None  # a choice is a catalogue entry or a path
+    if info.name == "Digits":
+        return _checked(digits_source(), choice)
+    found = _in_data_root(info, data_root) if data_root.is_dir() else None
+    if found is None and download:
+        data_root.mkdir(parents=True, exist_ok=True)
+        found = original_source(info, data_root, download=True)
+    if found is None:
+        missing = "" if data_root.is_dir() else " (the folder does not exist)"
+        raise UserError(
+            f"{info.name}: no files found in data root {data_root}{missing}; put Parquet files or class folders at "
+            f"{data_root / info.name}, or let `{prepare_command(choice, data_root)} --download` fetch the originals"
+        )
     return _checked(found, choice)
 
 

@@ -62,8 +62,8 @@ def _array_source(info: DatasetInfo, root: str, download: bool) -> ImageSource:
     for train in (True, False):
         dataset = kind(root, train=train, download=download)
         values, labels = np.asarray(dataset.data), np.asarray(dataset.targets, dtype=np.int64)
-        digest.update(np.ascontiguousarray(values))
-        digest.update(labels)
+        digest.update(values.tobytes())
+        digest.update(labels.tobytes())
         parts.append(ArrayPart(values, labels, f"{info.name} {'train' if train else 'test'}"))
     names = tuple(str(index) for index in range(10)) if info.name == "MNIST" else tuple(dataset.classes)
     description = f"original files through torchvision at {Path(root) / LAYOUT[info.name]}"
@@ -85,7 +85,9 @@ def _pooled_source(
 ) -> ImageSource:
     """One part of all published splits together, in order of file names."""
     rows = sorted(
-        (Path(file), int(label)) for dataset in datasets for file, label in zip(files_of(dataset), dataset._labels)
+        (Path(file), int(label))
+        for dataset in datasets
+        for file, label in zip(files_of(dataset), dataset._labels, strict=True)
     )
     files = [file for file, _ in rows]
     missing = next((file for file in files if not file.is_file()), None)

@@ -202,7 +202,8 @@ def _grouped(path: Path) -> tuple[dict[str, list[Path]], Path]:
 def _class_names(files: Sequence[_File], parts: Sequence[ParquetPart]) -> tuple[str, ...]:
     told = {file.path: names for file in files if (names := file.class_names()) is not None}
     if len(set(told.values())) > 1:
-        first, second = list(told)[0], next(path for path in told if told[path] != list(told.values())[0])
+        first = next(iter(told))
+        second = next(path for path in told if told[path] != told[first])
         raise UserError(f"{first} and {second} declare different classes; all files of a data set must agree")
     if told:
         return next(iter(told.values()))

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from trainers.data.locate import DatasetChoice
 from trainers.errors import UserError
 
 FORMAT_VERSION = 1
@@ -76,55 +75,6 @@ class Manifest:
         contents = {split: [shard.content for shard in shards] for split, shards in self.shards.items()}
         seen = [self.class_names, self.image_size, self.channels, self.storage, contents]
         return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
-
-
-def user_cache() -> Path:
-    """The user's cache folder by the XDG convention."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-
-
-def is_writable(folder: Path) -> bool:
-    """Whether a folder can be written to, or created; a folder without any write bit is read-only even for root."""
-    folder = folder.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK) and bool(folder.stat().st_mode & 0o222)
-
-
-def prepared_roots(data_root: Path, prepared_root: Path | None) -> list[Path]:
-    """The folders in which prepared data may lie, the preferred one first.
-
-    An explicit `prepared_root` is the only one. Otherwise `data_root/prepared`, and beside it a folder in the user's
-    cache, for data roots that are read-only.
-    """
-    if prepared_root is not None:
-        return [prepared_root.expanduser().absolute()]
-    data_root = data_root.expanduser().absolute()
-    own = hashlib.sha256(str(data_root.resolve()).encode()).hexdigest()[:12]
-    return [data_root / "prepared", user_cache() / "binsfo" / "prepared" / own]
-
-
-def root_for_writing(data_root: Path, prepared_root: Path | None) -> Path:
-    """The first of `prepared_roots` that can be written to.
-
-    Raises:
-        UserError: None can.
-    """
-    roots = prepared_roots(data_root, prepared_root)
-    for root in roots:
-        if is_writable(root):
-            return root
-    raise UserError(
-        f"prepared data cannot be written to {' or '.join(map(str, roots))} (read-only); "
-        "give a writable folder with --prepared-root"
-    )
-
-
-def folder_prefix(choice: DatasetChoice) -> str:
-    """Folder name without the size. One's own data carry a hash of their path: two folders may share a name."""
-    if choice.path is None:
-        return choice.name
-    return f"{choice.name}-{hashlib.sha256(str(choice.path).encode()).hexdigest()[:8]}"
 
 
 def write_whole(path: Path, data: bytes) -> None:
