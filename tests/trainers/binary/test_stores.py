@@ -1,0 +1,91 @@
+"""Both weight stores compute the same; the packed one keeps neither a float copy nor a gradient."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from trainers.binary.functional import sign_activation, surrogate_gradient
+from trainers.binary.layers import BinaryConv2d, BinaryLayer, BinaryLinear
+from trainers.config import WEIGHT_SCALES
+
+
+def layers() -> list[tuple[BinaryLayer, Tensor]]:
+    generator = torch.Generator().manual_seed(3)
+    images = torch.randn(2, 16, 8, 8, generator=generator)
+    return [
+        (BinaryConv2d(16, 24, 3, stride=2), images),
+        (BinaryConv2d(16, 24, 1), images),
+        (BinaryLinear(20, 7), torch.randn(5, 20, generator=generator)),
+    ]
+
+
+@pytest.mark.parametrize("scale", WEIGHT_SCALES)
+def test_packed_and_latent_weights_give_equal_outputs_and_gradients(scale: str) -> None:
+    for latent, inputs in layers():
+        latent.set_weight_scale(scale)
+        packed = copy.deepcopy(latent)
+        received: list[Tensor] = []
+        packed.pack().consumer = received.append
+        x = inputs.clone().requires_grad_()
+        expected, got = latent(sign_activation(x)), packed(sign_activation(x))
+        assert torch.equal(expected, got)
+        weights = torch.randn_like(expected)
+        grad_x, grad_weight = torch.autograd.grad(expected, [x, latent.weight], weights)
+        (packed_grad_x,) = torch.autograd.grad(got, x, weights)
+        assert torch.equal(grad_x, packed_grad_x)
+        assert torch.equal(grad_weight, received[0])
+
+
+def test_a_packed_layer_owns_bits_and_no_float_of_its_size() -> None:
+    for layer, _ in layers():
+        weights = layer.weight.numel()
+        layer.pack()
+        assert list(layer.parameters()) == []
+        assert [buffer.dtype for buffer in layer.buffers()] == [torch.uint8]
+        assert sum(buffer.numel() for buffer in layer.buffers()) * 8 < 1.25 * weights  # rows end on a byte
+
+
+def test_a_first_layer_receives_its_gradient_though_its_input_needs_none() -> None:
+    layer = BinaryLinear(6, 4)
+    received: list[Tensor] = []
+    layer.pack().consumer = received.append
+    layer(torch.randn(3, 6)).sum().backward()
+    assert received[0].shape == (4, 6)
+
+
+def test_a_layer_without_consumer_takes_no_gradient() -> None:
+    layer = BinaryLinear(6, 4)
+    layer.pack()
+    assert not layer(torch.randn(3, 6)).requires_grad
+
+
+def test_a_latent_gradient_stops_where_the_latent_exceeds_one() -> None:
+    layer = BinaryLinear(2, 1)
+    layer.weight.data = torch.tensor([[0.5, -1.5]])
+    layer(torch.tensor([[2.0, 3.0]])).sum().backward()
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.tolist() == [[2.0, 0.0]]
+
+
+def test_the_scale_of_packed_weights_is_a_constant_of_the_real_ones() -> None:
+    layer = BinaryLinear(2, 2)
+    layer.weight.data = torch.tensor([[0.5, -1.5], [1.0, 1.0]])
+    layer.set_weight_scale("channel")
+    store = layer.pack()
+    assert store.scale() is not None
+    assert layer(torch.tensor([[1.0, 1.0]])).tolist() == [[0.0, 2.0]]
+    with pytest.raises(RuntimeError, match="keeps bits only"):
+        layer.set_weight_scale("none")
+
+
+def test_surrogate_gradients_follow_their_formulas() -> None:
+    x = torch.tensor([0.0, 0.05, -0.5, 1.0, 1.2, -1.6], dtype=torch.float64)
+    assert surrogate_gradient(x, "STE").tolist() == [1, 1, 1, 1, 0, 0]
+    assert surrogate_gradient(x, "ApproxSign").tolist() == pytest.approx([2, 1.9, 1, 0, 0, 0])
+    assert surrogate_gradient(x, "ReSTE", 1.0).tolist() == [1, 1, 1, 1, 1, 0]
+    order = 2.0
+    near = 0.5 * 0.1**-0.5
+    expected = [near, near, 0.5 * 0.5**-0.5, 0.5, 0.5 * 1.2**-0.5, 0]
+    assert surrogate_gradient(x, "ReSTE", order).tolist() == pytest.approx(expected)
