@@ -286,7 +286,7 @@ def load_study(
     if trials is not None:
         searching["trials"] = trials
     search = SearchConfig(**searching, asha=_asha(pruner) if asha else None)
-    _check_search(search)
+    check_search(search)
     resources = ResourcesConfig(**section(top.get("resources", {}), "resources", ResourcesConfig))
     confirming = section(top.get("confirm", {}), "confirm", ConfirmConfig)
     confirm = ConfirmConfig(
@@ -335,10 +335,7 @@ def study_file(source: str) -> Path:
 def _asha(value: Any) -> AshaConfig | None:
     if isinstance(value, bool):
         return AshaConfig() if value else None
-    given = AshaConfig(**section(value, "search: asha", AshaConfig))
-    if given.grace_period < 1 or given.reduction_factor < 2:
-        raise UserError(f"search: asha: got {given}; grace_period is at least 1 epoch, reduction_factor at least 2")
-    return given
+    return AshaConfig(**section(value, "search: asha", AshaConfig))
 
 
 def _fixed(values: Any, where: str) -> dict[str, Any]:
@@ -354,9 +351,16 @@ def _fixed(values: Any, where: str) -> dict[str, Any]:
     return dict(values)
 
 
-def _check_search(search: SearchConfig) -> None:
+def check_search(search: SearchConfig) -> None:
+    """Refuse search settings that no sweep could use."""
     if search.trials < 1:
         raise UserError(f"search: trials is {search.trials}; a sweep needs at least 1")
+    asha = search.asha
+    if asha and (asha.grace_period < 1 or asha.reduction_factor < 2):
+        raise UserError(
+            f"search: asha: grace_period is {asha.grace_period} and reduction_factor {asha.reduction_factor}; "
+            "use at least 1 epoch and at least 2"
+        )
     if search.temperature_mode not in TEMPERATURE_MODES:
         raise UserError(
             f"search: temperature_mode {search.temperature_mode!r} is unknown; use {' or '.join(TEMPERATURE_MODES)}"

@@ -62,6 +62,11 @@ class StudyFolder:
     def tune(self) -> Path:
         return self.path / "tune"
 
+    @property
+    def shown(self) -> str:
+        """The folder as a user would type it: relative to the working directory where it lies below it."""
+        return os.path.relpath(self.path) if self.path.is_relative_to(Path.cwd()) else str(self.path)
+
     def run_dir(self, trial_id: str) -> Path:
         """The folder of one run's checkpoints."""
         return self.path / "runs" / trial_id

@@ -8,6 +8,8 @@ from trainers.config import TrialConfig
 
 # Seconds without a line after which the next epoch is worth one, so that a long trial is seen to be alive.
 QUIET_SECONDS = 5.0
+# Seconds between two lines on how far a data set is prepared.
+COUNTER_SECONDS = 2.0
 
 
 def say(line: str) -> None:
@@ -38,6 +40,19 @@ def describe(config: TrialConfig) -> str:
     return " ".join(words)
 
 
+class Counter:
+    """Shows how far something has come, as `what done/total`; the first count, the last, and a few between."""
+
+    def __init__(self, title: str, show: Callable[[str], None] = say) -> None:
+        self._title, self._show = title, show
+        self._last = float("-inf")
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        if done >= total or time.monotonic() - self._last >= COUNTER_SECONDS:
+            self._show(f"[{self._title}] {what} {done}/{total}")
+            self._last = time.monotonic()
+
+
 def percent(fraction: float | None) -> str:
     """An accuracy as a percentage; a dash where there is none."""
     return "-" if fraction is None else f"{100 * fraction:.1f} %"
@@ -51,6 +66,7 @@ class Progress:
         total: trials that it is to have.
         ended: trials that an earlier call ran already.
         best: their best validation accuracy.
+        every_epoch: a line for each epoch, instead of one after a while without any.
         show: where a line goes.
         clock: seconds; only differences matter.
     """
@@ -62,16 +78,18 @@ class Progress:
         *,
         ended: int = 0,
         best: float | None = None,
+        every_epoch: bool = False,
         show: Callable[[str], None] = say,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.title, self.total, self.ended, self.best = title, total, ended, best
-        self._show, self._clock = show, clock
+        self._every_epoch, self._show, self._clock = every_epoch, show, clock
         self._last = clock()
 
     def epoch(self, config: TrialConfig, metrics: Mapping[str, Any]) -> None:
-        """One epoch of one trial; a line only after a while without one."""
-        if self._clock() - self._last >= QUIET_SECONDS and metrics["epoch"] < config.epochs:
+        """One epoch of one trial; its last one has its line when the trial ends."""
+        due = self._every_epoch or self._clock() - self._last >= QUIET_SECONDS
+        if due and metrics["epoch"] < config.epochs:
             self._line(self.ended + 1, config, f"epoch {metrics['epoch']}/{config.epochs}", metrics, "")
 
     def end(self, config: TrialConfig, metrics: Mapping[str, Any], outcome: str, reason: str = "") -> None:

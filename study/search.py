@@ -79,7 +79,7 @@ class JournalSearch(OptunaSearch):
     """Ray Tune's Optuna search, for one cell, with outcomes told as what they are.
 
     By itself `OptunaSearch` tells a stopped trial as complete with the value of its last epoch, and leaves one whose
-    value is NaN running. Here a stopped trial is PRUNED, a diverged or failed one FAIL, and only a finished one COMPLETE.
+    value is NaN running. Here a stopped trial is PRUNED, a diverged or failed one FAIL, a finished one COMPLETE.
 
     Args:
         cell: what is searched.
@@ -100,7 +100,7 @@ class JournalSearch(OptunaSearch):
         )
         # The same study once more: that of the base class is an attribute of no declared type.
         self._study = open_search(cell, storage)
-        self._ot_study = self._study
+        self._ot_study = self._study  # type: ignore[assignment]
         self._interrupted = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
     def _ask(self, trial: Any) -> dict[str, Any]:

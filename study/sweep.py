@@ -32,7 +32,8 @@ class SweepResult:
         outcomes: how many trials ended in each way.
         best: the best trial's configuration; None where no trial completed.
         best_value: its validation accuracy after the last epoch.
-        notes: what a reader should know of the result, e.g. that the best value lies at a range's edge.
+        edges: the values of the best trial that lie at the edge of their range, in words.
+        notes: what else a reader should know of the result.
     """
 
     cell: Cell
@@ -40,6 +41,7 @@ class SweepResult:
     outcomes: dict[str, int]
     best: TrialConfig | None
     best_value: float | None
+    edges: list[str]
     notes: list[str]
 
     def lines(self) -> list[str]:
@@ -48,7 +50,7 @@ class SweepResult:
         if self.best is None:
             return [f"{self.cell.name}: no trial completed ({counted})"]
         found = f"{self.cell.name}: best validation accuracy {percent(self.best_value)} with {describe(self.best)}"
-        return [f"{found} ({counted})", *(f"  note: {note}" for note in self.notes)]
+        return [f"{found} ({counted})", *(f"  note: {note}" for note in [*self.edges, *self.notes])]
 
 
 def sweep(cell: Cell, folder: StudyFolder, tracker: Tracker) -> SweepResult:
@@ -76,6 +78,7 @@ def sweep(cell: Cell, folder: StudyFolder, tracker: Tracker) -> SweepResult:
     else:
         say(f"[{cell.name}] {len(earlier)} of {cell.trials} trials are there already; nothing to run")
     result = summarize(cell, run_id, study)
+    tracker.set_tags(run_id, {"range_edges": f"{cell.name}: {'; '.join(result.edges)}" if result.edges else ""})
     tracker.finish(run_id, "completed")
     return result
 
@@ -97,10 +100,10 @@ def summarize(cell: Cell, run_id: str, study: optuna.Study) -> SweepResult:
     outcomes = Counter(trial.user_attrs.get("outcome", "failed") for trial in ended(study))
     best = best_trials(study, 1)
     if not best:
-        return SweepResult(cell, run_id, dict(outcomes), None, None, [])
+        return SweepResult(cell, run_id, dict(outcomes), None, None, [], [])
     config = TrialConfig.from_dict(json.loads(best[0].user_attrs["config"]))
-    notes = edge_notes(best[0].params, best[0].distributions)
-    return SweepResult(cell, run_id, dict(outcomes), config, best[0].value, [*notes, *_tie_note(cell, study)])
+    edges = edge_notes(best[0].params, best[0].distributions)
+    return SweepResult(cell, run_id, dict(outcomes), config, best[0].value, edges, _tie_note(cell, study))
 
 
 def _tie_note(cell: Cell, study: optuna.Study) -> list[str]:

@@ -1,0 +1,99 @@
+"""`python -m study`: run, sweep, train, prepare, compare and ui.
+
+A problem that the user can mend ends with one line on stderr and exit status 2, Ctrl-C with one line and 130. What is
+heavy to import (torch, Ray, MLflow) is imported by the command that needs it, so that `--help` answers at once.
+"""
+
+import argparse
+import sys
+
+from study import commands
+from study.arguments import Parser, add_config_options, add_option
+from trainers.errors import UserError
+
+INTERRUPTED = 130
+
+
+def parser() -> Parser:
+    """The whole command line."""
+    whole = Parser(prog="python -m study", description=__doc__.splitlines()[0] if __doc__ else None)
+    subparsers = whole.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
+
+    run = _command(subparsers, "run", "a whole study: prepare, sweep, confirm, compare", commands.run)
+    run.add_argument("study", metavar="STUDY", help="a preset (quickstart, six-datasets, paper) or a study file (YAML)")
+    _add_output(run, "studies/<name of the study>")
+    add_option(run, "trials", type=int, metavar="N", help="search trials a cell (default: as the study says)")
+    _add_asha_switch(run)
+    _add_data_options(run)
+    run.add_argument("--download", action="store_true", help="fetch data sets that are not on disk")
+
+    sweep = _command(subparsers, "sweep", "search one data set, model and algorithm", commands.sweep)
+    add_config_options(sweep, leave_out=("test",))
+    add_option(sweep, "trials", type=int, default=20, metavar="N", help="search trials in all (default: 20)")
+    add_option(sweep, "temperature_mode", default="decoupled", metavar="TEXT", help="decoupled (default) or coupled")
+    _add_asha_switch(sweep)
+    add_option(sweep, "grace_period", type=int, metavar="N", help="epochs before a trial may be stopped (default: 1)")
+    add_option(sweep, "reduction_factor", type=int, metavar="N", help="one trial in N goes on at a rung (default: 3)")
+    _add_output(sweep, "studies/sweep")
+    sweep.add_argument("--json", action="store_true", help="print the best trial as one last JSON line")
+
+    train = _command(subparsers, "train", "train one configuration, under Ray Train", commands.train)
+    add_config_options(train)
+    _add_output(train, "studies/train")
+    train.add_argument("--json", action="store_true", help="print the final metrics as one last JSON line")
+
+    prepare = _command(subparsers, "prepare", "turn data sets into memory-mapped files, once", commands.prepare)
+    prepare.add_argument("datasets", nargs="+", metavar="DATASET", help="a name of the catalog, or a path")
+    _add_data_options(prepare)
+    add_option(prepare, "image_size", type=int, metavar="N", help="side in pixels")
+    prepare.add_argument("--source", metavar="PATH", help="where the originals lie, if not under the data root")
+    prepare.add_argument("--download", action="store_true", help="fetch the original files")
+
+    compare = _command(subparsers, "compare", "table, figure and results.parquet of a study", commands.compare)
+    compare.add_argument("directory", metavar="DIR", help="the study's folder")
+
+    ui = _command(subparsers, "ui", "open the MLflow pages of a study", commands.ui)
+    ui.add_argument("directory", metavar="DIR", help="the study's folder")
+    add_option(ui, "port", type=int, default=5000, metavar="N", help="on 127.0.0.1 (default: 5000)")
+    return whole
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line (without the program's name) and return the exit status."""
+    try:
+        options = parser().parse_args(arguments)
+        return int(options.function(options) or 0)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; what has ended is recorded, and the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _command(subparsers: "argparse._SubParsersAction[Parser]", name: str, text: str, function: object) -> Parser:
+    command = subparsers.add_parser(name, help=text, description=text)
+    command.set_defaults(function=function)
+    return command
+
+
+def _add_output(command: Parser, default: str) -> None:
+    command.add_argument("--output", metavar="DIR", help=f"the study's folder (default: {default})")
+    add_option(
+        command, "tracking_uri", metavar="URI", help="an MLflow tracking URI (default: a database in the folder)"
+    )
+
+
+def _add_data_options(command: Parser) -> None:
+    add_option(command, "data_root", default="data", metavar="DIR", help="folder of the sources (default: data)")
+    add_option(command, "prepared_root", metavar="DIR", help="folder of prepared data (default: beside the sources)")
+
+
+def _add_asha_switch(command: Parser) -> None:
+    command.add_argument(
+        "--no-asha", "--no_asha", dest="asha", action="store_false", help="let every trial finish (no early stopping)"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

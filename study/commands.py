@@ -1,0 +1,209 @@
+"""What each subcommand does. Everything that can be checked is checked before Ray is started."""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from study.arguments import config_values
+from study.config import (
+    AshaConfig,
+    ResourcesConfig,
+    SearchConfig,
+    StudyConfig,
+    check_search,
+    dataset_label,
+    load_study,
+    make_cell,
+)
+from study.folder import StudyFolder
+from study.progress import Counter, Progress, say
+from trainers.config import ALGORITHMS, TrialConfig, one_of
+from trainers.errors import DivergedError, UserError
+
+if TYPE_CHECKING:
+    from study.tracking import Tracker
+
+JSON_KEYS = ("val_accuracy", "test_accuracy", "peak_memory_bytes", "flip_rate", "train_seconds", "mlflow_run_id")
+_RESOURCES = ("workers", "threads", "device")
+
+
+def run(options: argparse.Namespace) -> int:
+    """A whole study: data prepared, every cell searched and confirmed, all of it compared."""
+    study = load_study(
+        options.study,
+        trials=options.trials,
+        asha=options.asha,
+        tracking_uri=options.tracking_uri,
+        data_root=options.data_root,
+        prepared_root=options.prepared_root,
+    )
+    folder = StudyFolder(
+        options.output or Path("studies") / study.name, name=study.name, tracking_uri=study.tracking_uri
+    )
+    for dataset in study.datasets:
+        _prepare_for(study, dataset, options.download)
+    study = _checked(study)
+    folder.claim(study.identity())
+    from study.flow import run_study
+
+    return run_study(study, folder, _tracker(folder))
+
+
+def sweep(options: argparse.Namespace) -> int:
+    """The search of one cell; options that were given are fixed, the others searched where the space has them."""
+    values = config_values(options)
+    dataset, model, algorithm = (values.pop(name) for name in ("dataset", "model", "algorithm"))
+    one_of("algorithm", algorithm, ALGORITHMS)
+    optimizer = values.pop("optimizer", None)
+    method = f"{algorithm}-{optimizer}" if algorithm == "real" and optimizer else algorithm
+    pruner = {name: getattr(options, name) for name in ("grace_period", "reduction_factor")}
+    given = {name: value for name, value in pruner.items() if value is not None}
+    if given and not options.asha:
+        raise UserError(f"{', '.join(given)} means nothing with --no-asha; give only one of them")
+    search = SearchConfig(
+        trials=options.trials,
+        seed=values.pop("seed", 1),
+        asha=AshaConfig(**given) if options.asha else None,
+        temperature_mode=options.temperature_mode,
+    )
+    check_search(search)
+    cell = make_cell(
+        dataset,
+        model,
+        method,
+        search=search,
+        resources=ResourcesConfig(**{name: values.pop(name) for name in _RESOURCES if name in values}),
+        data_root=values.pop("data_root", "data"),
+        prepared_root=values.pop("prepared_root", None),
+        fixed=values,
+    )
+    folder = StudyFolder(options.output or "studies/sweep", tracking_uri=options.tracking_uri)
+    study = _checked(StudyConfig(folder.name, (cell,), search))
+    folder.claim(study.identity())
+    (cell,) = study.cells
+    tracker = _tracker(folder)
+    from study.cluster import connect
+    from study.sweep import sweep as run_sweep
+
+    say("starting Ray ...")
+    connect()
+    result = run_sweep(cell, folder, tracker)
+    say("\n".join(result.lines()))
+    say(f"compare the study: python -m study compare {folder.shown}")
+    if options.json:
+        best = result.best.to_dict() if result.best else None
+        say(
+            json.dumps(
+                {
+                    "cell": cell.name,
+                    "best": best,
+                    "val_accuracy": result.best_value,
+                    "notes": [*result.edges, *result.notes],
+                }
+            )
+        )
+    return 0
+
+
+def train(options: argparse.Namespace) -> int:
+    """One configuration, under Ray Train, recorded with phase `train`."""
+    config = TrialConfig(**config_values(options))
+    folder = StudyFolder(options.output or "studies/train", tracking_uri=options.tracking_uri)
+    from trainers.preflight import preflight
+
+    config = preflight(config)
+    tracker = _tracker(folder)
+    from study.cluster import connect
+    from study.recording import Recorder
+    from study.trial import trial_spec
+    from trainers.host import run_ray
+
+    label = f"{dataset_label(config.dataset)}-{config.model}-{config.method}"
+    trial_id = f"{label}-train-{config.fingerprint()[:8]}-s{config.seed}"
+    spec = trial_spec(trial_id, "train", config.method, config, folder.run_dir(trial_id))
+    recorder = Recorder(tracker, None, Progress(label, 1, every_epoch=True))
+    say("starting Ray ...")
+    connect()
+    recorder.start(spec)
+    try:
+        final = run_ray(config, Path(spec["run_dir"]), on_epoch=lambda metrics: recorder.epoch(spec, metrics))
+    except DivergedError as error:
+        recorder.end(spec, "diverged", reason=str(error))
+        raise UserError(f"the run diverged: {error}; use a smaller lr or temperature") from None
+    except Exception as error:
+        recorder.end(spec, "failed", reason=f"{type(error).__name__}: {error}".splitlines()[0])
+        raise
+    recorder.end(spec, "completed", final)
+    metrics = recorder.finals[trial_id]
+    say(f"peak memory {metrics['peak_memory_bytes'] / 2**20:.1f} MiB, {metrics['train_seconds']:.1f} s of training")
+    say(f"recorded as {trial_id} in {folder.shown}")
+    if options.json:
+        say(json.dumps({key: metrics.get(key) for key in JSON_KEYS}))
+    return 0
+
+
+def prepare(options: argparse.Namespace) -> int:
+    """Data sets as memory-mapped files, from whatever form they are in."""
+    if options.source is not None and len(options.datasets) > 1:
+        raise UserError(f"--source is one data set's, but {len(options.datasets)} are named; prepare them one by one")
+    from trainers.data.prepare import prepare as prepare_dataset
+
+    for dataset in options.datasets:
+        prepared = prepare_dataset(
+            dataset,
+            options.data_root,
+            prepared_root=options.prepared_root,
+            image_size=options.image_size,
+            source=options.source,
+            download=options.download,
+            progress=Counter(dataset),
+        )
+        say(f"{dataset}: prepared in {prepared}")
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Table, figure and results.parquet, from recorded runs alone."""
+    from study.flow import show_comparison
+
+    show_comparison(options.directory)
+    return 0
+
+
+def ui(options: argparse.Namespace) -> int:
+    """MLflow's pages on a study's records, until Ctrl-C."""
+    from study.ui import serve
+
+    return serve(options.directory, port=options.port)
+
+
+def _prepare_for(study: StudyConfig, dataset: str, download: bool) -> None:
+    """A study's data set at every image size that its cells use."""
+    from trainers.data.prepare import prepare as prepare_dataset
+
+    bases = [cell.base for cell in study.cells if cell.base.dataset == dataset]
+    for image_size in dict.fromkeys(base.image_size for base in bases):
+        prepare_dataset(
+            dataset,
+            bases[0].data_root,
+            prepared_root=bases[0].prepared_root,
+            image_size=image_size,
+            download=download,
+            progress=Counter(dataset),
+        )
+
+
+def _checked(study: StudyConfig) -> StudyConfig:
+    """The study with each cell's image size resolved, after its data, model and batch were checked."""
+    from trainers.preflight import preflight
+
+    cells = tuple(dataclasses.replace(cell, base=preflight(cell.base)) for cell in study.cells)
+    return dataclasses.replace(study, cells=cells)
+
+
+def _tracker(folder: StudyFolder) -> "Tracker":
+    from study.tracking import Tracker, default_tracking_uri
+
+    return Tracker(folder.tracking_uri or default_tracking_uri(folder.path), folder.name)
