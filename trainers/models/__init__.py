@@ -17,7 +17,7 @@ from trainers.errors import UserError
 from trainers.models.adambnn import AdamBNN
 from trainers.models.bcdnet import BCDNet
 from trainers.models.mlp import MLP
-from trainers.models.network import ConvolutionalNetwork
+from trainers.models.network import ConvolutionalNetwork, takes_side
 
 _MODELS: dict[str, Callable[..., nn.Module]] = {"AdamBNN": AdamBNN, "BCDNet": BCDNet, "MLP": MLP}
 _LEAST = {"num_classes": 1, "in_channels": 1, "in_features": 1, "hid_dim": 1, "depth": 1, "freeze_num": 0}
@@ -65,14 +65,12 @@ def _check_numbers(options: dict[str, Any]) -> None:
 def check_image_size(name: str, image_size: int) -> None:
     """Raise `UserError` unless model `name` takes images of `image_size` x `image_size` pixels; cheap, builds nothing.
 
-    The stem's convolution turns n pixels into ceil(n/2). In each of the four halving blocks after it the convolution
-    gives ceil(n/2) and the shortcut's average floor(n/2), which must be equal: so the stem's ceil(n/2) is a multiple of
-    16, and n a multiple of 32 or one less. The MLP takes any size.
+    AdamBNN and BCDNet: a multiple of 32 or one less (`trainers.models.network.takes_side` says why). The MLP: any.
     """
     one_of("model", name, _MODELS)
     if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1:
         raise UserError(f"image_size {image_size!r} is not a whole number of at least 1")
-    if name == "MLP" or image_size % 32 in (0, 31):
+    if name == "MLP" or takes_side(image_size):
         return
     below = 32 * (image_size // 32)
     near = f"{below} or {below + 31}" if below else "31 or 32"

@@ -24,6 +24,16 @@ def stem_channels(width: float) -> int:
     return 8 * max(1, math.floor(BASE_CHANNELS * width / 8 + 0.5))
 
 
+def takes_side(pixels: int) -> bool:
+    """Whether an image's side of `pixels` fits the stages.
+
+    The stem's convolution turns n pixels into ceil(n/2). In each of the four halving blocks after it the convolution
+    gives ceil(n/2) and the shortcut's average floor(n/2), which must be equal (2 and 1 would even be added, by silent
+    broadcasting). So the stem's ceil(n/2) is a multiple of 16, and n a multiple of 32 or one less.
+    """
+    return pixels > 0 and pixels % 32 in (0, 31)
+
+
 class ConvolutionalNetwork(nn.Module):
     """Stem, separable blocks, `trunk`, global average pool, head: (N, in_channels, H, W) -> logits (N, num_classes).
 
@@ -83,4 +93,10 @@ class ConvolutionalNetwork(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        if not (takes_side(height) and takes_side(width)):
+            raise UserError(
+                f"{type(self).__name__} cannot take images of {height}x{width}: each side must be a multiple of 32 or "
+                f"one less (31, 32, 63, 64, ...); resize them"
+            )
         return self.fc(self.trunk(self.feature(x)).mean(dim=(2, 3)))

@@ -1,0 +1,204 @@
+"""Read the pretrained files that the models' authors publish, safely and completely.
+
+A file holds a state dict (key `state_dict` or `model`, names perhaps prefixed `module.`) beside an optimizer, an epoch
+and the like. Every tensor of it but the head's must find its place in our model, and every place its tensor, or nothing
+is loaded. Heads are replaced by ours. `.safetensors` files with the same names load too.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainers.binary.bits import sgn
+from trainers.binary.layers import LATENT_STD, binary_layers
+from trainers.binary.weights import LatentWeight
+from trainers.errors import UserError
+from trainers.models.safe_read import read_checkpoint
+
+_STATE_KEYS = ("state_dict", "model")
+_HEADS = {"AdamBNN": ("fc.",), "BCDNet": ("fc.", "fc_dist.")}
+_SHOWN = 10  # names in each list of an error message
+
+
+@dataclass(frozen=True)
+class PretrainedReport:
+    """What became of a pretrained file.
+
+    Attributes:
+        path: the file.
+        loaded: names of the model's tensors that were filled from it.
+        replaced_heads: names in the file whose place our own head takes.
+        ignored: what else the file held (optimizer, epoch, ...).
+        sign_layers: binary layers whose values were signs only (all of one magnitude); their latents became ±0.01.
+        signs_only: that was so for every binary layer, hence there is no weight scale to take from the file.
+    """
+
+    path: str
+    loaded: tuple[str, ...]
+    replaced_heads: tuple[str, ...]
+    ignored: tuple[str, ...]
+    sign_layers: tuple[str, ...]
+    signs_only: bool
+
+    def summary(self) -> str:
+        """The report in one to four lines."""
+        lines = [f"{self.path}: {len(self.loaded)} tensors loaded, every one found its place"]
+        if self.replaced_heads:
+            lines.append(f"heads replaced by a new one: {', '.join(self.replaced_heads)}")
+        if self.ignored:
+            lines.append(f"ignored: {', '.join(self.ignored)}")
+        if self.sign_layers:
+            which = "every binary layer" if self.signs_only else ", ".join(self.sign_layers)
+            lines.append(f"signs only, so latent weights of ±{LATENT_STD}: {which}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class _Match:
+    """Tensors of a file by the names of the model's, and what is left over."""
+
+    tensors: dict[str, Tensor]
+    replaced_heads: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+
+def load_pretrained(model: nn.Module, path: str | Path) -> PretrainedReport:
+    """Fill `model`, which must hold latent weights, from the authors' file at `path`; running statistics too.
+
+    Real values of binary layers become latent weights: the standard deviation that BinSFO's accumulators start from and
+    the weight scale come from them. Nothing in the model changes unless everything fits.
+
+    Raises:
+        UserError: no such file, not a readable checkpoint, more in it than tensors, another model's, or tensors
+            that are missing, unexpected, of another shape or not finite.
+    """
+    match = _match(model, Path(path))
+    binary = {f"{name}.weight" for name, _ in binary_layers(model)}
+    sign_layers = []
+    with torch.no_grad():
+        for name, target in model.state_dict().items():
+            if name not in match.tensors:
+                continue
+            value = match.tensors[name].to(target.dtype)
+            if name in binary and value.abs().min() == value.abs().max():
+                sign_layers.append(name.removesuffix(".weight"))
+                value = LATENT_STD * sgn(value)
+            target.copy_(value)
+    return PretrainedReport(
+        path=str(path),
+        loaded=tuple(match.tensors),
+        replaced_heads=match.replaced_heads,
+        ignored=match.ignored,
+        sign_layers=tuple(sign_layers),
+        signs_only=len(sign_layers) == len(binary),
+    )
+
+
+def check_pretrained(model: nn.Module, path: str | Path) -> None:
+    """Raise what `load_pretrained` would raise and change nothing; `model` may be on the meta device."""
+    _match(model, Path(path))
+
+
+def _match(model: nn.Module, path: Path) -> _Match:
+    name = type(model).__name__
+    if name not in _HEADS:
+        raise UserError(f"pretrained files exist for {' and '.join(_HEADS)}, not for {name}; leave pretrained out")
+    if not all(isinstance(layer.store, LatentWeight) for _, layer in binary_layers(model)):
+        raise RuntimeError(
+            "pretrained values go to latent weights, and this model keeps bits only; load before packing"
+        )
+    state, ignored = _state_dict(read_checkpoint(path), path)
+    heads = tuple(key for key in state if key.startswith(_HEADS[name]))
+    offered = {key: value for key, value in state.items() if key not in heads}
+    expected = {key: value for key, value in model.state_dict().items() if not key.startswith(_HEADS[name])}
+    # Files older than PyTorch 0.4.1 do not count batches, and with a fixed momentum nothing reads the count.
+    missing = [key for key in expected if key not in offered and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in offered if key not in expected]
+    fitting = {key: value for key, value in offered.items() if key in expected}
+    shapes = [
+        f"{key} {tuple(value.shape)} instead of {tuple(expected[key].shape)}"
+        for key, value in fitting.items()
+        if value.shape != expected[key].shape
+    ]
+    if missing or unexpected or shapes:
+        raise UserError(_mismatch(name, path, state, missing, unexpected, shapes))
+    broken = [key for key, value in fitting.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise UserError(f"{path} holds values that are not finite, in {_shortened(broken)}; get the file again")
+    return _Match({key: fitting[key] for key in expected if key in fitting}, heads, ignored)
+
+
+def _mismatch(
+    name: str,
+    path: Path,
+    state: Mapping[str, Tensor],
+    missing: Sequence[str],
+    unexpected: Sequence[str],
+    shapes: Sequence[str],
+) -> str:
+    lines = [f"{path} does not fit this {name}"]
+    likely = _looks_like(state)
+    if likely not in (name, None):
+        lines[0] += f"; it looks like a file of {likely}: choose that model, or give a file of {name}"
+    else:
+        lines[0] += f"; give a file of {name} at width 1 and with 3 input channels, as the authors publish it"
+    for title, names in (("missing", missing), ("unexpected", unexpected), ("wrong shape", shapes)):
+        if names:
+            lines.append(f"  {title} ({len(names)}): {_shortened(names)}")
+    return "\n".join(lines)
+
+
+def _looks_like(names: Mapping[str, Tensor]) -> str | None:
+    """The model of ours whose layers these names are, if any."""
+    if any(name.startswith("mlp_layer.") for name in names):
+        return "BCDNet"
+    if "classifier.0.weight" in names and "feature.0.weight" in names:
+        return "MLP"
+    if "feature.1.binary_3x3.weight" in names:
+        return "AdamBNN"
+    return None
+
+
+def _shortened(names: Sequence[str]) -> str:
+    more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _state_dict(content: object, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The file's tensors by name, without `module.`, and the names of everything beside them."""
+    if not isinstance(content, Mapping):
+        raise UserError(f"{path} holds a {type(content).__name__}, not a state dict; {_WANTED}")
+    ignored: tuple[str, ...] = ()
+    state: Mapping[Any, Any] = content
+    for key in _STATE_KEYS:
+        if isinstance(content.get(key), Mapping):
+            state = content[key]
+            ignored = tuple(str(other) for other in content if other != key)
+            break
+    else:
+        if not any(isinstance(value, Tensor) for value in content.values()):
+            found = _shortened([str(key) for key in content]) or "nothing"
+            raise UserError(f"{path} holds no state dict, only {found}; {_WANTED}")
+    strange = [str(name) for name, value in state.items() if not (isinstance(name, str) and _is_plain(value))]
+    if strange:
+        raise UserError(f"{path} holds something else than plain tensors in {_shortened(strange)}; {_WANTED}")
+    stripped = {name.removeprefix("module."): value for name, value in state.items()}
+    if len(stripped) < len(state):
+        raise UserError(f"{path} holds some tensors twice, with and without the prefix module.; {_WANTED}")
+    return stripped, ignored
+
+
+_WANTED = "give a file whose `state_dict` or `model` maps parameter names to tensors"
+
+
+def _is_plain(value: object) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not (value.is_quantized or value.is_complex() or value.is_nested)
+    )
