@@ -116,14 +116,14 @@ def train(options: argparse.Namespace) -> int:
     config = preflight(config)
     tracker = _tracker(folder)
     from study.cluster import connect
-    from study.recording import Recorder
+    from study.recording import Place, Recorder
     from study.trial import trial_spec
     from trainers.host import run_ray
 
     label = f"{dataset_label(config.dataset)}-{config.model}-{config.method}"
     trial_id = f"{label}-train-{config.fingerprint()[:8]}-s{config.seed}"
     spec = trial_spec(trial_id, "train", config.method, config, folder.run_dir(trial_id))
-    recorder = Recorder(tracker, None, Progress(label, 1, every_epoch=True))
+    recorder = Recorder(tracker, Place(Progress(label, 1, every_epoch=True)))
     say("starting Ray ...")
     connect()
     recorder.start(spec)

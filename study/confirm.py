@@ -1,15 +1,17 @@
 """Confirmation: the best configurations of a search, trained again on fresh seeds, to their ends, and tested once each.
 
 The search's own value of its best trial is the largest of many draws, so it flatters; these runs are what is reported.
+The cells of a study are confirmed together, so that runs of several cells fill the machine side by side.
 """
 
 import json
+from collections.abc import Sequence
 
 from study.config import Cell, ConfirmConfig
 from study.execution import run_listed
 from study.folder import StudyFolder
 from study.progress import Progress, say
-from study.recording import TuneRecorder
+from study.recording import Place, TuneRecorder
 from study.search import best_trials, open_journal, open_search, search_trial_id
 from study.sweep import sweep_run
 from study.tracking import Tracker
@@ -25,16 +27,16 @@ def confirm_trial_id(cell: Cell, number: int, seed: int) -> str:
     return f"{cell.name}-confirm-{number:04d}-s{seed}"
 
 
-def planned(cell: Cell, confirm: ConfirmConfig, folder: StudyFolder) -> list[tuple[TrialSpec, dict[str, str]]]:
+def planned(cell: Cell, settings: ConfirmConfig, folder: StudyFolder) -> list[tuple[TrialSpec, dict[str, str]]]:
     """Every confirmation run that the cell is to have, the best configuration's first, with its further tags.
 
     Fewer than `k` configurations where fewer search trials completed; none where none did.
     """
     study = open_search(cell, open_journal(folder.journal))
     runs = []
-    for rank, trial in enumerate(best_trials(study, confirm.k), start=1):
+    for rank, trial in enumerate(best_trials(study, settings.k), start=1):
         config = TrialConfig.from_dict(json.loads(trial.user_attrs["config"]))
-        for seed in confirm.seeds:
+        for seed in settings.seeds:
             trial_id = confirm_trial_id(cell, trial.number, seed)
             chosen = config.replace(
                 seed=seed,
@@ -48,35 +50,46 @@ def planned(cell: Cell, confirm: ConfirmConfig, folder: StudyFolder) -> list[tup
     return runs
 
 
-def confirm(cell: Cell, settings: ConfirmConfig, folder: StudyFolder, tracker: Tracker) -> dict[str, str]:
-    """Run the confirmations that are not recorded yet; their outcomes by trial id. Ray must be connected.
+def confirm(cells: Sequence[Cell], settings: ConfirmConfig, folder: StudyFolder, tracker: Tracker) -> dict[str, str]:
+    """Run the confirmations that are not recorded yet; all of their outcomes by trial id. Ray must be connected.
 
-    Raises:
-        UserError: a run does not fit on the machine.
+    Args:
+        cells: searched cells of one study, which therefore take the same workers and threads.
+        settings: how many configurations, and which seeds.
+        folder: the study's folder.
+        tracker: the study's records.
     """
-    wanted = planned(cell, settings, folder)
-    if not wanted:
-        say(f"[{cell.name}] nothing to confirm: no search trial completed, or k is 0")
-        return {}
-    run_id = sweep_run(cell, tracker)
-    done = confirmed(tracker, [spec["trial_id"] for spec, _ in wanted])
-    todo = [(spec, tags) for spec, tags in wanted if spec["trial_id"] not in done]
-    if not todo:
-        say(f"[{cell.name}] all {len(wanted)} confirmation runs are there already; nothing to run")
-    else:
-        progress = Progress(f"{cell.name} confirm", len(wanted), ended=len(done))
-        recorder = TuneRecorder(tracker, run_id, progress, {spec["trial_id"]: tags for spec, tags in todo})
-        state = folder.tune / cell.name / f"confirm-{len(done):04d}-{todo[0][0]['trial_id'].rsplit('-confirm-')[-1]}"
-        run_listed([spec for spec, _ in todo], cell.base, recorder, state)
-        done = {**done, **recorder.outcomes}
-    tracker.finish(run_id, "completed")
-    return done
+    done = confirmed(tracker)
+    outcomes: dict[str, str] = {}
+    todo: list[TrialSpec] = []
+    places: dict[str, Place] = {}
+    parents = []
+    for cell in cells:
+        wanted = planned(cell, settings, folder)
+        missing = [(spec, tags) for spec, tags in wanted if spec["trial_id"] not in done]
+        outcomes |= {spec["trial_id"]: done[spec["trial_id"]] for spec, _ in wanted if spec["trial_id"] in done}
+        if not missing:
+            reason = f"all {len(wanted)} confirmation runs are there already" if wanted else "no search trial completed"
+            say(f"[{cell.name}] nothing to confirm: {reason}")
+            continue
+        parents.append(sweep_run(cell, tracker))
+        progress = Progress(f"{cell.name} confirm", len(wanted), ended=len(wanted) - len(missing), keep_best=False)
+        for spec, tags in missing:
+            todo.append(spec)
+            places[spec["trial_id"]] = Place(progress, parents[-1], tags)
+    if todo:
+        recorder = TuneRecorder(tracker, places)
+        run_listed(todo, cells[0].base, recorder, folder.tune / "confirm" / f"{len(done):04d}")
+        outcomes |= recorder.outcomes
+    for parent in parents:
+        tracker.finish(parent, "completed")
+    return outcomes
 
 
-def confirmed(tracker: Tracker, trial_ids: list[str]) -> dict[str, str]:
-    """Of these trials, those whose runs are recorded as ended for good, with how; a failed one is tried again."""
+def confirmed(tracker: Tracker) -> dict[str, str]:
+    """The confirmation runs that are recorded as ended for good, and how; a failed one is not, so it is tried again."""
     runs = tracker.client.search_runs(
         [tracker.experiment_id], "tags.run_kind = 'trial' and tags.phase = 'confirm'", max_results=50_000
     )
     status = {run.data.tags["trial_id"]: run.data.tags["status"] for run in runs}
-    return {name: status[name] for name in trial_ids if status.get(name) in ("completed", "diverged")}
+    return {trial_id: how for trial_id, how in status.items() if how in ("completed", "diverged")}

@@ -27,8 +27,8 @@ def run_study(study: StudyConfig, folder: StudyFolder, tracker: Tracker) -> int:
     connect()
     for cell in study.cells:
         say("\n".join(sweep(cell, folder, tracker).lines()))
-        if study.confirm.k:
-            confirm(cell, study.confirm, folder, tracker)
+    if study.confirm.k:
+        confirm(study.cells, study.confirm, folder, tracker)
     show_comparison(folder.path)
     say(f"open the MLflow UI on this study: python -m study ui {folder.shown}")
     return 0

@@ -66,6 +66,7 @@ class Progress:
         total: trials that it is to have.
         ended: trials that an earlier call ran already.
         best: their best validation accuracy.
+        keep_best: show the best value so far: of a search, not of repeats of one configuration.
         every_epoch: a line for each epoch, instead of one after a while without any.
         show: where a line goes.
         clock: seconds; only differences matter.
@@ -78,11 +79,13 @@ class Progress:
         *,
         ended: int = 0,
         best: float | None = None,
+        keep_best: bool = True,
         every_epoch: bool = False,
         show: Callable[[str], None] = say,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.title, self.total, self.ended, self.best = title, total, ended, best
+        self._keep_best = keep_best
         self._every_epoch, self._show, self._clock = every_epoch, show, clock
         self._last = clock()
 
@@ -96,7 +99,7 @@ class Progress:
         """The end of one trial, however it ended."""
         self.ended += 1
         value = metrics.get("val_accuracy")
-        if outcome == "completed" and value is not None:
+        if self._keep_best and outcome == "completed" and value is not None:
             self.best = value if self.best is None else max(self.best, value)
         note = "" if outcome == "completed" else f"  {outcome}{': ' if reason else ''}{reason}"
         self._line(self.ended, config, f"epoch {metrics.get('epoch', 0)}/{config.epochs}", metrics, note)

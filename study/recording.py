@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +16,32 @@ from study.trial import TrialSpec
 from trainers.config import TrialConfig
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a run belongs.
+
+    Args:
+        progress: where its lines are shown.
+        parent_run_id: its sweep's run in MLflow; None for a run of its own.
+        tags: tags that it has beside those of every run.
+    """
+
+    progress: Progress
+    parent_run_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
 class Recorder:
     """Writes each run, its epochs and its outcome to the tracker, shows progress, and clears pruned runs away.
 
     Args:
         tracker: the study's records.
-        parent_run_id: the sweep's run; None for runs of their own.
-        progress: where lines are shown.
-        tags: further tags by trial id.
+        place: where runs belong: one place for all, or each run's own by trial id.
     """
 
-    def __init__(
-        self,
-        tracker: Tracker,
-        parent_run_id: str | None,
-        progress: Progress,
-        tags: Mapping[str, Mapping[str, str]] | None = None,
-    ) -> None:
+    def __init__(self, tracker: Tracker, place: Place | Mapping[str, Place]) -> None:
         self._tracker = tracker
-        self._parent_run_id = parent_run_id
-        self._progress = progress
-        self._tags = tags or {}
+        self._place = place
         self._run_ids: dict[str, str] = {}
         self._last_epoch: dict[str, dict[str, Any]] = {}
         self.outcomes: dict[str, str] = {}
@@ -45,11 +51,11 @@ class Recorder:
 
     def start(self, spec: TrialSpec) -> None:
         """A run starts, or goes on after it was stopped."""
-        trial_id = spec["trial_id"]
+        trial_id, place = spec["trial_id"], self._place_of(spec)
         config = TrialConfig.from_dict(spec["config"])
         self._run_ids[trial_id] = self._tracker.trial_run(
             trial_id,
-            self._parent_run_id,
+            place.parent_run_id,
             config.to_dict(),
             {
                 "dataset": config.dataset,
@@ -58,7 +64,7 @@ class Recorder:
                 "method": spec["method"],
                 "phase": spec["phase"],
                 "seed": str(config.seed),
-                **self._tags.get(trial_id, {}),
+                **place.tags,
             },
         )
 
@@ -67,7 +73,7 @@ class Recorder:
         trial_id = spec["trial_id"]
         self._last_epoch[trial_id] = recordable(metrics)
         self._tracker.log_epoch(self._run_ids[trial_id], recordable(metrics), int(metrics["epoch"]))
-        self._progress.epoch(TrialConfig.from_dict(spec["config"]), metrics)
+        self._place_of(spec).progress.epoch(TrialConfig.from_dict(spec["config"]), metrics)
 
     def end(self, spec: TrialSpec, outcome: str, final: Mapping[str, Any] | None = None, reason: str = "") -> None:
         """A run has ended: completed, pruned, diverged or failed, for a reason that is recorded where there is one."""
@@ -82,7 +88,10 @@ class Recorder:
         if outcome == "pruned":
             shutil.rmtree(Path(spec["run_dir"]), ignore_errors=True)
         shown = {**metrics, "epoch": int(metrics.get("epoch", 0))}
-        self._progress.end(TrialConfig.from_dict(spec["config"]), shown, outcome, reason)
+        self._place_of(spec).progress.end(TrialConfig.from_dict(spec["config"]), shown, outcome, reason)
+
+    def _place_of(self, spec: TrialSpec) -> Place:
+        return self._place if isinstance(self._place, Place) else self._place[spec["trial_id"]]
 
 
 class TuneRecorder(Recorder, Callback):

@@ -16,7 +16,7 @@ from study.config import Cell
 from study.execution import run_search
 from study.folder import StudyFolder
 from study.progress import Progress, describe, percent, say
-from study.recording import TuneRecorder
+from study.recording import Place, TuneRecorder
 from study.search import JournalSearch, best_trials, ended, open_journal, open_search, search_trial_id
 from study.tracking import Tracker
 from trainers.config import TrialConfig
@@ -67,9 +67,10 @@ def sweep(cell: Cell, folder: StudyFolder, tracker: Tracker) -> SweepResult:
     earlier = ended(study)
     missing = cell.trials - len(earlier)
     if missing > 0:
+        say(f"[{cell.name}] {missing} trials to run" + (f", {len(earlier)} are there already" if earlier else ""))
         best = best_trials(study, 1)
         progress = Progress(cell.name, cell.trials, ended=len(earlier), best=best[0].value if best else None)
-        recorder = TuneRecorder(tracker, run_id, progress)
+        recorder = TuneRecorder(tracker, Place(progress, run_id))
         state = folder.tune / cell.name / f"search-{len(earlier):04d}"
         run_search(JournalSearch(cell, storage, folder), missing, cell.base, cell.search.asha, recorder, state)
         for trial_id, outcome in recorder.outcomes.items():
