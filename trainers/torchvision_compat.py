@@ -3,8 +3,8 @@
 The torchvision wheel from PyPI is built for CUDA. Beside a CPU build of torch its `_C.so` cannot be loaded, and then
 even `import torchvision` fails: its modules describe operators (`torchvision::nms`, `torchvision::qnms`) that the
 missing library should have declared ("operator torchvision::nms does not exist"). Declaring the two schemas ourselves
-is enough: datasets, transforms and models then work. The operators themselves stay without an implementation, so `ops.nms`
-and torchvision's own image decoding are unavailable; pictures are decoded with Pillow here.
+is enough: datasets, transforms and models then work. The operators themselves stay without an implementation, so
+`ops.nms` and torchvision's own image decoding are unavailable; pictures are decoded with Pillow here.
 
 Where `_C.so` loads, nothing is declared and torchvision is imported as usual. This is the only module that knows any of
 this; use it wherever torchvision is needed, and only there, so that a run on prepared data needs no torchvision.

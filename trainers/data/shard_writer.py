@@ -1,8 +1,8 @@
 """Write a prepared folder: shard by shard, resumable after a kill, safe beside another process doing the same.
 
 Each shard that is whole is put on record in a journal with its checksum; a preparation that was killed keeps those
-whose checksum still holds and goes on. The journal carries the identity of the plan, so shards of an edited source or of
-another request are never mixed in. The manifest is written last, and only it makes the folder count as prepared.
+whose checksum still holds and goes on. The journal carries the identity of the plan, so shards of an edited source or
+of another request are never mixed in. The manifest is written last, and only it makes the folder count as prepared.
 """
 
 import contextlib
