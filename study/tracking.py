@@ -96,15 +96,16 @@ class Tracker:
     def sweep_run(self, cell: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
         """The id of the parent run of `cell` (`<dataset>-<model>-<method>`), which is made if there is none yet.
 
-        `tags` are brought up to date if the run exists already, and params that it lacks are added.
+        If the run exists already it is set running again, its tags are brought up to date and missing params are added.
         """
         own = {"run_kind": "sweep", "cell": cell, "study": self.study}
         with self._one_writer():
             run = self._find({"run_kind": "sweep", "cell": cell})
             run_id = run.info.run_id if run else self._create(cell, {**own, **tags})
-        known = run.data.tags if run else {}
-        changed = {key: value for key, value in tags.items() if run and known.get(key) != value}
-        self._add_params(run_id, params, run, changed)
+        if run and run.data.tags.get("status") != "running":
+            self.client.update_run(run_id, status="RUNNING")
+        wanted = {**tags, "status": "running"}
+        self._add_params(run_id, params, run, {k: v for k, v in wanted.items() if run and run.data.tags.get(k) != v})
         return run_id
 
     def trial_run(
