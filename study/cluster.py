@@ -44,10 +44,11 @@ def connect(num_cpus: int | None = None, quiet: bool = True) -> None:
         raise UserError(f"num_cpus is {num_cpus}; use 1 or more, or leave it out to use every CPU of this machine")
     if ray.is_initialized():
         return
+    variables = worker_environment()
     options: dict[str, Any] = {
         "logging_level": logging.ERROR if quiet else logging.INFO,
         "log_to_driver": not quiet,
-        "runtime_env": {"env_vars": worker_environment()},
+        "runtime_env": {"env_vars": variables},
     }
     address = os.environ.get("RAY_ADDRESS")
     if address:
@@ -63,7 +64,7 @@ def connect(num_cpus: int | None = None, quiet: bool = True) -> None:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     _shorten_temporary_folder()
     port = _free_port()
-    os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
+    variables["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
     ray.init(
         address="local",  # never another user's Ray that happens to run here
         num_cpus=num_cpus,

@@ -1,0 +1,79 @@
+"""A clean clone installs as the README says, and what the package names is there."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PYPROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+CI_RUN = REPOSITORY / ".ci" / "run"
+
+
+def ci_command() -> str:
+    found = re.search(r"^readme_command='(.+)'$", CI_RUN.read_text(), re.MULTILINE)
+    assert found is not None
+    return found.group(1)
+
+
+def test_readme_opens_with_the_two_commands_and_ci_runs_its_second() -> None:
+    fenced = re.findall(r"^```(?:bash|sh|console)?\n(.*?)^```", (REPOSITORY / "README.md").read_text(), re.M | re.S)
+    lines = [line for block in fenced for line in block.splitlines() if line.strip()]
+    first, second = lines[:2]
+    assert "pip install" in first and first.endswith("python -m study run quickstart")
+    assert second == ci_command()
+
+
+def test_ci_leaves_a_developers_own_environment_alone() -> None:
+    assert "${readme_command//.venv/$scratch/venv}" in CI_RUN.read_text()
+    assert os.access(CI_RUN, os.X_OK)
+    subprocess.run(["bash", "-n", str(CI_RUN)], check=True)
+
+
+def test_licence_is_apache_2_in_words_and_in_name() -> None:
+    assert PYPROJECT["project"]["license"] == "Apache-2.0"
+    text = (REPOSITORY / "LICENSE").read_text()
+    assert "Apache License\n" in text and "Version 2.0, January 2004" in text
+
+
+@pytest.mark.parametrize("distribution", ["torch", "torchvision", "ray", "optuna", "mlflow", "psutil"])
+def test_installed_release_is_one_that_the_pins_allow(distribution: str) -> None:
+    pin = next(d for d in PYPROJECT["project"]["dependencies"] if re.match(rf"{distribution}\b", d))
+    lowest = re.search(r">=([\d.]+)", pin)
+    highest = re.search(r"<([\d.]+)", pin)
+    installed = [int(part) for part in re.findall(r"\d+", version(distribution))]
+    assert lowest is not None and installed >= [int(part) for part in lowest.group(1).split(".")]
+    if highest is not None:
+        assert installed < [int(part) for part in highest.group(1).split(".")]
+
+
+def test_every_import_is_of_a_declared_dependency() -> None:
+    distributions = {"sklearn": "scikit-learn", "PIL": "pillow", "yaml": "pyyaml"}
+    declared = {re.split(r"[\[<>=]", d)[0] for d in PYPROJECT["project"]["dependencies"]}
+    packages = ("trainers", "search_spaces", "study")
+    for package in packages:
+        for path in (REPOSITORY / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = []
+                if isinstance(node, ast.Import):
+                    names = [alias.name for alias in node.names]
+                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                    names = [node.module]
+                for top in {name.split(".")[0] for name in names} - set(packages) - sys.stdlib_module_names:
+                    assert distributions.get(top, top) in declared, f"{path} imports {top}, which is not declared"
+
+
+def test_importing_study_reports_nothing_and_leaves_the_users_choice() -> None:
+    show = "import study, os; print(os.environ['RAY_USAGE_STATS_ENABLED'], os.environ['MLFLOW_DISABLE_TELEMETRY'])"
+    clean = {k: v for k, v in os.environ.items() if k not in ("RAY_USAGE_STATS_ENABLED", "MLFLOW_DISABLE_TELEMETRY")}
+    for given, shown in (({}, "0 true"), ({"RAY_USAGE_STATS_ENABLED": "1"}, "1 true")):
+        run = subprocess.run(
+            [sys.executable, "-c", show], env=clean | given, cwd=REPOSITORY, capture_output=True, text=True, check=True
+        )
+        assert run.stdout.strip() == shown
