@@ -47,7 +47,7 @@ def best_checkpoint(run_dir: Path) -> Path:
 
 
 def save(run_dir: Path, learner: Learner, progress: Progress, best: bool) -> None:
-    """Write the last checkpoint, and the best one too if `best`; a kill at any moment leaves the old or the new whole."""
+    """Write the last checkpoint, and the best one too if `best`; a kill leaves the old or the new file whole."""
     path = last_checkpoint(run_dir)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {f"model.{name}": tensor for name, tensor in learner.model.state_dict().items()}

@@ -63,8 +63,9 @@ def run_ray(
     run_dir = run_dir.resolve()
     epochs = run_dir / "epochs.jsonl"
     on_cuda = _cluster_has_gpus() if config.device == "auto" else config.device == "cuda"
+    worker: Any = _ray_worker  # Ray's annotation denies that a worker may return something; it may
     trainer = TorchTrainer(
-        _ray_worker,
+        worker,
         train_loop_config={"config": config.to_dict(), "run_dir": str(run_dir), "cuda": on_cuda},
         scaling_config=ScalingConfig(
             num_workers=config.workers,
@@ -77,7 +78,7 @@ def run_ray(
     )
     with _Follow(epochs, on_epoch):
         try:
-            result = trainer.fit()
+            result: Any = trainer.fit()
         except Exception as error:
             raise _workers_own(error) from error
     return dict(result.return_value)

@@ -8,12 +8,13 @@ follows.
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trainers.batch_norm import synchronize_batch_norm
-from trainers.binary.layers import set_epoch
+from trainers.binary.layers import binary_layers, set_epoch
 from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData, normalise
 from trainers.errors import DivergedError
@@ -26,7 +27,7 @@ from trainers.update_rules.draws import derived_seed
 
 def new_model(config: TrialConfig, num_classes: int, channels: int, image_size: int) -> nn.Module:
     """The configured model with latent weights that depend on the seed alone."""
-    options: dict[str, object] = {"approx": config.approx, "weight_scale": config.scale_kind}
+    options: dict[str, Any] = {"approx": config.approx, "weight_scale": config.scale_kind}
     if config.model == "MLP":
         options.update(in_features=channels * image_size**2, hid_dim=config.hid_dim, depth=config.depth)
     else:
@@ -57,7 +58,8 @@ class Learner:
             report = load_pretrained(model, Path(config.pretrained))
             pretrained = not report.signs_only
             if report.signs_only and config.weight_scale is None and not config.xnor:
-                _set_weight_scale(model, "none")  # signs carry no scale to take
+                for _, layer in binary_layers(model):
+                    layer.set_weight_scale("none")  # signs carry no scale to take
         self.model = model.to(device)
         synchronize_batch_norm(self.model, replicas)
         self.rule: UpdateRule = make_update_rule(config, self.model, replicas.sum, pretrained)
@@ -84,7 +86,8 @@ class Learner:
         total = float(self.replicas.sum(loss.detach().clone()))
         if not math.isfinite(total):
             raise DivergedError(f"the loss became {total} at step {step + 1} (epoch {epoch + 1}); try a smaller lr")
-        loss.backward()
+        if loss.requires_grad:  # the frozen MLP has nothing to differentiate
+            loss.backward()
         self.rule.finish_step()
         return total
 
@@ -104,10 +107,3 @@ class Learner:
         if self.rule.optimizer is not None:
             for state in self.rule.optimizer.state.values():
                 yield from (value for value in state.values() if isinstance(value, Tensor))
-
-
-def _set_weight_scale(model: nn.Module, kind: str) -> None:
-    from trainers.binary.layers import binary_layers
-
-    for _, layer in binary_layers(model):
-        layer.set_weight_scale(kind)

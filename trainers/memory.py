@@ -8,7 +8,7 @@ scratch).
 
 import os
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -50,8 +50,9 @@ def _highest_sum(trace: profile) -> int:
     """The maximum over time of the sum of allocations minus frees, in bytes."""
     assert trace.profiler is not None and trace.profiler.kineto_results is not None
     current = highest = 0
-    for event in trace.profiler.kineto_results.events():
+    events: Iterable[Any] = trace.profiler.kineto_results.events()
+    for event in events:
         if event.name() == "[memory]":
-            current += event.nbytes()
+            current += event.nbytes()  # negative for a free
             highest = max(highest, current)
     return highest

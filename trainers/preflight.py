@@ -9,7 +9,7 @@ from trainers.data.loader import PreparedData, open_prepared
 from trainers.errors import UserError
 from trainers.learner import new_model
 from trainers.models import check_image_size
-from trainers.models.checkpoints import load_pretrained
+from trainers.models.checkpoints import check_pretrained
 
 
 def preflight(config: TrialConfig) -> TrialConfig:
@@ -37,10 +37,10 @@ def preflight(config: TrialConfig) -> TrialConfig:
     )
     check_image_size(config.model, data.image_size)
     _check_batch(config, data)
-    with torch.device("meta" if config.pretrained is None else "cpu"):
+    with torch.device("meta"):  # shapes and names without memory
         model = new_model(config, data.num_classes, data.channels, data.image_size)
     if config.pretrained is not None:
-        load_pretrained(model, Path(config.pretrained))
+        check_pretrained(model, Path(config.pretrained))
     return config.replace(image_size=data.image_size)
 
 

@@ -144,8 +144,8 @@ class _Run:
             if len(mine):
                 labels: Tensor = torch.from_numpy(split.labels[mine])
                 counts += torch.tensor(self.learner.correct(split.images(mine), labels), device=self.device)
-        first, fifth = (self.replicas.sum(counts) / len(split)).tolist()
-        return first, fifth
+        first, fifth = self.replicas.sum(counts).tolist()
+        return first / len(split), fifth / len(split)
 
     def _save(self, epoch: int, metrics: Metrics) -> None:
         self.progress.epochs_done = epoch + 1

@@ -31,7 +31,7 @@ def _sign_table(device: torch.device, dtype: torch.dtype) -> Tensor:
 
 def sgn(x: Tensor) -> Tensor:
     """Sign with sgn(0) = +1, in x's dtype."""
-    return torch.where(x >= 0, 1, -1).to(x.dtype)
+    return (x >= 0).to(x.dtype).mul_(2).sub_(1)
 
 
 def row_bytes(shape: torch.Size | tuple[int, ...]) -> int:

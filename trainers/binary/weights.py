@@ -9,13 +9,17 @@ gradient. Tensors are registered on the layer itself (`weight`, or `weight_bits`
 names are those of the models' published checkpoints.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from trainers.binary.bits import pack_bits, sgn, unpack_bits, unpack_signs
+
+# Weights that an update works on at a time: few enough for its float temporaries to stay in a processor's cache and out
+# of the peak, enough for the cost of a call not to show.
+BLOCK_WEIGHTS = 1 << 16
 
 GradientConsumer = Callable[[Tensor], None]
 
@@ -39,7 +43,7 @@ class WeightStore(Protocol):
 
 
 def scale_of(real_weight: Tensor, kind: str) -> Tensor | None:
-    """The mean of |w_real| over the `layer` (XNOR-Net) -> (), or over each output `channel` -> (out,); `none` -> None."""
+    """mean |w_real| over the `layer` (XNOR-Net) -> (), or over each output `channel` -> (out,); `none` -> None."""
     if kind == "none":
         return None
     magnitude = real_weight.detach().abs()
@@ -101,13 +105,19 @@ class PackedWeight:
         """How many weights the bits hold, padding not counted."""
         return self.shape.numel()
 
-    def positive(self) -> Tensor:
-        """Booleans of `shape`: W = [w = +1]."""
-        return unpack_bits(self.bits, self.shape)
+    def row_blocks(self) -> Iterator[slice]:
+        """The output channels in blocks of about `BLOCK_WEIGHTS` weights, in order: what is worked on at a time."""
+        rows = max(1, BLOCK_WEIGHTS * self.shape[0] // self.numel)
+        for start in range(0, self.shape[0], rows):
+            yield slice(start, min(start + rows, self.shape[0]))
 
-    def write(self, positive: Tensor) -> None:
-        """Replace the weights by the booleans `positive` of `shape`, in place."""
-        self.bits.copy_(pack_bits(positive))
+    def positive(self, rows: slice) -> Tensor:
+        """Booleans (rows, ...) of some output channels: W = [w = +1]."""
+        return unpack_bits(self.bits[rows], self.shape)
+
+    def write(self, rows: slice, positive: Tensor) -> None:
+        """Replace the weights of some output channels by the booleans `positive` (rows, ...), in place."""
+        self.bits[rows] = pack_bits(positive)
 
     def signs(self, dtype: torch.dtype) -> Tensor:
         return unpack_signs(self.bits, self.shape, dtype)

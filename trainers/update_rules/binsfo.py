@@ -5,11 +5,12 @@ probability p(w, g, T); a masked weight becomes -sgn(g). State: 1 bit a weight p
 Source: ICASSP 2025 (algorithm, section 2).
 """
 
+import torch
 from torch import Tensor
 
 from trainers.config import TrialConfig
 from trainers.update_rules.contract import LayerRule
-from trainers.update_rules.draws import uniform
+from trainers.update_rules.draws import generator
 from trainers.update_rules.masks import flip_probability, masked_update
 from trainers.update_rules.temperature import TemperatureScheduler
 
@@ -33,15 +34,18 @@ class BinsfoLayer(LayerRule):
         self.scheduler = TemperatureScheduler(config.scheduler_type, **start)
         self._temperature: float | None = None
 
-    def update(self, positive: Tensor, grad: Tensor, rate: float, step: int) -> Tensor:
+    def start(self, grad: Tensor, rate: float, step: int) -> None:
         self._temperature = self.scheduler.step(rate, float(grad.std()))
+        self._generator = generator(grad.device, self.seed, self.name, step)
+
+    def update(self, rows: slice, positive: Tensor, grad: Tensor) -> Tensor:
+        assert self._temperature is not None
         weight = positive.to(grad.dtype).mul_(2).sub_(1)
         probability = flip_probability(self.mask_type, grad, weight, self._temperature)
-        del weight
         if self.mask_type == "WPM":  # 0 or 1: nothing to draw
             mask = probability > 0
         else:
-            mask = uniform(grad.shape, grad.device, self.seed, self.name, step) < probability
+            mask = torch.rand(grad.shape, generator=self._generator, device=grad.device) < probability
         return masked_update(positive, grad, mask)
 
     def temperature(self) -> float | None:

@@ -29,10 +29,14 @@ class BopLayer(LayerRule):
 
     def __init__(self, config: TrialConfig, latent: Tensor, pretrained: bool) -> None:
         self.threshold = config.bop_threshold
+        self.rate = 0.0
         self.momentum = -latent.detach() if pretrained else torch.zeros_like(latent)
 
-    def update(self, positive: Tensor, grad: Tensor, rate: float, step: int) -> Tensor:
-        return bop_update(positive, self.momentum, grad, rate, self.threshold)
+    def start(self, grad: Tensor, rate: float, step: int) -> None:
+        self.rate = rate
+
+    def update(self, rows: slice, positive: Tensor, grad: Tensor) -> Tensor:
+        return bop_update(positive, self.momentum[rows], grad, self.rate, self.threshold)
 
     def tensors(self) -> dict[str, Tensor]:
         return {"momentum": self.momentum}

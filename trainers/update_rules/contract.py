@@ -20,11 +20,19 @@ Average = Callable[[Tensor], Tensor]  # a worker's share of a mean gradient -> t
 
 
 class LayerRule(ABC):
-    """How the bits of one binary layer change; its state beside them."""
+    """How the bits of one binary layer change; its state beside them.
+
+    At every step `start` is told of the whole layer's gradient once, then `update` goes through the output channels
+    block by block, always in the same order.
+    """
 
     @abstractmethod
-    def update(self, positive: Tensor, grad: Tensor, rate: float, step: int) -> Tensor:
-        """The new W = [w = +1] from the old one, the gradient g (float, same shape), u and the step's number."""
+    def start(self, grad: Tensor, rate: float, step: int) -> None:
+        """Take the layer's gradient g (float, the weights' shape), its rate u and the step's number."""
+
+    @abstractmethod
+    def update(self, rows: slice, positive: Tensor, grad: Tensor) -> Tensor:
+        """The new W = [w = +1] of the output channels `rows` from the old one and their gradient, of one shape."""
 
     def temperature(self) -> float | None:
         """The temperature of the latest update, where the rule has one."""
@@ -115,10 +123,12 @@ class PackedRule(UpdateRule):
         self.optimizer = torch.optim.SGD(parameters, lr=config.lr) if parameters else None
 
     def _receive(self, store: PackedWeight, rule: LayerRule, grad: Tensor) -> None:
-        before = store.positive()
-        after = rule.update(before, self.average(grad), self.binary_rate, self.step)
-        self.flips += int((after ^ before).sum())
-        store.write(after)
+        rule.start(self.average(grad), self.binary_rate, self.step)
+        for rows in store.row_blocks():
+            before = store.positive(rows)
+            after = rule.update(rows, before, grad[rows])
+            self.flips += int((after ^ before).sum())
+            store.write(rows, after)
 
     def finish_step(self) -> None:
         if self.optimizer is not None:

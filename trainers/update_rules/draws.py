@@ -7,7 +7,6 @@ uninterrupted one would have drawn, and the order in which layers are updated do
 import hashlib
 
 import torch
-from torch import Tensor
 
 
 def derived_seed(*parts: int | str) -> int:
@@ -16,7 +15,6 @@ def derived_seed(*parts: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
-def uniform(shape: torch.Size, device: torch.device, *parts: int | str) -> Tensor:
-    """Float32 draws in [0, 1) of `shape`, from the generator seeded by `parts`."""
-    generator = torch.Generator(device).manual_seed(derived_seed(*parts))
-    return torch.rand(shape, generator=generator, device=device)
+def generator(device: torch.device, *parts: int | str) -> torch.Generator:
+    """A generator on `device`, seeded by `parts`."""
+    return torch.Generator(device).manual_seed(derived_seed(*parts))

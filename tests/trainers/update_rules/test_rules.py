@@ -12,7 +12,7 @@ from trainers.config import TrialConfig
 from trainers.errors import UserError
 from trainers.models import build_model
 from trainers.update_rules import PACKED_RULES, UpdateRule, make_update_rule
-from trainers.update_rules.draws import derived_seed, uniform
+from trainers.update_rules.draws import derived_seed, generator
 from trainers.update_rules.masks import flip_probability
 from trainers.update_rules.real import cosine_rate
 from trainers.update_rules.temperature import TemperatureScheduler
@@ -127,11 +127,32 @@ def test_an_accumulator_starts_at_the_deviation_of_the_latent_weights() -> None:
 
 
 def test_draws_depend_on_seed_layer_and_step_alone() -> None:
-    names: list[tuple[int | str, ...]] = [(1, "a", 1), (2, "a", 1), (1, "b", 1), (1, "a", 2), (11, "a", 1), (1, "a", 11)]
+    names: list[tuple[int | str, ...]] = [
+        (1, "a", 1),
+        (2, "a", 1),
+        (1, "b", 1),
+        (1, "a", 2),
+        (11, "a", 1),
+        (1, "a", 11),
+    ]
     assert len({derived_seed(*parts) for parts in names}) == len(names)
-    shape, cpu = torch.Size((4, 4)), torch.device("cpu")
-    assert torch.equal(uniform(shape, cpu, 1, "a", 5), uniform(shape, cpu, 1, "a", 5))
-    assert not torch.equal(uniform(shape, cpu, 1, "a", 5), uniform(shape, cpu, 1, "a", 6))
+
+    def draws(*parts: int | str) -> Tensor:
+        return torch.rand(16, generator=generator(torch.device("cpu"), *parts))
+
+    assert torch.equal(draws(1, "a", 5), draws(1, "a", 5))
+    assert not torch.equal(draws(1, "a", 5), draws(1, "a", 6))
+
+
+@pytest.mark.parametrize("algorithm", ["binary", "bop"])
+def test_updating_block_by_block_flips_what_one_block_flips(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    for block in (1 << 30, 1 << 9):
+        monkeypatch.setattr("trainers.binary.weights.BLOCK_WEIGHTS", block)
+        model, rule = start(setting(algorithm=algorithm, lr=1.0))
+        steps(model, rule, 2)
+        results.append(signs(model))
+    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
 
 
 @pytest.mark.parametrize("scheduler_type", ["const", "gaussian", "scaled-gaussian"])

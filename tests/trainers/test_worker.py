@@ -1,0 +1,202 @@
+"""One run: it learns, it can be repeated, it can be interrupted, and it says when it went wrong."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from trainers.checkpoint import best_checkpoint, last_checkpoint
+from trainers.config import TrialConfig
+from trainers.data.loader import PreparedData, open_prepared
+from trainers.errors import DivergedError, ReplicaError, UserError
+from trainers.host import run_local
+from trainers.learner import Learner
+from trainers.preflight import preflight
+from trainers.replicas import Replicas, state_hash
+from trainers.worker import Metrics, epoch_batches
+
+MakeConfig = Callable[..., TrialConfig]
+
+RULES: list[dict[str, Any]] = [
+    {"algorithm": "binary"},
+    {"algorithm": "binary", "mask_type": "RAND", "temperature": 0.001},
+    {"algorithm": "bop", "lr": 1e-2},
+    {"algorithm": "real", "optimizer": "Adam", "lr": 1e-2},
+    {"algorithm": "frozen"},
+]
+
+
+class InterruptError(Exception):
+    """Stands for whatever ends a run between two epochs."""
+
+
+def weights(run_dir: Path) -> dict[str, torch.Tensor]:
+    with safe_open(last_checkpoint(run_dir), framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+
+
+@pytest.mark.parametrize("settings", RULES, ids=lambda s: "-".join(str(v) for v in s.values()))
+def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(
+    settings: dict[str, Any], digits: MakeConfig, tmp_path: Path
+) -> None:
+    config = digits(**settings, epochs=3)
+    whole, interrupted = tmp_path / "whole", tmp_path / "interrupted"
+    expected: list[Metrics] = []
+    run_local(config, whole, expected.append)
+    got: list[Metrics] = []
+
+    def stop_after_first(metrics: Metrics) -> None:
+        got.append(metrics)
+        raise InterruptError
+
+    with pytest.raises(InterruptError):
+        run_local(config, interrupted, stop_after_first)
+    run_local(config, interrupted, got.append)
+    for mine, theirs in zip(got, expected, strict=True):
+        assert {k: v for k, v in mine.items() if k != "train_seconds"} == {
+            k: v for k, v in theirs.items() if k != "train_seconds"
+        }
+    first, second = weights(whole), weights(interrupted)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_binsfo_learns_the_digits_and_its_control_does_not(digits: MakeConfig, tmp_path: Path) -> None:
+    learned = run_local(digits(hid_dim=256, epochs=4, test=True), tmp_path / "binary")
+    control = run_local(digits("frozen", hid_dim=256, epochs=4, test=True), tmp_path / "frozen")
+    assert learned["test_accuracy"] > 0.75  # chance is 0.1; 0.85 measured
+    assert control["test_accuracy"] < 0.4  # an MLP has no real parameter, so nothing learns
+    assert control["flip_rate"] == 0.0
+
+
+def test_epochs_report_what_a_comparison_needs(digits: MakeConfig, tmp_path: Path) -> None:
+    epochs: list[Metrics] = []
+    final = run_local(digits(test=True), tmp_path, epochs.append)
+    assert [metrics["epoch"] for metrics in epochs] == [1, 2]
+    for metrics in epochs:
+        assert set(metrics) == {
+            *("epoch", "train_loss", "val_accuracy", "val_accuracy_top5", "flip_rate", "lr", "temperature"),
+            *("peak_memory_bytes", "train_seconds"),
+        }
+        assert 0 < metrics["flip_rate"] < 1
+        assert metrics["val_accuracy"] <= metrics["val_accuracy_top5"] <= 1
+    assert final["status"] == "completed"
+    assert final["test_accuracy"] <= final["test_accuracy_top5"]
+    assert json.loads((tmp_path / "result.json").read_text()) == final
+
+
+def test_the_test_set_is_opened_once_and_only_if_asked_for(
+    digits: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    split = PreparedData.split
+
+    def watched(self: PreparedData, name: str, *args: Any, **kwargs: Any) -> Any:
+        opened.append(name)
+        return split(self, name, *args, **kwargs)
+
+    monkeypatch.setattr(PreparedData, "split", watched)
+    assert "test_accuracy" not in run_local(digits(), tmp_path)
+    assert "test" not in opened
+    first = run_local(digits(test=True), tmp_path)
+    again = run_local(digits(test=True), tmp_path)
+    assert opened.count("test") == 1
+    assert first["test_accuracy"] == again["test_accuracy"]
+
+
+def test_without_validation_all_of_train_is_trained_on(digits: MakeConfig, tmp_path: Path) -> None:
+    final = run_local(digits(val_fraction=0.0, epochs=1), tmp_path)
+    assert "val_accuracy" not in final
+    assert best_checkpoint(tmp_path).exists()
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_before_weights_take_it(
+    digits: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", lambda *args, **kwargs: torch.tensor(torch.nan))
+    with pytest.raises(DivergedError, match="at step 1"):
+        run_local(digits(), tmp_path)
+    assert not last_checkpoint(tmp_path).exists()
+
+
+def test_a_folder_of_another_run_is_refused_with_what_differs(digits: MakeConfig, tmp_path: Path) -> None:
+    run_local(digits(), tmp_path)
+    with pytest.raises(UserError, match=r"belongs to another run: lr was 1.0, is 2.0"):
+        run_local(digits(lr=2.0), tmp_path)
+
+
+def test_a_damaged_checkpoint_is_said_plainly_and_kept(digits: MakeConfig, tmp_path: Path) -> None:
+    run_local(digits(), tmp_path)
+    path = last_checkpoint(tmp_path)
+    damaged = path.read_bytes()[: path.stat().st_size // 2]
+    path.write_bytes(damaged)
+    with pytest.raises(UserError, match="cannot be read"):
+        run_local(digits(), tmp_path)
+    assert path.read_bytes() == damaged
+
+
+def test_peak_memory_is_the_same_in_equal_runs_and_larger_for_adam(digits: MakeConfig, tmp_path: Path) -> None:
+    def peak(name: str, **settings: Any) -> int:
+        return run_local(digits(hid_dim=512, epochs=1, **settings), tmp_path / name)["peak_memory_bytes"]
+
+    assert peak("a") == peak("b")
+    assert peak("adam", algorithm="real", optimizer="Adam", lr=1e-3) > peak("bop", algorithm="bop", lr=1e-3) > peak("c")
+
+
+def test_a_checkpoint_of_packed_weights_holds_one_bit_a_weight(digits: MakeConfig, tmp_path: Path) -> None:
+    run_local(digits(hid_dim=512, epochs=1), tmp_path)
+    weight_count = 64 * 512 + 512 * 512 + 512 * 10
+    assert last_checkpoint(tmp_path).stat().st_size < weight_count // 8 + 16_000  # running statistics and names
+
+
+def test_every_epoch_has_its_own_order_of_all_images(digits: MakeConfig) -> None:
+    config = digits(batch_size=10)
+    first, second = (np.concatenate(epoch_batches(95, config, epoch)) for epoch in (0, 1))
+    assert sorted(first) == sorted(second) == list(range(95))
+    assert first.tolist() != second.tolist()
+    assert np.concatenate(epoch_batches(95, config, 0)).tolist() == first.tolist()
+
+
+def test_a_last_batch_too_small_for_batch_statistics_is_left_out(digits: MakeConfig) -> None:
+    assert [len(batch) for batch in epoch_batches(21, digits(batch_size=10), 0)] == [10, 10]
+    assert [len(batch) for batch in epoch_batches(22, digits(batch_size=10), 0)] == [10, 10, 2]
+    assert [len(batch) for batch in epoch_batches(22, digits(batch_size=10, workers=3), 0)] == [10, 10]
+
+
+def test_workers_that_hold_other_weights_are_found_and_named(
+    digits: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = digits()
+    data = open_prepared("Digits", config.data_root, image_size=8)
+    learner = Learner(config, data, Replicas(), torch.device("cpu"))
+    replicas = Replicas(rank=0, size=1)
+    digest = replicas.require_equal(learner.model, {}, 1)
+    assert digest == state_hash(learner.model, {}) != state_hash(learner.model, {"accumulator": 1.0})
+    monkeypatch.setattr(Replicas, "gather", lambda self, tensor: [tensor, tensor, tensor + 1])
+    with pytest.raises(ReplicaError, match=r"after epoch 7 workers \[2\] hold other weights"):
+        replicas.require_equal(learner.model, {}, 7)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 5000}, r"batch_size 5000 is larger than the \d+ training images of Digits"),
+        ({"model": "AdamBNN", "image_size": 8}, "AdamBNN cannot take images of 8x8"),
+        ({"algorithm": "bop", "lr": 3.0}, "adaptivity rate"),
+        ({"model": "AdamBNN", "image_size": 32, "freeze_num": 99}, "freeze_num 99 exceeds"),
+        ({"model": "AdamBNN", "image_size": 32, "pretrained": "/nowhere.pth"}, "/nowhere.pth"),
+        ({"dataset": "Digitz"}, "Digits"),
+    ],
+)
+def test_preflight_refuses_what_would_fail_later(settings: dict[str, Any], message: str, digits: MakeConfig) -> None:
+    with pytest.raises(UserError, match=message):
+        preflight(digits().replace(**settings))
+
+
+def test_preflight_finds_the_native_image_size(digits: MakeConfig) -> None:
+    assert preflight(digits(image_size=None)).image_size == 8
