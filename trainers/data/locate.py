@@ -70,7 +70,7 @@ def _at_path(path: Path, info: DatasetInfo | None) -> ImageSource:
     return class_folder_source(path, info.not_classes if info else ())
 
 
-def _in_data_root(info: DatasetInfo, data_root: Path) -> ImageSource | None:
+def _in_data_root(info: DatasetInfo, data_root: Path, download: bool) -> ImageSource | None:
     """A folder of the data set's name (any accepted spelling), else torchvision's layout; None where neither is."""
     spellings = {normalised_name(name) for name in (info.name, *info.aliases)}
     folders = [
@@ -82,7 +82,7 @@ def _in_data_root(info: DatasetInfo, data_root: Path) -> ImageSource | None:
         if parquet_files(folder):
             return parquet_source(folder)
     if original:
-        return original_source(info, data_root, download=False)
+        return original_source(info, data_root, download=download)  # a download that was cut short is completed
     return _at_path(folders[0], info) if folders else None
 
 
@@ -104,7 +104,7 @@ def find_source(choice: DatasetChoice, data_root: Path, *, source: Path | None, 
     assert info is not None  # a choice is a catalogue entry or a path
     if info.name == "Digits":
         return _checked(digits_source(), choice)
-    found = _in_data_root(info, data_root) if data_root.is_dir() else None
+    found = _in_data_root(info, data_root, download) if data_root.is_dir() else None
     if found is None and download:
         data_root.mkdir(parents=True, exist_ok=True)
         found = original_source(info, data_root, download=True)

@@ -163,6 +163,26 @@ class TestOriginals:
         assert np.array_equal(data.split("test").images(np.arange(20)).numpy()[:, 0], pictures["t10k"])
         assert train.labels.tolist() == [index % 10 for index in range(30)]
 
+    @pytest.mark.parametrize("begun", [False, True])
+    def test_download_happens_only_when_asked_for_and_completes_what_was_begun(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+    ) -> None:
+        raw = tmp_path / "MNIST" / "raw"
+        if begun:
+            raw.mkdir(parents=True)
+
+        def download(_: object) -> None:
+            raw.mkdir(parents=True, exist_ok=True)
+            for split in ("train", "t10k"):
+                (raw / f"{split}-images-idx3-ubyte").write_bytes(idx_bytes(np.zeros((10, 28, 28), np.uint8)))
+                (raw / f"{split}-labels-idx1-ubyte").write_bytes(idx_bytes(np.arange(10, dtype=np.uint8)))
+
+        monkeypatch.setattr(torchvision_module("torchvision.datasets").MNIST, "download", download)
+        with pytest.raises(UserError, match=r"--download"):
+            find_source(choose_dataset("MNIST"), tmp_path, source=None, download=False)
+        source = find_source(choose_dataset("MNIST"), tmp_path, source=None, download=True)
+        assert len(source.train.labels) == 10
+
     @pytest.mark.parametrize(("name", "fine"), [("CIFAR10", False), ("CIFAR100", True)])
     def test_cifar_batches(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, fine: bool) -> None:
         classes = CATALOG[name].num_classes
