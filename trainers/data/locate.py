@@ -12,6 +12,10 @@ from trainers.data.parquet import parquet_files, parquet_source
 from trainers.errors import UserError
 
 
+class SourceMissingError(UserError):
+    """A catalogued data set's files are at none of the usual places."""
+
+
 @dataclass(frozen=True)
 class DatasetChoice:
     """Which data set is meant: a catalogued one, or one's own at a path.
@@ -94,7 +98,8 @@ def find_source(choice: DatasetChoice, data_root: Path, *, source: Path | None, 
     scikit-learn.
 
     Raises:
-        UserError: Nothing is there, or it does not fit the catalogue (classes, split, labels).
+        SourceMissingError: Nothing is at the usual places.
+        UserError: Nothing is at the place given, or it does not fit the catalogue (classes, split, labels).
     """
     info = choice.info
     if source is not None:
@@ -110,7 +115,7 @@ def find_source(choice: DatasetChoice, data_root: Path, *, source: Path | None, 
         found = original_source(info, data_root, download=True)
     if found is None:
         missing = "" if data_root.is_dir() else " (the folder does not exist)"
-        raise UserError(
+        raise SourceMissingError(
             f"{info.name}: no files found in data root {data_root}{missing}; put Parquet files or class folders at "
             f"{data_root / info.name}, or let `{prepare_command(choice, data_root)} --download` fetch the originals"
         )

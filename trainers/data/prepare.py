@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from trainers.data.image_source import ImageSource, Part, SubsetPart
-from trainers.data.locate import DatasetChoice, choose_dataset, find_source
+from trainers.data.locate import DatasetChoice, SourceMissingError, choose_dataset, find_source
 from trainers.data.pictures import is_grey, open_picture
 from trainers.data.prepared_folders import find_prepared, folder_name, root_for_writing
 from trainers.data.shard_writer import Plan, Progress, write_prepared
@@ -61,15 +61,24 @@ def prepare(
     _check_request(image_size, test_fraction, split_seed)
     data_root = Path(data_root).expanduser()
     explicit_root = None if prepared_root is None else Path(prepared_root)
-    if find_prepared(choice, data_root, explicit_root, image_size) is None:
+    options = {"split_seed": split_seed, "test_fraction": test_fraction}
+    done = find_prepared(choice, data_root, explicit_root, image_size)
+    if done is None:
         root_for_writing(data_root, explicit_root)  # checked before the source is read, which may take minutes
-    found = find_source(choice, data_root, source=None if source is None else Path(source), download=download)
+    place = None if source is None else Path(source)
+    try:
+        found = find_source(choice, data_root, source=place, download=download and done is None)
+    except SourceMissingError:
+        if done is None:
+            raise
+        _check_same(done, options)  # prepared from elsewhere, or its files were deleted since: no reason to fetch them
+        return done
     plan = _plan(choice, found, image_size, test_fraction, split_seed, max_decoded_bytes, report)
     folder = find_prepared(choice, data_root, explicit_root, plan.image_size)
     if folder is None:
         folder = root_for_writing(data_root, explicit_root) / folder_name(choice, plan.image_size)
         write_prepared(plan, folder, report)
-    _check_same(folder, plan)
+    _check_same(folder, options, found)
     return folder
 
 
@@ -135,18 +144,17 @@ def _probe(source: ImageSource, report: Progress) -> tuple[int, tuple[int, int] 
     return (1 if all_grey else 3), (sizes.pop() if len(sizes) == 1 else None)
 
 
-def _check_same(folder: Path, plan: Plan) -> None:
-    """Hold a finished folder against what was asked for now: never replaced silently, runs may be using it."""
+def _check_same(folder: Path, options: dict[str, float], source: ImageSource | None = None) -> None:
+    """Hold a finished folder against what is asked for now: never replaced silently, runs may be using it."""
     manifest = read_manifest(folder)
     assert manifest is not None  # found or written just now
-    asked = {**plan.options, "source": f"{plan.source.description}, fingerprint {plan.source.fingerprint[:12]}"}
-    there = {**manifest.options, "source": f"{manifest.source}, fingerprint {manifest.source_fingerprint[:12]}"}
-    # Only the fingerprint tells whether the files are the same: they may have moved.
-    if plan.source.fingerprint == manifest.source_fingerprint:
-        asked["source"] = there["source"]
     differences = [
-        f"{name} {there.get(name)!r}, not {asked[name]!r}" for name in asked if there.get(name) != asked[name]
+        f"{name} {manifest.options[name]!r}, not {asked!r}"
+        for name, asked in options.items()
+        if manifest.options[name] not in (None, asked)  # no test fraction where the source has its own test part
     ]
+    if source is not None and source.fingerprint != manifest.source_fingerprint:
+        differences.append(f"source {manifest.source}, not {source.description} as it is now")
     if differences:
         raise UserError(
             f"{folder} was prepared from other files or with other settings ({'; '.join(differences)}); "

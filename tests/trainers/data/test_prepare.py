@@ -173,6 +173,17 @@ def test_other_settings_never_replace_what_is_prepared(tmp_path: Path) -> None:
         prepare("Digits", tmp_path, split_seed=1)
 
 
+def test_what_was_prepared_from_elsewhere_needs_its_source_no_more(
+    tmp_path: Path, write_parquet: Callable[..., Path], picture: Callable[..., bytes]
+) -> None:
+    for split in ("train", "test"):
+        pictures = [picture(index, (28, 28), "L") for index in range(20)]
+        write_parquet(tmp_path / "elsewhere" / f"{split}.parquet", pictures, [index % 10 for index in range(20)])
+    folder = prepare("MNIST", tmp_path / "data", source=tmp_path / "elsewhere", image_size=28)
+    assert prepare("MNIST", tmp_path / "data", image_size=28, download=True) == folder  # and fetches nothing
+    assert open_prepared("MNIST", tmp_path / "data", image_size=28).path == folder
+
+
 def test_read_only_data_root_prepares_into_the_users_cache(
     small_parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
