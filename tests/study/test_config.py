@@ -1,0 +1,216 @@
+"""Study files: read strictly, checked whole before anything starts, and compared by what decides their trials."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from study.config import (
+    METHODS,
+    PRESETS,
+    AshaConfig,
+    ConfirmConfig,
+    ResourcesConfig,
+    SearchConfig,
+    StudyConfig,
+    dataset_label,
+    load_study,
+    make_cell,
+)
+from trainers.errors import UserError
+
+
+def content(**changes: Any) -> dict[str, Any]:
+    """A small study file's content, with top-level keys replaced."""
+    return {
+        "name": "small",
+        "cells": [{"datasets": ["Digits"], "models": ["MLP"], "methods": ["binary", "real-SGD"]}],
+        "fixed": {"epochs": 6, "hid_dim": 64, "batch_size": 96},
+        "search": {"trials": 4},
+        "confirm": {"seeds": [11, 12]},
+        **changes,
+    }
+
+
+def load(tmp_path: Path, **changes: Any) -> StudyConfig:
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(content(**changes)))
+    return load_study(str(file))
+
+
+def test_cells_are_the_product_of_data_sets_models_and_methods(tmp_path: Path) -> None:
+    block = {"datasets": ["CIFAR10", "OxfordPets"], "models": ["AdamBNN", "BCDNet"], "methods": list(METHODS)}
+    study = load(tmp_path, cells=[block], fixed={"epochs": 6})
+    assert len(study.cells) == 2 * 2 * len(METHODS)
+    assert study.cells[0].name == "CIFAR10-AdamBNN-binary"
+    assert study.datasets == ("CIFAR10", "OxfordPets")
+
+
+def test_a_method_in_real_space_fixes_its_optimizer_and_real_alone_searches_it(tmp_path: Path) -> None:
+    block = {"datasets": ["Digits"], "models": ["MLP"], "methods": ["real", "real-SGD", "real-Adam"]}
+    real, sgd, adam = load(tmp_path, cells=[block]).cells
+    assert "optimizer" not in real.fixed
+    assert (sgd.base.optimizer, adam.base.optimizer) == ("SGD", "Adam")
+    assert "optimizer" in sgd.fixed
+
+
+def test_settings_of_a_block_override_those_of_the_study(tmp_path: Path) -> None:
+    blocks = [
+        {"datasets": ["Digits"], "models": ["MLP"], "methods": ["bop"], "fixed": {"epochs": 9}},
+        {"datasets": ["MNIST"], "models": ["MLP"], "methods": ["bop"]},
+    ]
+    assert [cell.base.epochs for cell in load(tmp_path, cells=blocks).cells] == [9, 6]
+
+
+def test_search_settings_reach_the_cells_of_their_method_alone(tmp_path: Path) -> None:
+    search = {"ranges": {"binary": {"temperature": [2, 50]}}, "fixed": {"binary": {"mask_type": "WPM"}}, "seed": 5}
+    binary, sgd = load(tmp_path, search=search).cells
+    assert binary.space_options["ranges"] == {"temperature": [2, 50]}
+    assert binary.space_options["fixed"]["mask_type"] == "WPM"
+    assert "ranges" not in sgd.space_options
+    assert "mask_type" not in sgd.fixed
+    assert {binary.base.seed, sgd.base.seed} == {5}
+
+
+def test_a_cell_with_nothing_to_search_has_one_trial() -> None:
+    resources, search = ResourcesConfig(), SearchConfig(trials=20)
+    frozen = make_cell("Digits", "MLP", "frozen", fixed={}, search=search, resources=resources)
+    bop = make_cell("Digits", "MLP", "bop", fixed={}, search=search, resources=resources)
+    assert (frozen.trials, bop.trials) == (1, 20)
+
+
+def test_a_budget_is_no_part_of_a_study_s_identity(tmp_path: Path) -> None:
+    more = load(tmp_path, search={"trials": 50}, confirm={"k": 3, "seeds": [11, 12, 13, 14]}).identity()
+    assert load(tmp_path).identity() == more
+
+
+@pytest.mark.parametrize(
+    ("changes", "setting"),
+    [
+        ({"fixed": {"epochs": 7, "hid_dim": 64, "batch_size": 96}}, "epochs"),
+        ({"search": {"seed": 2}}, "seed"),
+        ({"search": {"asha": False}}, "asha"),
+        ({"search": {"temperature_mode": "coupled"}}, "temperature_mode"),
+        ({"search": {"ranges": {"binary": {"temperature": [2, 50]}}}}, "ranges"),
+        ({"search": {"fixed": {"binary": {"mask_type": "EWM"}}}}, "fixed"),
+        ({"resources": {"workers": 2}}, "workers"),
+        ({"resources": {"threads": 2}}, "threads"),
+    ],
+)
+def test_everything_else_is(tmp_path: Path, changes: dict, setting: str) -> None:
+    name = "Digits-MLP-binary"
+    before, after = load(tmp_path).identity()[name], load(tmp_path, **changes).identity()[name]
+    assert setting in {key for key in after if before[key] != after[key]}
+
+
+def test_where_data_lie_is_no_part_of_the_identity(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(content()))
+    elsewhere = load_study(str(file), data_root="/elsewhere", prepared_root="/fast")
+    assert elsewhere.cells[0].base.data_root == "/elsewhere"
+    assert elsewhere.identity() == load_study(str(file)).identity()
+
+
+def test_command_line_replaces_trials_and_switches_early_stopping_off(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(content()))
+    study = load_study(str(file), trials=9, asha=False)
+    assert study.search.trials == 9
+    assert study.search.asha is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sead": 3}, "'sead' is unknown; use name, cells"),
+        ({"search": {"trails": 3}}, "search: 'trails' is unknown; use trials"),
+        ({"search": {"trials": "many"}}, "search: trials is 'many'; give a whole number"),
+        ({"search": {"trials": True}}, "trials is True; give a whole number"),
+        ({"search": {"trials": 0}}, "at least 1"),
+        ({"search": {"asha": {"grace": 3}}}, "search: asha: 'grace' is unknown; use grace_period, reduction_factor"),
+        ({"search": {"asha": {"grace_period": 0}}}, "at least 1 epoch"),
+        ({"search": {"asha": {"grace_period": 7}}}, "exceeds the 6 epochs"),
+        ({"search": {"temperature_mode": "both"}}, "use decoupled or coupled"),
+        ({"search": {"ranges": {"adam": {}}}}, "method 'adam' is unknown"),
+        ({"search": {"ranges": {"binary": {"temp": [1, 2]}}}}, "no parameter 'temp'; it has mask_type"),
+        ({"search": {"ranges": {"binary": {"temperature": [9, 1]}}}}, "0 < low <= high"),
+        ({"search": {"fixed": {"binary": {"seed": 4}}}}, "seed is set by search: seed"),
+        ({"search": 3}, "search is 3; give `name: value` lines"),
+        ({"fixed": {"epoch": 3}}, "fixed: 'epoch' is unknown; use"),
+        ({"fixed": {"optimizer": "Adam"}}, "optimizer is set by cells: methods"),
+        ({"fixed": {"test": True}}, "only confirmation runs open the test set"),
+        ({"fixed": {"lr": float("nan")}}, "lr nan is not a finite number"),
+        ({"fixed": {"lr": -1.0}}, "not positive"),
+        ({"fixed": {"epochs": 6, "val_fraction": 0}}, "nothing to choose by"),
+        ({"fixed": [1]}, "fixed is \\[1\\]; give"),
+        ({"confirm": {"seeds": [11, 11]}}, "give each once"),
+        ({"confirm": {"seeds": ["a"]}}, "give whole numbers"),
+        ({"confirm": {"seeds": 3}}, "seeds is 3; give a list"),
+        ({"confirm": {"seeds": [1]}}, "the search's own seed"),
+        ({"confirm": {"k": -1}}, "k is -1"),
+        ({"name": "../up"}, "cannot be used"),
+        ({"name": 3}, "name is 3; give text"),
+        ({"name": ""}, "says no name"),
+        ({"cells": []}, "says no cells"),
+        ({"cells": [{"datasets": ["Digits"], "models": ["MLP"]}]}, "entry 1: methods is None"),
+        ({"cells": [{"datasets": ["Digits"], "models": ["MPL"], "methods": ["bop"]}]}, "did you mean MLP"),
+        ({"cells": [{"datasets": ["Digits"], "models": ["MLP"], "methods": ["adam"]}]}, "'adam' is unknown; use bin"),
+        ({"cells": [{"datasets": ["Digits"], "models": ["MLP"], "methods": ["bop", "bop"]}]}, "appears twice"),
+        ({"cells": ["Digits"]}, "entry 1 is 'Digits'"),
+        ({"resources": {"workers": 0}}, "workers 0"),
+    ],
+)
+def test_an_unusable_file_is_refused_with_what_is_allowed(tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load(tmp_path, **changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: [", "not a YAML file"),
+        ("- a\n- b", "holds list"),
+        ("", "holds NoneType"),
+        ("name: !!python/object/apply:os.system [exit]", "not a YAML file"),
+        ("name: \x00", "not a YAML file"),
+    ],
+)
+def test_text_that_is_no_plain_yaml_mapping_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_study(str(file))
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(UserError, match="not a YAML file"):
+        load_study(str(file))
+
+
+def test_an_unknown_study_names_the_presets() -> None:
+    with pytest.raises(UserError, match="paper, quickstart, six-datasets"):
+        load_study("quickstrat")
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in PRESETS.glob("*.yaml")))
+def test_every_preset_is_a_valid_study_of_its_own_name(preset: str) -> None:
+    study = load_study(preset)
+    assert study.name == preset
+    assert len(study.confirm.seeds) == 3
+    assert {cell.method for cell in study.cells} == {"binary", "bop", "frozen", "real-SGD", "real-Adam"}
+
+
+def test_a_path_s_label_cannot_leave_the_study_folder() -> None:
+    for path in ("../../etc/pets.parquet", "/data/..", "a/b c/d;rm", ".."):
+        label = dataset_label(path)
+        assert "/" not in label
+        assert not label.startswith(".")
+    assert dataset_label("/x/pets.parquet") != dataset_label("/y/pets.parquet")
+
+
+def test_defaults_are_those_that_the_documentation_names() -> None:
+    assert AshaConfig() == AshaConfig(grace_period=1, reduction_factor=3)
+    assert ConfirmConfig().seeds == (11, 12, 13)
