@@ -1,8 +1,9 @@
-"""Tries the cluster launcher for real, on this machine alone: `python cluster/try_one_node.py [STUDY ARGUMENTS]`.
+"""Tries the cluster launcher for real, on this machine alone: `python cluster/try_one_node.py -- quickstart`.
 
 It starts an ssh server of its own on 127.0.0.1 (own port, own host key, one key that may log in), gives the login a
 home folder of its own, fills cluster/one-node.yaml in for it, and runs what a user would run: `ray up`, `ray submit`,
-`ray job submit`, `ray up` again (nothing to install) and `ray down`, each timed. The default study is `quickstart`.
+`ray job submit`, `ray up` again (nothing to install) and `ray down`, each timed. What follows `--` is what
+follows `python -m study run`; a quickstart if nothing does.
 
 `ray down` stops every Ray process that it can see. So all of this happens in a process namespace of its own, where it
 sees none but its own, and whose end, however it comes, ends every process in it. That takes Linux and root.

@@ -41,9 +41,11 @@ def test_filled_in_file_keeps_to_this_machine_and_is_one_that_ray_accepts(trial:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)  # seconds: it installs the project once more, and runs a study twice
 def test_up_submit_job_submit_and_down_work_on_one_node(trial: ModuleType) -> None:
     if found := trial.obstacles():
         pytest.skip("; ".join(found))
-    run = subprocess.run([sys.executable, str(SCRIPT), "quickstart"], capture_output=True, text=True)
+    command = [sys.executable, str(SCRIPT), "--", "quickstart", "--trials", "2"]
+    run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, (run.stdout + run.stderr)[-6000:]
     assert "the launcher works: up, submit, job submit, up again, down" in run.stdout
