@@ -176,7 +176,8 @@ def ui(options: argparse.Namespace) -> int:
     """MLflow's pages on a study's records, until Ctrl-C."""
     from study.ui import serve
 
-    return serve(options.directory, port=options.port)
+    serve(options.directory, port=options.port, say=say)
+    return 0
 
 
 def _prepare_for(study: StudyConfig, dataset: str, download: bool) -> None:

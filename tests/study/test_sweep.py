@@ -1,0 +1,114 @@
+"""Sweeps and confirmations on real data under a real Ray: what runs, what is recorded, what a second call adds."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study.config import AshaConfig, Cell, ConfirmConfig, ResourcesConfig, SearchConfig, make_cell
+from study.folder import StudyFolder
+from study.records import collect
+from study.search import ended, open_journal, open_search
+from study.tracking import Tracker, default_tracking_uri
+from trainers.data.prepare import prepare
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    prepare("Digits", root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def running_ray() -> Iterator[None]:
+    import ray
+
+    from study.cluster import connect
+
+    connect()
+    yield
+    ray.shutdown()
+
+
+def cell(data_root: Path, method: str, trials: int, **settings: Any) -> Cell:
+    fixed = {"epochs": 3, "hid_dim": 32, "depth": 2, "batch_size": 96, "image_size": 8, **settings}
+    search = SearchConfig(trials=trials, asha=AshaConfig(grace_period=1, reduction_factor=2))
+    return make_cell(
+        "Digits", "MLP", method, fixed=fixed, search=search, resources=ResourcesConfig(), data_root=str(data_root)
+    )
+
+
+def rows(folder: StudyFolder, phase: str) -> list[dict[str, Any]]:
+    return [row for row in collect(folder.path).to_pylist() if row["phase"] == phase]
+
+
+@pytest.mark.usefixtures("running_ray")
+def test_a_sweep_is_extended_and_confirmed_and_nothing_runs_twice(tmp_path: Path, data_root: Path) -> None:
+    from study.confirm import confirm
+    from study.sweep import sweep
+
+    folder = StudyFolder(tmp_path / "small")
+    tracker = Tracker(default_tracking_uri(folder.path), folder.name)
+    for trials in (4, 4, 6):
+        bop = cell(data_root, "bop", trials)
+        folder.claim({bop.name: bop.identity()})
+        result = sweep(bop, folder, tracker)
+        assert sum(result.outcomes.values()) == trials
+        searched = rows(folder, "search")
+        assert sorted(row["trial_id"] for row in searched) == [f"Digits-MLP-bop-search-{n:04d}" for n in range(trials)]
+
+    outcomes = {
+        trial.number: trial.user_attrs["outcome"] for trial in ended(open_search(bop, open_journal(folder.journal)))
+    }
+    assert {int(row["trial_id"][-4:]): row["status"] for row in searched} == outcomes
+    for row in searched:
+        kept = (folder.run_dir(row["trial_id"]) / "checkpoints").exists()
+        assert kept == (row["status"] == "completed")
+        assert row["test_accuracy"] is None
+
+    first = confirm([bop], ConfirmConfig(k=1, seeds=(11,)), folder, tracker)
+    both = confirm([bop], ConfirmConfig(k=1, seeds=(11, 12)), folder, tracker)
+    assert len(first) == 1
+    assert set(both.values()) == {"completed"}
+    confirmed = rows(folder, "confirm")
+    assert sorted(row["trial_id"] for row in confirmed) == sorted(both)
+    assert sorted(row["seed"] for row in confirmed) == [11, 12]
+    assert all(row["test_accuracy"] is not None for row in confirmed)
+    assert {row["parent_run_id"] for row in [*searched, *confirmed]} == {result.run_id}
+
+
+@pytest.mark.usefixtures("running_ray")
+def test_one_trial_that_fails_does_not_end_a_sweep(tmp_path: Path, data_root: Path) -> None:
+    from study.sweep import sweep
+
+    folder = StudyFolder(tmp_path / "failing")
+    tracker = Tracker(default_tracking_uri(folder.path), folder.name)
+    bop = cell(data_root, "bop", 2)
+    blocked = folder.run_dir("Digits-MLP-bop-search-0000")
+    blocked.parent.mkdir()
+    blocked.touch()  # a file where the first trial's folder should be
+    result = sweep(bop, folder, tracker)
+    assert Counter(result.outcomes) == {"failed": 1, "completed": 1}
+    assert sorted(row["status"] for row in rows(folder, "search")) == ["completed", "failed"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("running_ray")
+def test_trials_of_two_workers_that_are_stopped_early_do_not_hang_the_sweep(tmp_path: Path, data_root: Path) -> None:
+    from study.sweep import sweep
+
+    folder = StudyFolder(tmp_path / "workers")
+    tracker = Tracker(default_tracking_uri(folder.path), folder.name)
+    search = SearchConfig(trials=5, asha=AshaConfig(grace_period=1, reduction_factor=4))
+    fixed = {"epochs": 4, "hid_dim": 32, "depth": 2, "batch_size": 96, "image_size": 8}
+    resources = ResourcesConfig(workers=2)
+    wide = make_cell(
+        "Digits", "MLP", "binary", fixed=fixed, search=search, resources=resources, data_root=str(data_root)
+    )
+    result = sweep(wide, folder, tracker)
+    assert sum(result.outcomes.values()) == 5
+    assert result.outcomes["pruned"] >= 1
+    assert result.outcomes["completed"] >= 1
