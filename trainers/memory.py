@@ -6,6 +6,7 @@ Equal steps give equal figures. Not counted: memory that no tensor allocator see
 scratch).
 """
 
+import gc
 import os
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -40,6 +41,7 @@ def peak_of_step(step: Callable[[], Outcome], held: Iterable[Tensor], device: to
         outcome = step()
         torch.cuda.synchronize(device)
         return outcome, torch.cuda.max_memory_allocated(device)
+    gc.collect()  # an earlier run's garbage, collected during the step, would be counted as the step's
     base = storage_bytes(held)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
         outcome = step()

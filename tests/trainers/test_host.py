@@ -1,0 +1,60 @@
+"""One loop, two hosts: a Ray Train worker group trains what this process trains."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from trainers.checkpoint import last_checkpoint
+from trainers.config import TrialConfig
+from trainers.errors import UserError
+from trainers.host import run_local, run_ray
+from trainers.worker import Metrics
+
+MakeConfig = Callable[..., TrialConfig]
+
+
+@pytest.fixture(scope="module")
+def ray_is_up() -> Iterator[None]:
+    import ray
+
+    from study.cluster import connect
+
+    connect(num_cpus=2)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("ray_is_up")
+def test_a_ray_train_worker_holds_the_bits_that_this_process_holds(digits: MakeConfig, tmp_path: Path) -> None:
+    config = digits(test=True)
+    local: list[Metrics] = []
+    ray: list[Metrics] = []
+    here = run_local(config, tmp_path / "local", local.append)
+    there = run_ray(config, tmp_path / "ray", ray.append)
+    first, second = (load_file(last_checkpoint(tmp_path / folder)) for folder in ("local", "ray"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert [metrics["epoch"] for metrics in ray] == [metrics["epoch"] for metrics in local]
+    for key in ("train_loss", "val_accuracy", "test_accuracy", "peak_memory_bytes"):
+        assert here[key] == there[key]
+
+
+@pytest.mark.usefixtures("ray_is_up")
+def test_two_ray_workers_train_together_and_their_own_error_comes_back(digits: MakeConfig, tmp_path: Path) -> None:
+    config = digits(workers=2)
+    assert run_ray(config, tmp_path)["status"] == "completed"
+    with pytest.raises(UserError, match=r"belongs to another run: lr was 1\.0, is 2\.0"):
+        run_ray(config.replace(lr=2.0), tmp_path)
+
+
+def test_one_process_refuses_to_be_several_workers(digits: MakeConfig, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="2 workers need Ray Train"):
+        run_local(digits(workers=2), tmp_path)
+
+
+def test_an_output_folder_that_cannot_be_made_is_refused_before_any_work(digits: MakeConfig, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="cannot write to"):
+        run_local(digits(), tmp_path / "file" / "run")
