@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
+from statistics import fmean, mean, stdev
 from typing import Any
 
 import pyarrow as pa
@@ -60,6 +60,7 @@ class MethodSummary:
         val_accuracy, test_accuracy: fractions 0..1; None where not measured or not opened.
         peak_memory_bytes: the largest over the runs; None where not measured.
         train_seconds: the mean over the runs.
+        run_ids: the MLflow runs that this stands on.
         trials: search trials by status; empty where there was no search.
     """
 
@@ -72,6 +73,7 @@ class MethodSummary:
     test_accuracy: Estimate | None
     peak_memory_bytes: int | None
     train_seconds: float | None
+    run_ids: tuple[str, ...]
     trials: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -106,12 +108,11 @@ def mean_and_interval(values: Sequence[float]) -> Estimate:
     n = len(values)
     if n == 0:
         raise ValueError("no values, so no mean; check that runs completed first")
-    mean = fmean(values)
+    centre = mean(values)  # exact, unlike a sum of floats: identical values have exactly their own mean
     if n == 1:
-        return Estimate(mean, None, n)
-    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+        return Estimate(centre, None, n)
     quantile = float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1))
-    return Estimate(mean, quantile * math.sqrt(variance / n), n)
+    return Estimate(centre, quantile * stdev(values, centre) / math.sqrt(n), n)
 
 
 def summarise(table: pa.Table) -> list[CellGroup]:
@@ -157,6 +158,7 @@ def _summary(method: str, phase: str, runs: Sequence[dict[str, Any]], trials: Co
         test_accuracy=mean_and_interval(test) if test else None,
         peak_memory_bytes=max(memory) if memory else None,
         train_seconds=fmean(seconds) if seconds else None,
+        run_ids=tuple(row["mlflow_run_id"] for row in done),
         trials=trials,
     )
 

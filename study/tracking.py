@@ -221,7 +221,8 @@ class Tracker:
             experiment = self.client.get_experiment_by_name(self.study)
             if experiment is None:
                 place = None if self._database is None else (self._database.parent / "mlartifacts").as_uri()
-                return self.client.create_experiment(self.study, artifact_location=place)
+                tags = {"mlflow.experimentKind": "custom_model_development"}  # else the UI shows its pages for chats
+                return self.client.create_experiment(self.study, artifact_location=place, tags=tags)
         if experiment.lifecycle_stage != "active":
             raise UserError(
                 f"the MLflow experiment {self.study!r} in {self.tracking_uri} was deleted; restore it "

@@ -1,7 +1,7 @@
 """`python -m study ui DIR`: MLflow's pages on a study, in the browser, on this machine alone.
 
-Starts `mlflow server` on the study's own database and prints two addresses: the runs, as a flat list of trials
-(MLflow's list starts with the sweeps collapsed), and MLflow's compare page with the runs that the comparison stands on.
+Starts `mlflow server` on the study's own database and prints two addresses: the completed trials as one list, and
+MLflow's compare page with the runs that the comparison's scores stand on.
 """
 
 import json
@@ -15,11 +15,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from urllib.parse import quote
-
-import pyarrow as pa
+from urllib.parse import quote, urlencode
 
 from study.records import StudyRecords, read_study
+from study.summary import summarise
 from study.tracking_store import database_path
 from trainers.errors import UserError
 
@@ -27,7 +26,6 @@ HOST = "127.0.0.1"
 DEFAULT_PORT = 5000
 MOST_COMPARED = 60  # runs; MLflow's compare page gets slow towards 100
 LONGEST_START = 120  # seconds until the server answers; about 7 on an idle machine
-FLAT_LIST = 'tags.run_kind = "trial"'  # children stand alone in the list where their parents are filtered out
 
 
 def serve(directory: str | Path, port: int = DEFAULT_PORT, say: Callable[[str], None] = print) -> None:
@@ -48,6 +46,8 @@ def serve(directory: str | Path, port: int = DEFAULT_PORT, say: Callable[[str], 
             say(line)
         return
     _check_port(port)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # else the server would outlive us
+        signal.signal(number, signal.default_int_handler)
     base = f"http://{HOST}:{port}"
     say(f"starting MLflow on {database} ...")
     server = subprocess.Popen(
@@ -81,35 +81,34 @@ def server_command(tracking_uri: str, folder: Path, port: int) -> list[str]:
 def addresses(records: StudyRecords, base: str) -> list[str]:
     """Lines that name the runs page and, where there are two runs to compare, the compare page."""
     lines = [f"runs:    {runs_url(base, records.experiment_id)}"]
-    runs = runs_to_compare(records.table)
+    runs = [run for group in summarise(records.table) for method in group.methods for run in method.run_ids]
     if len(runs) > 1:
-        lines.append(f"compare: {compare_url(base, records.experiment_id, runs)}")
+        lines.append(f"compare: {compare_url(base, records.experiment_id, runs[:MOST_COMPARED])}")
     return lines
 
 
 def runs_url(base: str, experiment_id: str) -> str:
-    """MLflow's page with every trial of a study as one flat list."""
-    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?searchFilter={quote(FLAT_LIST, safe='')}"
+    """MLflow's page with a study's completed trials as one list, the best on validation first.
+
+    MLflow folds the trials into their sweeps unless it sorts by something other than the date.
+    """
+    query = {
+        "workflowType": "machine_learning",
+        "searchFilter": 'tags.run_kind = "trial" and attributes.status = "FINISHED"',
+        "orderByKey": "metrics.`val_accuracy`",
+        "orderByAsc": "false",
+    }
+    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?{urlencode(query, quote_via=quote)}"
 
 
 def compare_url(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
     """MLflow's page that compares these runs."""
-    runs, experiments = (quote(json.dumps(ids), safe="") for ids in (list(run_ids), [experiment_id]))
-    return f"{base.rstrip('/')}/#/compare-runs?runs={runs}&experiments={experiments}"
-
-
-def runs_to_compare(table: pa.Table) -> list[str]:
-    """The completed confirmation runs, or all completed ones where there are none: at most `MOST_COMPARED`.
-
-    Where there are more, each cell's best on validation come first.
-    """
-    done = [row for row in table.to_pylist() if row["status"] == "completed"]
-    rows = [row for row in done if row["phase"] == "confirm"] or done
-    cells: dict[tuple[str, str, str], list[dict[str, object]]] = {}
-    for row in sorted(rows, key=lambda row: -1.0 if row["val_accuracy"] is None else row["val_accuracy"], reverse=True):
-        cells.setdefault((row["dataset"], row["model"], row["method"]), []).append(row)
-    share = max(1, MOST_COMPARED // max(1, len(cells)))
-    return [str(row["mlflow_run_id"]) for _, best in sorted(cells.items()) for row in best[:share]][:MOST_COMPARED]
+    query = {
+        "runs": json.dumps(list(run_ids), separators=(",", ":")),
+        "experiments": json.dumps([experiment_id]),
+        "workflowType": "machine_learning",
+    }
+    return f"{base.rstrip('/')}/#/compare-runs?{urlencode(query, quote_via=quote)}"
 
 
 def _check_port(port: int) -> None:
