@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -39,14 +40,14 @@ def command(*words: str, timeout: int = 600) -> subprocess.CompletedProcess[str]
 
 
 def test_the_published_command_line_carries_over_with_hyphens_or_underscores() -> None:
-    published = (
+    published = shlex.split(
         "train --dataset CIFAR10 --model AdamBNN --algorithm binary --mask_type EWM --scheduler_type gaussian "
         "--batch_size 64 --epochs 3 --lr 0.5 --hid_dim 512 --depth 3 --xnor --approx ReSTE --freeze_num 2 "
         "--optimizer Adam --bop_threshold 1e-5 --seed 7 --test"
-    ).split()
-    ours = (
+    )
+    ours = shlex.split(
         "--image_size 64 --width 0.5 --temperature 30 --workers 2 --data_root d --pretrained p --val_fraction 0"
-    ).split()
+    )
     values = config_values(parser().parse_args([*published, *ours]))
     hyphens = [word.replace("_", "-") if word.startswith("--") else word for word in [*published, *ours]]
     assert config_values(parser().parse_args(hyphens)) == values
