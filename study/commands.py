@@ -114,6 +114,9 @@ def train(options: argparse.Namespace) -> int:
     from trainers.preflight import preflight
 
     config = preflight(config)
+    from study.execution import check_room
+
+    check_room(config)
     tracker = _tracker(folder)
     from study.cluster import connect
     from study.recording import Place, Recorder
@@ -126,6 +129,7 @@ def train(options: argparse.Namespace) -> int:
     recorder = Recorder(tracker, Place(Progress(label, 1, every_epoch=True)))
     say("starting Ray ...")
     connect()
+    check_room(config)
     recorder.start(spec)
     try:
         final = run_ray(config, Path(spec["run_dir"]), on_epoch=lambda metrics: recorder.epoch(spec, metrics))
@@ -201,6 +205,10 @@ def _checked(study: StudyConfig) -> StudyConfig:
     from trainers.preflight import preflight
 
     cells = tuple(dataclasses.replace(cell, base=preflight(cell.base)) for cell in study.cells)
+    from study.execution import check_room
+
+    for cell in cells:
+        check_room(cell.base)
     return dataclasses.replace(study, cells=cells)
 
 

@@ -58,12 +58,25 @@ def room_for(config: TrialConfig, cluster: Mapping[str, float]) -> tuple[dict[st
     if min(rooms) < 1:
         wanted = f"{cpus} CPUs" + (f" and {config.workers} GPUs" if on_gpu else "")
         raise UserError(
-            f"one trial takes {wanted} ({config.workers} workers x {config.threads} threads), but Ray has "
+            f"one run takes {wanted} ({config.workers} workers x {config.threads} threads), but there are "
             f"{cluster.get('CPU', 0):g} CPUs and {cluster.get('GPU', 0):g} GPUs; lower workers or threads"
         )
     if config.workers > 1:
         return dict(DRIVER_RESOURCES), min(rooms)
     return {"cpu": config.threads, **({"gpu": 1} if on_gpu else {})}, min(rooms)
+
+
+def check_room(config: TrialConfig) -> None:
+    """Refuse a run that would wait for ever: by this machine's resources before Ray is started, by Ray's own after that.
+
+    A cluster that is only named by `RAY_ADDRESS` is not asked before it is joined.
+    """
+    if ray.is_initialized():
+        room_for(config, ray.cluster_resources())
+    elif not os.environ.get("RAY_ADDRESS"):
+        import torch
+
+        room_for(config, {"CPU": len(os.sched_getaffinity(0)), "GPU": torch.cuda.device_count()})
 
 
 def uses_gpu(config: TrialConfig, cluster: Mapping[str, float]) -> bool:

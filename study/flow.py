@@ -9,7 +9,7 @@ from study.tracking import Tracker
 
 
 def run_study(study: StudyConfig, folder: StudyFolder, tracker: Tracker) -> int:
-    """Run what the study still lacks and show the comparison; the exit status.
+    """Run what the study still lacks and show the comparison; 0, or 1 where a cell or a confirmation has no result.
 
     Args:
         study: checked, with its data prepared.
@@ -25,13 +25,20 @@ def run_study(study: StudyConfig, folder: StudyFolder, tracker: Tracker) -> int:
     say(f"study {study.name}: {len(study.cells)} sweeps, {runs} search trials, up to {again} confirmation runs")
     say("starting Ray ...")
     connect()
+    unfinished: list[str] = []
     for cell in study.cells:
-        say("\n".join(sweep(cell, folder, tracker).lines()))
+        result = sweep(cell, folder, tracker)
+        say("\n".join(result.lines()))
+        if result.best is None:
+            unfinished.append(f"{cell.name} has no completed trial")
     if study.confirm.k:
-        confirm(study.cells, study.confirm, folder, tracker)
+        outcomes = confirm(study.cells, study.confirm, folder, tracker)
+        unfinished += [f"{trial_id} {outcome}" for trial_id, outcome in outcomes.items() if outcome != "completed"]
     show_comparison(folder.path)
     say(f"open the MLflow UI on this study: python -m study ui {folder.shown}")
-    return 0
+    if unfinished:
+        say(f"not all is well: {'; '.join(unfinished)}; a failed run's traceback is in {folder.shown}/runs/*/error.txt")
+    return 1 if unfinished else 0
 
 
 def show_comparison(directory: str | Path) -> None:

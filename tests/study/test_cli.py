@@ -109,6 +109,8 @@ def test_bad_input_is_one_error_line_and_status_2(
         (["--data_root", "/nowhere/at/all"], "/nowhere/at/all"),
         (["--image_size", "100000"], "image"),
         (["--device", "cuda"], "torch sees no GPU"),
+        (["--threads", "4000"], "one run takes 4000 CPUs"),
+        (["--workers", "120"], "one run takes 120 CPUs"),
     ],
 )
 def test_what_the_data_or_the_machine_cannot_do_is_refused_before_ray_starts(

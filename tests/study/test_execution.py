@@ -33,7 +33,7 @@ def test_workers_on_gpus_are_counted_by_gpus() -> None:
 
 @pytest.mark.parametrize("wanted", [{"workers": 3}, {"threads": 3}, {"workers": 2, "threads": 2}, {"device": "cuda"}])
 def test_a_trial_that_never_fits_is_refused_instead_of_waited_for(wanted: dict) -> None:
-    with pytest.raises(UserError, match="but Ray has 2 CPUs and 0 GPUs"):
+    with pytest.raises(UserError, match="but there are 2 CPUs and 0 GPUs"):
         room_for(config(**wanted), {"CPU": 2.0})
 
 
