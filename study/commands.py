@@ -14,11 +14,11 @@ from study.config import (
     StudyConfig,
     check_search,
     dataset_label,
-    load_study,
     make_cell,
 )
 from study.folder import StudyFolder
 from study.progress import Counter, Progress, say
+from study.study_file import load_study
 from trainers.config import ALGORITHMS, TrialConfig, one_of
 from trainers.errors import DivergedError, UserError
 

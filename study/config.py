@@ -1,20 +1,8 @@
 """`StudyConfig`: which cells a study has, what each may spend, and what makes two studies the same one.
 
 A *cell* is one (data set, model, method); a *method* is an algorithm, for training in real space with its optimizer
-(`real` alone searches the optimizer too). A study is read from one YAML file, or from a preset by name:
-
-    name: my-study
-    cells:
-      - datasets: [MNIST]
-        models: [MLP]
-        methods: [binary, bop, frozen, real-SGD, real-Adam]
-        fixed: {hid_dim: 512, depth: 3}
-    fixed: {epochs: 20, batch_size: 96}
-    search: {trials: 20, seed: 1, asha: {grace_period: 3, reduction_factor: 3}}
-    confirm: {k: 1, seeds: [11, 12, 13]}
-    resources: {workers: 1, threads: 1}
-
-The budget (trials, k, confirmation seeds) may grow from one call to the next; everything else is a cell's identity.
+(`real` alone searches the optimizer too). The budget (trials, k, confirmation seeds) may grow from one call to the
+next; everything else is a cell's identity.
 """
 
 import hashlib
@@ -25,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces import TEMPERATURE_MODES, Space, space_for
-from study.reading import read_yaml, section
 from trainers.config import TrialConfig
 from trainers.errors import UserError
 
 METHODS = ("binary", "bop", "frozen", "real", "real-SGD", "real-Adam")
-PRESETS = Path(__file__).parent / "presets"
 
 # Fields of a TrialConfig that a cell, the search or the command line sets, so that `fixed` may not.
 _SET_ELSEWHERE = {
@@ -159,7 +145,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """A whole study; made by `load_study` from YAML, or by `single_cell` from a command line."""
+    """A whole study; read from a file by `study.study_file`, or of one cell that a command line gives."""
 
     name: str
     cells: tuple[Cell, ...]
@@ -255,90 +241,7 @@ def make_cell(
     return Cell(base, method, frozenset(chosen), ranges, search)
 
 
-def load_study(
-    source: str,
-    *,
-    trials: int | None = None,
-    asha: bool = True,
-    tracking_uri: str | None = None,
-    data_root: str = "data",
-    prepared_root: str | None = None,
-) -> StudyConfig:
-    """A study from a preset's name or a YAML file's path.
-
-    Args:
-        source: `quickstart`, `six-datasets`, `paper`, or the path of a study file.
-        trials: replaces the file's number of search trials.
-        asha: False switches early stopping off whatever the file says.
-        tracking_uri: replaces the file's.
-        data_root, prepared_root: where data lie on this machine.
-
-    Raises:
-        UserError: what is wrong, and where in the file.
-    """
-    content = read_yaml(study_file(source))
-    top = section(content, "study", StudyConfig, {"cells": list, "fixed": dict, "name": str, "tracking_uri": str})
-    for name in ("name", "cells"):
-        if not top.get(name):
-            raise UserError(f"the study file says no {name}; it needs at least name and cells")
-    searching = section(top.get("search", {}), "search", SearchConfig, {"asha": (dict, bool)})
-    pruner = searching.pop("asha", True)
-    if trials is not None:
-        searching["trials"] = trials
-    search = SearchConfig(**searching, asha=_asha(pruner) if asha else None)
-    check_search(search)
-    resources = ResourcesConfig(**section(top.get("resources", {}), "resources", ResourcesConfig))
-    confirming = section(top.get("confirm", {}), "confirm", ConfirmConfig)
-    confirm = ConfirmConfig(
-        **{**confirming, **({"seeds": tuple(confirming["seeds"])} if "seeds" in confirming else {})}
-    )
-    _check_confirm(confirm)
-    common = _fixed(top.get("fixed", {}), "fixed")
-    cells = []
-    for number, block in enumerate(top["cells"], start=1):
-        where = f"cells, entry {number}"
-        given = section(block, where, None, {"datasets": list, "models": list, "methods": list, "fixed": dict})
-        own = {**common, **_fixed(given.get("fixed", {}), f"{where}: fixed")}
-        for axis in ("datasets", "models", "methods"):
-            names = given.get(axis)
-            if not names or not all(isinstance(name, str) for name in names):
-                raise UserError(f"{where}: {axis} is {names!r}; list at least one name")
-        for dataset in given["datasets"]:
-            for model in given["models"]:
-                cells += [
-                    make_cell(
-                        dataset,
-                        model,
-                        method,
-                        fixed=own,
-                        search=search,
-                        resources=resources,
-                        data_root=data_root,
-                        prepared_root=prepared_root,
-                    )
-                    for method in given["methods"]
-                ]
-    return StudyConfig(top["name"], tuple(cells), search, confirm, resources, tracking_uri or top.get("tracking_uri"))
-
-
-def study_file(source: str) -> Path:
-    """The file of a preset's name, or of a path; `UserError` names the presets where it is neither."""
-    preset = PRESETS / f"{source}.yaml"
-    if re.fullmatch(r"[A-Za-z0-9_-]+", source) and preset.is_file():
-        return preset
-    if Path(source).is_file():
-        return Path(source)
-    names = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
-    raise UserError(f"no study {source!r}: it is neither a file nor one of the presets {names}; give one of them")
-
-
-def _asha(value: Any) -> AshaConfig | None:
-    if isinstance(value, bool):
-        return AshaConfig() if value else None
-    return AshaConfig(**section(value, "search: asha", AshaConfig))
-
-
-def _fixed(values: Any, where: str) -> dict[str, Any]:
+def fixed_settings(values: Any, where: str) -> dict[str, Any]:
     """Settings of every trial: `TrialConfig` fields that nothing else sets."""
     names = [entry.name for entry in fields(TrialConfig) if entry.name not in _SET_ELSEWHERE]
     if not isinstance(values, dict):
@@ -372,10 +275,11 @@ def check_search(search: SearchConfig) -> None:
             if not isinstance(values, dict):
                 raise UserError(f"search: {kind}: {method} is {values!r}; give `name: value` lines")
             if kind == "fixed":
-                _fixed(values, f"search: fixed: {method}")
+                fixed_settings(values, f"search: fixed: {method}")
 
 
-def _check_confirm(confirm: ConfirmConfig) -> None:
+def check_confirm(confirm: ConfirmConfig) -> None:
+    """Refuse a confirmation that would count a run twice or could not run."""
     seeds = confirm.seeds
     if any(isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in seeds):
         raise UserError(f"confirm: seeds are {list(seeds)!r}; give whole numbers from 0")

@@ -67,7 +67,7 @@ def room_for(config: TrialConfig, cluster: Mapping[str, float]) -> tuple[dict[st
 
 
 def check_room(config: TrialConfig) -> None:
-    """Refuse a run that would wait for ever: by this machine's resources before Ray is started, by Ray's own after that.
+    """Refuse a run that would wait for ever: by the machine's resources before Ray is started, by Ray's own then.
 
     A cluster that is only named by `RAY_ADDRESS` is not asked before it is joined.
     """

@@ -8,16 +8,15 @@ import yaml
 
 from study.config import (
     METHODS,
-    PRESETS,
     AshaConfig,
     ConfirmConfig,
     ResourcesConfig,
     SearchConfig,
     StudyConfig,
     dataset_label,
-    load_study,
     make_cell,
 )
+from study.study_file import PRESETS, load_study
 from trainers.errors import UserError
 
 
