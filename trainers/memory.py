@@ -41,10 +41,15 @@ def peak_of_step(step: Callable[[], Outcome], held: Iterable[Tensor], device: to
         outcome = step()
         torch.cuda.synchronize(device)
         return outcome, torch.cuda.max_memory_allocated(device)
-    gc.collect()  # an earlier run's garbage, collected during the step, would be counted as the step's
+    # Python frees cycles when it happens to look for them: not during the step, so that equal steps give equal figures.
+    gc.collect()
+    gc.disable()
     base = storage_bytes(held)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
-        outcome = step()
+    try:
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
+            outcome = step()
+    finally:
+        gc.enable()
     return outcome, base + _highest_sum(trace)
 
 

@@ -6,6 +6,7 @@ dL/ds = op^T(scale·dL/dz, w); the weight's gradient is dL/dW, as if W itself we
 unscaled (algorithm, section 7).
 """
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
@@ -79,8 +80,8 @@ class _BinaryProduct(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(inputs)
         ctx.store, ctx.operator = store, operator
-        output = operator.forward(inputs, store.signs(inputs.dtype))
-        return _scaled(output, store, operator)
+        parts = [operator.forward(inputs, store.signs(rows, inputs.dtype)) for rows in store.blocks()]
+        return _scaled(parts[0] if len(parts) == 1 else torch.cat(parts, dim=1), store, operator)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -88,10 +89,28 @@ class _BinaryProduct(torch.autograd.Function):
         store, operator, grad = ctx.store, ctx.operator, grads[0]
         grad_inputs = grad_anchor = None
         if ctx.needs_input_grad[0]:  # before the update: dL/ds belongs to the weights of the forward pass
-            grad_inputs = operator.input_gradient(_scaled(grad, store, operator), inputs, store.signs(inputs.dtype))
+            grad_inputs = _input_gradient(_scaled(grad, store, operator), inputs, store, operator)
         if ctx.needs_input_grad[1]:
-            grad_anchor = store.receive(operator.weight_gradient(grad, inputs, store.shape))
+            grad_anchor = store.receive(_weight_gradients(grad, inputs, store, operator))
         return grad_inputs, grad_anchor, None, None
+
+
+def _input_gradient(grad: Tensor, inputs: Tensor, store: WeightStore, operator: ProductOperator) -> Tensor:
+    """dL/ds, summed over the blocks of output channels."""
+    first, *others = store.blocks()
+    total = operator.input_gradient(grad[:, first], inputs, store.signs(first, inputs.dtype))
+    for rows in others:
+        total += operator.input_gradient(grad[:, rows], inputs, store.signs(rows, inputs.dtype))
+    return total
+
+
+def _weight_gradients(
+    grad: Tensor, inputs: Tensor, store: WeightStore, operator: ProductOperator
+) -> Iterator[tuple[slice, Tensor]]:
+    """dL/dW block by block, each computed when it is asked for."""
+    for rows in store.blocks():
+        part = grad[:, rows]
+        yield rows, operator.weight_gradient(part, inputs, torch.Size((part.shape[1], *store.shape[1:])))
 
 
 def _scaled(tensor: Tensor, store: WeightStore, operator: ProductOperator) -> Tensor:

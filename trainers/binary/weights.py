@@ -1,15 +1,16 @@
 """The two weight stores: what a binary layer owns instead of a float parameter.
 
-`LatentWeight` keeps a real-valued tensor v and shows its sign: real-space SGD and Adam train v. `PackedWeight` keeps
-1 bit a weight; its backward hands the layer's gradient to a consumer (an update rule) at once and drops it, so that
-neither a gradient buffer nor a latent copy outlives the layer's own backward.
+`LatentWeight` keeps a real-valued tensor v and shows its sign: real-space SGD and Adam train v. `PackedWeight` keeps 1
+bit a weight; backward hands it the layer's gradient block by block (of output channels), and it hands each block to its
+consumer (an update rule) at once and drops it, so that no gradient buffer and no latent copy is ever as large as a
+large layer.
 
-Both show the same face to `trainers.binary.functional`: signs, scale, an anchor for autograd, and what becomes of a
-gradient. Tensors are registered on the layer itself (`weight`, or `weight_bits` and `weight_scale`), so that parameter
-names are those of the models' published checkpoints.
+Both show the same face to `trainers.binary.functional`: blocks, signs, scale, an anchor for autograd, and what becomes
+of a gradient. Tensors are registered on the layer itself (`weight`, or `weight_bits` and `weight_scale`), so that
+parameter names are those of the models' published checkpoints.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -17,11 +18,22 @@ from torch import Tensor, nn
 
 from trainers.binary.bits import pack_bits, sgn, unpack_bits, unpack_signs
 
-# Weights that an update works on at a time: few enough for its float temporaries to stay in a processor's cache and out
-# of the peak, enough for the cost of a call not to show.
-BLOCK_WEIGHTS = 1 << 16
+# Float weights or gradients of a packed layer that exist at a time: few enough not to show in the peak, enough for a
+# product over a block to run at full speed.
+BLOCK_WEIGHTS = 1 << 19
 
-GradientConsumer = Callable[[Tensor], None]
+
+class GradientConsumer(Protocol):
+    """What an update rule is to a packed layer; called in this order within one backward pass."""
+
+    def start(self) -> None:
+        """The layer's gradient is about to come."""
+
+    def take(self, rows: slice, grad: Tensor) -> None:
+        """The gradient (rows, ...) of some output channels; every channel comes once, in order."""
+
+    def finish(self) -> None:
+        """The whole gradient has come."""
 
 
 class WeightStore(Protocol):
@@ -29,8 +41,11 @@ class WeightStore(Protocol):
 
     shape: torch.Size
 
-    def signs(self, dtype: torch.dtype) -> Tensor:
-        """The weights as -1 and +1, in `shape`."""
+    def blocks(self) -> list[slice]:
+        """The output channels in the blocks that a product works on, in order."""
+
+    def signs(self, rows: slice, dtype: torch.dtype) -> Tensor:
+        """The weights of some output channels as -1 and +1, (rows, ...)."""
 
     def scale(self) -> Tensor | None:
         """The weight scale: () for one a layer, (out,) for one a channel, None for 1."""
@@ -38,8 +53,8 @@ class WeightStore(Protocol):
     def anchor(self) -> Tensor | None:
         """The tensor through which autograd reaches this store; None where the weights take no gradient."""
 
-    def receive(self, grad: Tensor) -> Tensor | None:
-        """Take dL/dW at the binary point; return the anchor's gradient, if it has one."""
+    def receive(self, grads: Iterator[tuple[slice, Tensor]]) -> Tensor | None:
+        """Take dL/dW at the binary point, block by block; return the anchor's gradient, if it has one."""
 
 
 def scale_of(real_weight: Tensor, kind: str) -> Tensor | None:
@@ -63,8 +78,11 @@ class LatentWeight:
         """The latent tensor v, the layer's `weight`."""
         return self.layer.get_parameter("weight")
 
-    def signs(self, dtype: torch.dtype) -> Tensor:
-        return sgn(self.parameter.detach()).to(dtype)
+    def blocks(self) -> list[slice]:
+        return [slice(0, self.shape[0])]
+
+    def signs(self, rows: slice, dtype: torch.dtype) -> Tensor:
+        return sgn(self.parameter.detach()[rows]).to(dtype)
 
     def scale(self) -> Tensor | None:
         return scale_of(self.parameter, self.scale_kind)
@@ -72,7 +90,8 @@ class LatentWeight:
     def anchor(self) -> Tensor | None:
         return self.parameter
 
-    def receive(self, grad: Tensor) -> Tensor | None:
+    def receive(self, grads: Iterator[tuple[slice, Tensor]]) -> Tensor | None:
+        ((_, grad),) = grads
         return grad.mul_(self.parameter.detach().abs() <= 1)
 
 
@@ -105,11 +124,10 @@ class PackedWeight:
         """How many weights the bits hold, padding not counted."""
         return self.shape.numel()
 
-    def row_blocks(self) -> Iterator[slice]:
-        """The output channels in blocks of about `BLOCK_WEIGHTS` weights, in order: what is worked on at a time."""
-        rows = max(1, BLOCK_WEIGHTS * self.shape[0] // self.numel)
-        for start in range(0, self.shape[0], rows):
-            yield slice(start, min(start + rows, self.shape[0]))
+    def blocks(self, weights: int | None = None) -> list[slice]:
+        """The output channels in blocks of about `weights` weights each (`BLOCK_WEIGHTS`), at least one channel."""
+        rows = max(1, (weights or BLOCK_WEIGHTS) * self.shape[0] // self.numel)
+        return [slice(start, min(start + rows, self.shape[0])) for start in range(0, self.shape[0], rows)]
 
     def positive(self, rows: slice) -> Tensor:
         """Booleans (rows, ...) of some output channels: W = [w = +1]."""
@@ -119,8 +137,8 @@ class PackedWeight:
         """Replace the weights of some output channels by the booleans `positive` (rows, ...), in place."""
         self.bits[rows] = pack_bits(positive)
 
-    def signs(self, dtype: torch.dtype) -> Tensor:
-        return unpack_signs(self.bits, self.shape, dtype)
+    def signs(self, rows: slice, dtype: torch.dtype) -> Tensor:
+        return unpack_signs(self.bits[rows], self.shape, dtype)
 
     def scale(self) -> Tensor | None:
         return getattr(self.layer, "weight_scale", None)
@@ -129,7 +147,10 @@ class PackedWeight:
         # A layer whose input takes no gradient (the first one) must be reached in backward all the same.
         return torch.zeros((), device=self.bits.device, requires_grad=True) if self.consumer is not None else None
 
-    def receive(self, grad: Tensor) -> Tensor | None:
+    def receive(self, grads: Iterator[tuple[slice, Tensor]]) -> Tensor | None:
         if self.consumer is not None:
-            self.consumer(grad)
+            self.consumer.start()
+            for rows, grad in grads:
+                self.consumer.take(rows, grad)
+            self.consumer.finish()
         return None

@@ -12,7 +12,7 @@ from trainers.config import TrialConfig
 from trainers.update_rules.contract import LayerRule
 from trainers.update_rules.draws import generator
 from trainers.update_rules.masks import flip_probability, masked_update
-from trainers.update_rules.temperature import TemperatureScheduler
+from trainers.update_rules.temperature import RunningDeviation, TemperatureScheduler
 
 
 class BinsfoLayer(LayerRule):
@@ -33,20 +33,36 @@ class BinsfoLayer(LayerRule):
         )
         self.scheduler = TemperatureScheduler(config.scheduler_type, **start)
         self._temperature: float | None = None
+        self._deviation = RunningDeviation()
+        self._generator: torch.Generator | None = None
+        self._rate, self._step = 0.0, 0
 
-    def start(self, grad: Tensor, rate: float, step: int) -> None:
-        self._temperature = self.scheduler.step(rate, float(grad.std()))
-        self._generator = generator(grad.device, self.seed, self.name, step)
+    def start(self, rate: float, step: int) -> None:
+        # T needs the steps before this one only, so flips need not wait for sigma(g), which sums up as blocks pass.
+        self._rate, self._step = rate, step
+        self._temperature = self.scheduler.temperature(rate)
+        self._generator = None
 
     def update(self, rows: slice, positive: Tensor, grad: Tensor) -> Tensor:
         assert self._temperature is not None
+        self._deviation.add(grad)
         weight = positive.to(grad.dtype).mul_(2).sub_(1)
         probability = flip_probability(self.mask_type, grad, weight, self._temperature)
         if self.mask_type == "WPM":  # 0 or 1: nothing to draw
             mask = probability > 0
         else:
-            mask = torch.rand(grad.shape, generator=self._generator, device=grad.device) < probability
+            mask = self._uniform(grad) < probability
         return masked_update(positive, grad, mask)
+
+    def _uniform(self, like: Tensor) -> Tensor:
+        """The next draws in [0, 1) of this layer and step, one a weight."""
+        if self._generator is None:
+            self._generator = generator(like.device, self.seed, self.name, self._step)
+        return torch.rand(like.shape, generator=self._generator, device=like.device)
+
+    def finish(self) -> None:
+        self.scheduler.accumulate(self._rate, self._deviation.value())
+        self._deviation = RunningDeviation()  # nothing of this step's is kept
 
     def temperature(self) -> float | None:
         return self._temperature

@@ -32,11 +32,14 @@ class BopLayer(LayerRule):
         self.rate = 0.0
         self.momentum = -latent.detach() if pretrained else torch.zeros_like(latent)
 
-    def start(self, grad: Tensor, rate: float, step: int) -> None:
+    def start(self, rate: float, step: int) -> None:
         self.rate = rate
 
     def update(self, rows: slice, positive: Tensor, grad: Tensor) -> Tensor:
         return bop_update(positive, self.momentum[rows], grad, self.rate, self.threshold)
+
+    def finish(self) -> None:
+        """Nothing is left to do: m took each block as it came."""
 
     def tensors(self) -> dict[str, Tensor]:
         return {"momentum": self.momentum}

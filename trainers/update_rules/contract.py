@@ -7,7 +7,6 @@ returns.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -22,17 +21,21 @@ Average = Callable[[Tensor], Tensor]  # a worker's share of a mean gradient -> t
 class LayerRule(ABC):
     """How the bits of one binary layer change; its state beside them.
 
-    At every step `start` is told of the whole layer's gradient once, then `update` goes through the output channels
-    block by block, always in the same order.
+    At every step: `start`, then `update` for the output channels block by block, always in the same order, then
+    `finish`. So no rule ever needs a whole layer's gradient at once.
     """
 
     @abstractmethod
-    def start(self, grad: Tensor, rate: float, step: int) -> None:
-        """Take the layer's gradient g (float, the weights' shape), its rate u and the step's number."""
+    def start(self, rate: float, step: int) -> None:
+        """A step begins: the layer's rate u and the step's number."""
 
     @abstractmethod
     def update(self, rows: slice, positive: Tensor, grad: Tensor) -> Tensor:
         """The new W = [w = +1] of the output channels `rows` from the old one and their gradient, of one shape."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Every output channel has been updated."""
 
     def temperature(self) -> float | None:
         """The temperature of the latest update, where the rule has one."""
@@ -109,6 +112,34 @@ def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
+# Weights whose flips are worked out at a time: their float temporaries stay in a processor's cache and out of the peak.
+_UPDATE_WEIGHTS = 1 << 15
+
+
+class LayerUpdate:
+    """Joins one packed layer to its rule: completes each block of gradient over workers, and flips its bits."""
+
+    def __init__(self, store: PackedWeight, rule: LayerRule, owner: "PackedRule") -> None:
+        self.store, self.rule, self.owner = store, rule, owner
+
+    def start(self) -> None:
+        self.rule.start(self.owner.binary_rate, self.owner.step)
+
+    def take(self, rows: slice, grad: Tensor) -> None:
+        grad = self.owner.average(grad)
+        step = max(1, _UPDATE_WEIGHTS * len(grad) // grad.numel())
+        for first in range(0, len(grad), step):
+            part = grad[first : first + step]
+            channels = slice(rows.start + first, rows.start + first + len(part))
+            before = self.store.positive(channels)
+            after = self.rule.update(channels, before, part)
+            self.owner.flips += int((after ^ before).sum())
+            self.store.write(channels, after)
+
+    def finish(self) -> None:
+        self.rule.finish()
+
+
 class PackedRule(UpdateRule):
     """Bits change in backward, layer by layer; the real parameters take plain SGD at the end of the step."""
 
@@ -118,17 +149,9 @@ class PackedRule(UpdateRule):
         layers = dict(binary_layers(model))
         for name, rule in rules.items():
             store = packed_store(layers[name])
-            store.consumer = partial(self._receive, store, rule)
+            store.consumer = LayerUpdate(store, rule, self)
         parameters = trainable_parameters(model)
         self.optimizer = torch.optim.SGD(parameters, lr=config.lr) if parameters else None
-
-    def _receive(self, store: PackedWeight, rule: LayerRule, grad: Tensor) -> None:
-        rule.start(self.average(grad), self.binary_rate, self.step)
-        for rows in store.row_blocks():
-            before = store.positive(rows)
-            after = rule.update(rows, before, grad[rows])
-            self.flips += int((after ^ before).sum())
-            store.write(rows, after)
 
     def finish_step(self) -> None:
         if self.optimizer is not None:

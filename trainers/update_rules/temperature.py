@@ -7,6 +7,9 @@ them: it grows with every step's gradient, and the temperature falls with it. So
 
 import math
 
+import torch
+from torch import Tensor
+
 from trainers.config import SCHEDULER_TYPES, one_of
 from trainers.errors import UserError
 
@@ -50,20 +53,61 @@ class TemperatureScheduler:
             lr: u, the learning rate of the binary layer at this step.
             grad_std: sigma(g), the unbiased standard deviation over all entries of the layer's gradient.
         """
+        temperature = self.temperature(lr)
+        self.accumulate(lr, grad_std)
+        return temperature
+
+    def temperature(self, lr: float) -> float:
+        """T at this step: the first half of `step`."""
         if self.scheduler_type == "const":
             return lr if self.initial_temperature is None else self.initial_temperature
         if self.accumulator is None:
             assert self.initial_temperature is not None
             self.accumulator = self._accumulator_for(self.initial_temperature, lr)
+        if self.scheduler_type == "gaussian":
+            return lr / (math.sqrt(2) * self.accumulator)
+        return lr * math.sqrt(math.pi) / (2 * self.accumulator**2)
+
+    def accumulate(self, lr: float, grad_std: float) -> None:
+        """Take this step's gradient into the accumulator: the second half of `step`."""
+        if self.scheduler_type == "const":
+            return
+        assert self.accumulator is not None, "the temperature comes before the gradient"
         a = self.accumulator
         if self.scheduler_type == "gaussian":
             self.accumulator = math.sqrt(a**2 + (lr * grad_std) ** 2)
-            return lr / (math.sqrt(2) * a)
-        self.accumulator = math.sqrt(a**2 + (math.pi / 2) * lr**2 * (grad_std / a) ** 2)
-        return lr * math.sqrt(math.pi) / (2 * a**2)
+        else:
+            self.accumulator = math.sqrt(a**2 + (math.pi / 2) * lr**2 * (grad_std / a) ** 2)
 
     def _accumulator_for(self, temperature: float, lr: float) -> float:
         """The a from which the first step's temperature is T0."""
         if self.scheduler_type == "gaussian":
             return lr / (math.sqrt(2) * temperature)
         return math.sqrt(lr * math.sqrt(math.pi) / (2 * temperature))
+
+
+class RunningDeviation:
+    """The unbiased standard deviation of numbers that come in blocks.
+
+    Each block's mean and sum of squared deviations are combined in float64 by Chan, Golub and LeVeque's formula
+    (*Updating formulae and a pairwise algorithm for computing sample variances*, 1979), on the blocks' own device.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._mean: Tensor | float = 0.0
+        self._squares: Tensor | float = 0.0
+
+    def add(self, block: Tensor) -> None:
+        """Take a block of any shape."""
+        variance, mean = (part.double() for part in torch.var_mean(block, correction=0))
+        count = block.numel()
+        total = self._count + count
+        gap = mean - self._mean
+        self._squares = self._squares + variance * count + gap * gap * (self._count * count / total)
+        self._mean = self._mean + gap * (count / total)
+        self._count = total
+
+    def value(self) -> float:
+        """The deviation of all numbers so far (n - 1 in the denominator); needs at least two."""
+        return math.sqrt(float(self._squares) / (self._count - 1))

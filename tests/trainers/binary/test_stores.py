@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.trainers.gradient_receiver import GradientReceiver
 from trainers.binary.functional import sign_activation, surrogate_gradient
 from trainers.binary.layers import BinaryConv2d, BinaryLayer, BinaryLinear
 from trainers.config import WEIGHT_SCALES
@@ -26,8 +27,8 @@ def test_packed_and_latent_weights_give_equal_outputs_and_gradients(scale: str) 
     for latent, inputs in layers():
         latent.set_weight_scale(scale)
         packed = copy.deepcopy(latent)
-        received: list[Tensor] = []
-        packed.pack().consumer = received.append
+        received = GradientReceiver()
+        packed.pack().consumer = received
         x = inputs.clone().requires_grad_()
         expected, got = latent(sign_activation(x)), packed(sign_activation(x))
         assert torch.equal(expected, got)
@@ -35,7 +36,7 @@ def test_packed_and_latent_weights_give_equal_outputs_and_gradients(scale: str) 
         grad_x, grad_weight = torch.autograd.grad(expected, [x, latent.weight], weights)
         (packed_grad_x,) = torch.autograd.grad(got, x, weights)
         assert torch.equal(grad_x, packed_grad_x)
-        assert torch.equal(grad_weight, received[0])
+        assert torch.equal(grad_weight, received.grad)
 
 
 def test_a_packed_layer_owns_bits_and_no_float_of_its_size() -> None:
@@ -49,10 +50,29 @@ def test_a_packed_layer_owns_bits_and_no_float_of_its_size() -> None:
 
 def test_a_first_layer_receives_its_gradient_though_its_input_needs_none() -> None:
     layer = BinaryLinear(6, 4)
-    received: list[Tensor] = []
-    layer.pack().consumer = received.append
+    received = GradientReceiver()
+    layer.pack().consumer = received
     layer(torch.randn(3, 6)).sum().backward()
-    assert received[0].shape == (4, 6)
+    assert received.finished
+    assert received.grad.shape == (4, 6)
+
+
+def test_a_large_layer_is_worked_on_in_blocks_and_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    for latent, inputs in layers():
+        monkeypatch.setattr("trainers.binary.weights.BLOCK_WEIGHTS", 2 * latent.weight[0].numel())
+        packed = copy.deepcopy(latent)
+        received = GradientReceiver()
+        packed.pack().consumer = received
+        x = inputs.double().requires_grad_()
+        latent.double()
+        expected, got = latent(sign_activation(x)), packed(sign_activation(x))
+        assert torch.equal(expected, got)
+        weights = torch.randn_like(expected)
+        grad_x, grad_weight = torch.autograd.grad(expected, [x, latent.weight], weights)
+        (packed_grad_x,) = torch.autograd.grad(got, x, weights)
+        assert all(len(grad) <= 2 for _, grad in received.blocks)
+        torch.testing.assert_close(packed_grad_x, grad_x, rtol=1e-12, atol=1e-12)  # a sum over blocks, float64
+        torch.testing.assert_close(received.grad, grad_weight, rtol=1e-12, atol=1e-12)
 
 
 def test_a_layer_without_consumer_takes_no_gradient() -> None:

@@ -15,7 +15,7 @@ from trainers.update_rules import PACKED_RULES, UpdateRule, make_update_rule
 from trainers.update_rules.draws import derived_seed, generator
 from trainers.update_rules.masks import flip_probability
 from trainers.update_rules.real import cosine_rate
-from trainers.update_rules.temperature import TemperatureScheduler
+from trainers.update_rules.temperature import RunningDeviation, TemperatureScheduler
 
 RULES: list[dict[str, Any]] = [
     *({"algorithm": algorithm, "lr": 0.01} for algorithm in PACKED_RULES),
@@ -52,7 +52,7 @@ def steps(model: nn.Module, rule: UpdateRule, count: int) -> list[int]:
 
 
 def signs(model: nn.Module) -> dict[str, Tensor]:
-    return {name: layer.store.signs(torch.float32) for name, layer in binary_layers(model)}
+    return {name: layer.store.signs(slice(None), torch.float32) for name, layer in binary_layers(model)}
 
 
 @pytest.mark.parametrize("settings", RULES, ids=lambda s: "-".join(str(v) for v in s.values()))
@@ -144,11 +144,19 @@ def test_draws_depend_on_seed_layer_and_step_alone() -> None:
     assert not torch.equal(draws(1, "a", 5), draws(1, "a", 6))
 
 
+def test_a_deviation_taken_in_blocks_is_that_of_the_whole() -> None:
+    values = 3 + 1e-3 * torch.randn(1000, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    deviation = RunningDeviation()
+    for block in values.split([1, 99, 500, 400]):
+        deviation.add(block.reshape(-1, 1))
+    assert deviation.value() == pytest.approx(float(values.std()), rel=1e-9)
+
+
 @pytest.mark.parametrize("algorithm", ["binary", "bop"])
 def test_updating_block_by_block_flips_what_one_block_flips(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     results = []
     for block in (1 << 30, 1 << 9):
-        monkeypatch.setattr("trainers.binary.weights.BLOCK_WEIGHTS", block)
+        monkeypatch.setattr("trainers.update_rules.contract._UPDATE_WEIGHTS", block)
         model, rule = start(setting(algorithm=algorithm, lr=1.0))
         steps(model, rule, 2)
         results.append(signs(model))
