@@ -10,7 +10,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
-    """The folder with `data/` (real image packs) and `reference/` (test vectors); the test is skipped where it is absent."""
+    """The folder of `data/` (real image packs) and `reference/` (test vectors); without it the test is skipped."""
     folder = Path(os.environ.get("BINSFO_SHARED", REPOSITORY.parent / "shared"))
     if not (folder / "reference").is_dir():
         pytest.skip(f"no reference data at {folder}; set BINSFO_SHARED to its folder")
