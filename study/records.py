@@ -20,6 +20,7 @@ from mlflow.exceptions import MlflowException
 from study.provenance import git_commit, package_version
 from study.tracking_store import check_database, check_server, database_path, default_tracking_uri
 from trainers.errors import UserError
+from trainers.memory.report import CATEGORIES
 
 SCHEMA = pa.schema(
     [
@@ -50,6 +51,7 @@ SCHEMA = pa.schema(
         ("train_loss", pa.float64()),
         ("flip_rate", pa.float64()),
         ("peak_memory_bytes", pa.int64()),
+        *((f"memory_{category}_bytes", pa.int64()) for category in CATEGORIES),
         ("train_seconds", pa.float64()),
         ("mlflow_run_id", pa.string()),
         ("parent_run_id", pa.string()),
@@ -72,6 +74,7 @@ METRICS = (
     "train_loss",
     "flip_rate",
     "peak_memory_bytes",
+    *(f"memory_{category}_bytes" for category in CATEGORIES),
     "train_seconds",
 )
 # A setting that only one algorithm reads; in other runs' rows it is null.

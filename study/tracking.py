@@ -26,6 +26,7 @@ from study.tracking_store import (
     locked,
 )
 from trainers.errors import UserError
+from trainers.memory.report import CATEGORIES
 
 __all__ = ["METRIC_KEYS", "Tracker", "default_tracking_uri", "recordable"]
 
@@ -39,6 +40,7 @@ EPOCH_METRICS = (
     "lr",
     "temperature",
     "peak_memory_bytes",
+    *(f"memory_{category}_bytes" for category in CATEGORIES),
     "train_seconds",
 )
 TEST_METRICS = ("test_accuracy", "test_accuracy_top5")

@@ -31,7 +31,7 @@ class Progress:
     epochs_done: int = 0
     steps_done: int = 0
     train_seconds: float = 0.0
-    peak_memory_bytes: int = 0
+    memory: dict[str, int] = field(default_factory=dict)  # of the measured step, by metric name
     best_accuracy: float | None = None
     latest: dict[str, float] = field(default_factory=dict)  # the last epoch's metrics
 

@@ -6,7 +6,6 @@ follows.
 """
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +96,3 @@ class Learner:
         logits = self.model(self.inputs(images))
         ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels.to(self.device).unsqueeze(1)
         return int(ranked[:, 0].sum()), int(ranked.sum())
-
-    def held_tensors(self) -> Iterator[Tensor]:
-        """Every tensor alive between steps: parameters, buffers, optimizer state, layer rules' state."""
-        yield from self.model.parameters()
-        yield from self.model.buffers()
-        for rule in self.rule.layer_rules().values():
-            yield from rule.tensors().values()
-        if self.rule.optimizer is not None:
-            for state in self.rule.optimizer.state.values():
-                yield from (value for value in state.values() if isinstance(value, Tensor))

@@ -21,7 +21,7 @@ from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData, Split, open_prepared
 from trainers.errors import UserError
 from trainers.learner import Learner
-from trainers.memory import peak_of_step
+from trainers.memory.measure import measured_step
 from trainers.replicas import Replicas
 from trainers.update_rules.draws import derived_seed
 
@@ -42,7 +42,8 @@ def train(config: TrialConfig, run_dir: Path, replicas: Replicas, device: torch.
         report: takes each epoch's metrics as the epoch ends, on every worker: epoch (from 1), train_loss (mean over the
             epoch), val_accuracy and val_accuracy_top5 (fractions; absent without validation), flip_rate (share of
             binary weights flipped a step, mean over steps), lr, temperature (mean over layers and steps; absent where
-            there is none), peak_memory_bytes (largest over workers), train_seconds (so far, evaluation not counted).
+            there is none), peak_memory_bytes and memory_*_bytes (of the worker with the highest peak: the total and its
+            categories, see `trainers.memory.report`), train_seconds (so far, evaluation not counted).
 
     Raises:
         DivergedError: the loss became NaN or infinite.
@@ -103,7 +104,7 @@ class _Run:
         }
         if temperatures:
             metrics["temperature"] = sum(temperatures) / len(temperatures)
-        metrics["peak_memory_bytes"] = self.progress.peak_memory_bytes
+        metrics.update(self.progress.memory)
         metrics["train_seconds"] = self.progress.train_seconds
         if self.validation is not None:
             metrics["val_accuracy"], metrics["val_accuracy_top5"] = self._accuracy(self.validation)
@@ -123,8 +124,14 @@ class _Run:
         return self.progress.steps_done == (0 if few else 1)
 
     def _measured_step(self, batch: np.ndarray, epoch: int) -> float:
-        loss, local = peak_of_step(lambda: self._step(batch, epoch), list(self.learner.held_tensors()), self.device)
-        self.progress.peak_memory_bytes = self.replicas.maximum(local)
+        loss, local = measured_step(lambda: self._step(batch, epoch), self.learner)
+        # The categories must add up, so all are of the worker whose total is the largest.
+        ranks = self.replicas.size
+        largest = self.replicas.maximum(local.total * ranks + self.replicas.rank) % ranks
+        mine = self.replicas.rank == largest
+        self.progress.memory = {
+            name: self.replicas.maximum(value if mine else 0) for name, value in local.metrics().items()
+        }
         return loss
 
     def _scalars(self) -> dict[str, float | None]:

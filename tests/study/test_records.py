@@ -20,7 +20,9 @@ COLUMNS = [
     "study", "dataset", "model", "algorithm", "method", "phase", "trial_id", "seed", "status", "epochs", "lr",
     "mask_type", "scheduler_type", "temperature", "optimizer", "bop_threshold", "batch_size", "image_size", "width",
     "workers", "val_accuracy", "val_accuracy_top5", "test_accuracy", "test_accuracy_top5", "train_loss", "flip_rate",
-    "peak_memory_bytes", "train_seconds", "mlflow_run_id", "parent_run_id", "git_commit", "versions", "hardware",
+    "peak_memory_bytes", "memory_weights_bytes", "memory_latent_bytes", "memory_optimizer_state_bytes",
+    "memory_gradients_bytes", "memory_saved_activations_bytes", "memory_real_parameters_and_buffers_bytes",
+    "memory_workspace_bytes", "train_seconds", "mlflow_run_id", "parent_run_id", "git_commit", "versions", "hardware",
     "command",
 ]  # fmt: skip
 

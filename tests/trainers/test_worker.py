@@ -16,6 +16,7 @@ from trainers.data.loader import PreparedData, open_prepared
 from trainers.errors import DivergedError, ReplicaError, UserError
 from trainers.host import run_local
 from trainers.learner import Learner
+from trainers.memory.report import CATEGORIES
 from trainers.preflight import preflight
 from trainers.replicas import Replicas, state_hash
 from trainers.worker import Metrics, epoch_batches
@@ -82,7 +83,9 @@ def test_epochs_report_what_a_comparison_needs(digits: MakeConfig, tmp_path: Pat
         assert set(metrics) == {
             *("epoch", "train_loss", "val_accuracy", "val_accuracy_top5", "flip_rate", "lr", "temperature"),
             *("peak_memory_bytes", "train_seconds"),
+            *(f"memory_{category}_bytes" for category in CATEGORIES),
         }
+        assert metrics["peak_memory_bytes"] == sum(metrics[f"memory_{category}_bytes"] for category in CATEGORIES)
         assert 0 < metrics["flip_rate"] < 1
         assert metrics["val_accuracy"] <= metrics["val_accuracy_top5"] <= 1
     assert final["status"] == "completed"

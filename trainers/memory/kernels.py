@@ -1,0 +1,101 @@
+"""What CPU kernels take for themselves within one call, which simulated tensors cannot show.
+
+Of the operators of a training step only the convolution takes much: torch hands it to oneDNN, which first copies its
+operands into layouts of its own, with channels padded to the width of a vector, and copies the result back. The sizes
+below follow the allocations that the profiler sees within one call (torch 2.13, AVX-512); reduction buffers of several
+threads, at most a few weight tensors in size, are left out. On CUDA the library's workspaces are not known beforehand
+and not predicted.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# float32 lanes of a vector: oneDNN's channel blocks. Elsewhere its layouts are not blocked so.
+_LANES = {"AVX512": 16, "AVX2": 8}
+
+# oneDNN reads images of up to this many channels as they are.
+_PLAIN_CHANNELS = 3
+
+
+def kernel_scratch(func: Any, args: tuple[Any, ...], threads: int) -> int:
+    """The most bytes alive at once within one call of `func(*args)` that were not before: results count too.
+
+    0 for every operator that takes nothing beside its results.
+    """
+    if func is torch.ops.aten.convolution.default:
+        x, weight, stride, padding = args[0], args[1], args[3], args[4]
+        if not _by_onednn(x, weight, stride, threads):
+            return 0
+        return _forward(x, weight, _output_bytes(x, weight, stride, padding))
+    if func is torch.ops.aten.convolution_backward.default:
+        grad, x, weight, stride, wanted = args[0], args[1], args[2], args[4], args[10]
+        if not _by_onednn(x, weight, stride, threads):
+            return 2 * _bytes(weight) if wanted[1] else 0
+        peak, made = 0, 0
+        if wanted[0]:
+            peak, made = _input_gradient(grad, x, weight, stride), _bytes(x)
+        if wanted[1]:
+            peak = max(peak, made + _weight_gradient(grad, x, weight))
+        return peak
+    return 0
+
+
+def _forward(x: Tensor, weight: Tensor, output: int) -> int:
+    """Copies of both operands and the result in blocks; then the result plain beside itself in blocks."""
+    blocked_output = output * _padded(weight.shape[0]) // weight.shape[0]
+    operands = _blocked(x) + _bytes(weight, padded=True)
+    return max(operands + blocked_output, blocked_output + output)
+
+
+def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: list[int]) -> int:
+    """As forward; with a stride the plain result is made twice."""
+    made = _bytes(x) if x.shape[1] <= _PLAIN_CHANNELS else _blocked(x)
+    plain = _bytes(x) * (2 if max(stride) > 1 else 1)
+    return max(_blocked(grad) + _bytes(weight, padded=True) + made, made + plain)
+
+
+def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> int:
+    """The result, copies of both operands and the result in blocks; then three times the result."""
+    own, blocked = _bytes(weight), _bytes(weight, padded=True)
+    return max(own + _blocked(grad) + _blocked(x) + blocked, 2 * own + blocked)
+
+
+def _by_onednn(x: Tensor, weight: Tensor, stride: list[int], threads: int) -> bool:
+    """torch's own choice for float32 convolutions (`ConvParams::use_mkldnn` in its `Convolution.cpp`)."""
+    if x.dtype is not torch.float32 or not torch.backends.mkldnn.is_available():
+        return False
+    worthwhile = max(stride) > 1 or len(x) >= 16 or max(weight.shape[2:]) > 1 or threads > 1
+    return worthwhile and (len(x) > 1 or x.numel() > 20480)
+
+
+def _padded(channels: int) -> int:
+    lanes = _LANES.get(torch.backends.cpu.get_cpu_capability(), 1)
+    return -(-channels // lanes) * lanes
+
+
+def _blocked(x: Tensor) -> int:
+    """Bytes of the copy of (N, C, H, W) in blocks of channels; 0 where it is read as it is."""
+    channels = x.shape[1]
+    return 0 if channels <= _PLAIN_CHANNELS else _bytes(x) * _padded(channels) // channels
+
+
+def _bytes(tensor: Tensor, padded: bool = False) -> int:
+    """Bytes of a tensor's entries, wherever they lie; of a weight (out, in, k, k) `padded` to blocks in both."""
+    whole = tensor.numel() * tensor.element_size()
+    if not padded:
+        return whole
+    out, inner = tensor.shape[:2]
+    inner_padded = inner if inner <= _PLAIN_CHANNELS else _padded(inner)
+    return whole * _padded(out) * inner_padded // (out * inner)
+
+
+def _output_bytes(x: Tensor, weight: Tensor, stride: list[int], padding: list[int]) -> int:
+    """Bytes of the result of a convolution without dilation."""
+    sides = [
+        (side + 2 * pad - kernel) // step + 1
+        for side, kernel, pad, step in zip(x.shape[2:], weight.shape[2:], padding, stride, strict=True)
+    ]
+    return len(x) * weight.shape[0] * math.prod(sides) * x.element_size()
