@@ -1,4 +1,4 @@
-"""`python -m study`: run, sweep, train, prepare, compare and ui.
+"""`python -m study`: run, sweep, train, prepare, compare, export and ui.
 
 A problem that the user can mend ends with one line on stderr and exit status 2, Ctrl-C with one line and 130. What is
 heavy to import (torch, Ray, MLflow) is imported by the command that needs it, so that `--help` answers at once.
@@ -51,6 +51,22 @@ def parser() -> Parser:
 
     compare = _command(subparsers, "compare", "table, figure and results.parquet of a study", commands.compare)
     compare.add_argument("directory", metavar="DIR", help="the study's folder")
+
+    export = _command(
+        subparsers, "export", "a trained run as a folder of packed weights, for prediction", commands.export
+    )
+    export.add_argument("run", metavar="RUN", help="a run's folder; with --study, its trial id or MLflow run id")
+    export.add_argument("--study", metavar="DIR", help="the folder of the run's study")
+    export.add_argument("--output", metavar="DIR", help="the folder to write (default: export, in the run's folder)")
+    which = export.add_mutually_exclusive_group()
+    which.add_argument(
+        "--last", dest="which", action="store_const", const="last", help="the last epoch, as reported (default)"
+    )
+    which.add_argument("--best", dest="which", action="store_const", const="best", help="the best epoch on validation")
+    export.set_defaults(which="last")
+    export.add_argument("--force", action="store_true", help="replace an export that is there already")
+    add_option(export, "data_root", metavar="DIR", help="folder of the sources (default: where the run read them)")
+    add_option(export, "prepared_root", metavar="DIR", help="folder of prepared data (default: where the run read it)")
 
     ui = _command(subparsers, "ui", "open the MLflow pages of a study", commands.ui)
     ui.add_argument("directory", metavar="DIR", help="the study's folder")

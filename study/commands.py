@@ -176,6 +176,22 @@ def compare(options: argparse.Namespace) -> int:
     return 0
 
 
+def export(options: argparse.Namespace) -> int:
+    """One trained run, as a folder that predicts on its own."""
+    from study.export import export_run
+
+    export_run(
+        options.run,
+        study=options.study,
+        output=options.output,
+        which=options.which,
+        replace=options.force,
+        data_root=options.data_root,
+        prepared_root=options.prepared_root,
+    )
+    return 0
+
+
 def ui(options: argparse.Namespace) -> int:
     """MLflow's pages on a study's records, until Ctrl-C."""
     from study.ui import serve
