@@ -52,6 +52,7 @@ _HELP = {
     "prepared_root": "folder of prepared data (default: beside the sources)",
     "pretrained": "the authors' pretrained checkpoint",
     "val_fraction": "share of train held out as validation; 0 trains on all of it",
+    "check": "after every step, check that memory holds what the algorithm says, and end with an error if not",
 }
 
 

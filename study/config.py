@@ -32,8 +32,8 @@ _SET_ELSEWHERE = {
     "data_root": "--data-root",
     "prepared_root": "--prepared-root",
 }
-# Where data lie and what they are computed on does not make a study another one.
-_NOT_IDENTITY = ("data_root", "prepared_root", "device", "test")
+# Where data lie, what they are computed on and whether runs check themselves does not make a study another one.
+_NOT_IDENTITY = ("data_root", "prepared_root", "device", "test", "check")
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Cell:
         return {
             **base,
             "method": self.method,
-            "fixed": sorted(self.fixed),
+            "fixed": sorted(self.fixed.difference(_NOT_IDENTITY)),
             "temperature_mode": self.search.temperature_mode if "temperature_mode" in self.space.options else None,
             "ranges": {name: list(values) for name, values in sorted(self.ranges.items())},
             "asha": [asha.grace_period, asha.reduction_factor] if asha else None,

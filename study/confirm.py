@@ -44,6 +44,7 @@ def planned(cell: Cell, settings: ConfirmConfig, folder: StudyFolder) -> list[tu
                 data_root=cell.base.data_root,
                 prepared_root=cell.base.prepared_root,
                 device=cell.base.device,
+                check=cell.base.check,
             )
             spec = trial_spec(trial_id, "confirm", cell.method, chosen, folder.run_dir(trial_id))
             runs.append((spec, {"confirms": search_trial_id(cell, trial.number), "rank": str(rank)}))

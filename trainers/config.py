@@ -24,9 +24,9 @@ APPROXIMATIONS = ("STE", "ApproxSign", "ReSTE")
 OPTIMIZERS = ("SGD", "Adam")
 WEIGHT_SCALES = ("none", "layer", "channel")
 
-# Where a run reads from or computes on, and whether the test set is opened afterwards: none of it changes what is
-# trained.
-_NOT_IDENTITY = ("data_root", "prepared_root", "device", "test")
+# Where a run reads from or computes on, whether the test set is opened afterwards, and whether the run checks itself:
+# none of it changes what is trained.
+_NOT_IDENTITY = ("data_root", "prepared_root", "device", "test", "check")
 
 
 def one_of(field: str, value: object, allowed: Iterable[str]) -> None:
@@ -68,6 +68,7 @@ class TrialConfig:
         data_root, prepared_root: where sources lie and where prepared Arrow files go.
         pretrained: path of the authors' pretrained checkpoint.
         val_fraction: share of train that is held out as validation; 0 trains on all of it.
+        check: after every step, check that memory holds what the algorithm says (`trainers.memory.invariants`).
 
     Raises:
         UserError: a name or number outside what is allowed.
@@ -101,6 +102,7 @@ class TrialConfig:
     prepared_root: str | None = None
     pretrained: str | None = None
     val_fraction: float = 0.1
+    check: bool = False
 
     def __post_init__(self) -> None:
         for name in ("dataset", "data_root"):

@@ -15,3 +15,7 @@ class DivergedError(RuntimeError):
 
 class ReplicaError(RuntimeError):
     """Two workers hold different weights after an epoch, so nothing they report can be trusted."""
+
+
+class InvariantError(RuntimeError):
+    """A run that checks itself found a tensor that should not be there, or not hold what it holds; names the tensor."""

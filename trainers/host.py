@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from trainers.config import TrialConfig
-from trainers.errors import DivergedError, ReplicaError, UserError
+from trainers.errors import DivergedError, InvariantError, ReplicaError, UserError
 from trainers.replicas import Replicas
 from trainers.worker import Metrics, require_run_dir, train
 
@@ -54,7 +54,8 @@ def run_ray(
         callbacks: Ray Train's own `UserCallback`s, for a run inside a Tune trial.
 
     Raises:
-        UserError, DivergedError, ReplicaError: as the workers raised them. RuntimeError: anything else that ended them.
+        UserError, DivergedError, ReplicaError, InvariantError: as the workers raised them. RuntimeError: anything else
+            that ended them.
     """
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -152,6 +153,6 @@ def _workers_own(error: BaseException) -> BaseException:
     candidates: list[BaseException] = [*failures.values()]
     for failure in candidates:
         for cause in (failure, getattr(failure, "cause", None), failure.__cause__):
-            if isinstance(cause, (UserError, DivergedError, ReplicaError)):
+            if isinstance(cause, (UserError, DivergedError, ReplicaError, InvariantError)):
                 return cause
     return error

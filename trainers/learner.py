@@ -6,6 +6,7 @@ follows.
 """
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,25 @@ def new_model(config: TrialConfig, num_classes: int, channels: int, image_size: 
         return build_model(config.model, num_classes, **options)
 
 
+@dataclass(frozen=True)
+class InputShape:
+    """What a learner asks of a data set, where there is none: one that a memory plan or a benchmark speaks of."""
+
+    num_classes: int
+    channels: int
+    image_size: int
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of each channel; any value does."""
+        return (0.5,) * self.channels
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Of each channel; any value does."""
+        return (0.5,) * self.channels
+
+
 class Learner:
     """A model in training.
 
@@ -46,7 +66,9 @@ class Learner:
         device: where it lives.
     """
 
-    def __init__(self, config: TrialConfig, data: PreparedData, replicas: Replicas, device: torch.device) -> None:
+    def __init__(
+        self, config: TrialConfig, data: PreparedData | InputShape, replicas: Replicas, device: torch.device
+    ) -> None:
         self.config = config
         self.replicas = replicas
         self.device = device

@@ -21,6 +21,7 @@ from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData, Split, open_prepared
 from trainers.errors import UserError
 from trainers.learner import Learner
+from trainers.memory.invariants import check_invariants
 from trainers.memory.measure import measured_step
 from trainers.replicas import Replicas
 from trainers.update_rules.draws import derived_seed
@@ -47,6 +48,7 @@ def train(config: TrialConfig, run_dir: Path, replicas: Replicas, device: torch.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
+        InvariantError: `config.check` is set, and memory holds what it should not.
         ReplicaError: workers hold different weights after an epoch.
         UserError: the folder holds another run, or its checkpoint is damaged.
     """
@@ -91,6 +93,8 @@ class _Run:
                 measured += time.perf_counter() - paused
             else:
                 losses.append(self._step(batch, epoch))
+            if self.config.check:
+                check_invariants(self.learner)
             flip_rates.append(self.learner.rule.flips / binary_weights)
             if (temperature := self.learner.rule.temperature()) is not None:
                 temperatures.append(temperature)

@@ -10,7 +10,7 @@ import sys
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from trainers.config import TrialConfig
-from trainers.learner import Learner
+from trainers.learner import InputShape, Learner
 from trainers.memory.kernels import kernel_scratch
 from trainers.memory.report import Ledger, MemoryReport
 from trainers.memory.watch import held, watched
@@ -29,22 +29,7 @@ from trainers.replicas import Replicas
 
 # What a run reads, how long it runs and how it draws decide no tensor's size; leaving them out lets equal predictions
 # be found again.
-_IRRELEVANT = ("dataset", "seed", "epochs", "lr", "temperature", "bop_threshold", "data_root", "prepared_root", "test")
-
-
-@dataclass(frozen=True)
-class _Shapes:
-    """What a learner asks of a data set."""
-
-    num_classes: int
-    channels: int
-    image_size: int
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        return (0.5,) * self.channels
-
-    std = mean
+_IRRELEVANT = ("seed", "epochs", "lr", "temperature", "bop_threshold", "data_root", "prepared_root", "test", "check")
 
 
 def predict_step(config: TrialConfig, num_classes: int, channels: int, image_size: int) -> MemoryReport:
@@ -58,7 +43,7 @@ def predict_step(config: TrialConfig, num_classes: int, channels: int, image_siz
     Raises:
         UserError: a model that the configuration cannot build.
     """
-    neutral = {field.name: field.default for field in fields(TrialConfig) if field.name in _IRRELEVANT[1:]}
+    neutral = {field.name: field.default for field in fields(TrialConfig) if field.name in _IRRELEVANT}
     share = -(-config.batch_size // config.workers)
     plain = config.replace(
         **{**neutral, "dataset": "any", "batch_size": share, "workers": 1},
@@ -67,15 +52,15 @@ def predict_step(config: TrialConfig, num_classes: int, channels: int, image_siz
         weight_scale=config.scale_kind,
         xnor=False,
     )
-    return _predicted(plain, _Shapes(num_classes, channels, image_size))
+    return _predicted(plain, InputShape(num_classes, channels, image_size))
 
 
 @lru_cache(maxsize=256)
-def _predicted(config: TrialConfig, shapes: _Shapes) -> MemoryReport:
+def _predicted(config: TrialConfig, shapes: InputShape) -> MemoryReport:
     size = shapes.image_size
     allocator = _Allocator(config.threads)
     with _caches_kept(), _modules_stay(), FakeTensorMode(allow_non_fake_inputs=True), allocator:
-        learner = Learner(config, shapes, Replicas(), torch.device("cpu"))  # type: ignore[arg-type]
+        learner = Learner(config, shapes, Replicas(), torch.device("cpu"))
         learner.start_epoch(0)
         images = torch.empty(config.batch_size, shapes.channels, size, size, dtype=torch.uint8)
         labels = torch.empty(config.batch_size, dtype=torch.int64)

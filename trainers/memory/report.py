@@ -4,7 +4,6 @@ Both the measured and the predicted peak are kept by one ledger: what was alive 
 and every free in order. So they mean the same thing and can be compared category by category.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
 
@@ -124,8 +123,3 @@ class Ledger:
         if total is not None:
             sums[WORKSPACE] += total - sum(sums.values())
         return MemoryReport(**sums)
-
-
-def report_from(values: Mapping[str, int]) -> MemoryReport:
-    """The report whose `by_category()` these are."""
-    return MemoryReport(**{name: int(values[name]) for name in CATEGORIES})

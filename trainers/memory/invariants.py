@@ -1,0 +1,158 @@
+"""Does memory hold between steps what the algorithm says, and nothing else? Checked in a run that asks for `check`.
+
+Three rules. Binary weights are -1 or +1, and the bits that fill up a packed row are 0. No floating-point tensor of a
+binary layer's size is alive but what is declared: the latent weights and optimizer state of training in real space, the
+tensors that a layer's rule names (Bop's momentum). And a rule keeps no tensor that it does not name, so that the bits
+per weight are those that it declares.
+"""
+
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainers.binary.bits import row_bytes
+from trainers.binary.layers import BinaryLayer, binary_layers
+from trainers.binary.weights import PackedWeight
+from trainers.errors import InvariantError
+from trainers.learner import Learner
+from trainers.memory.watch import held
+from trainers.update_rules.contract import LayerRule
+
+
+def check_invariants(learner: Learner) -> None:
+    """Check `learner` between two steps; takes about as long as a step.
+
+    Tensors are found among the objects that Python tracks, so one that only a library holds is not seen, and another
+    learner alive in the same process is.
+
+    Raises:
+        InvariantError: a rule above is broken; it names the tensor.
+    """
+    layers = dict(binary_layers(learner.model))
+    for name, layer in layers.items():
+        _check_values(name, layer)
+    for name, rule in learner.rule.layer_rules().items():
+        _check_declared(name, rule, layers[name])
+    _check_alive(learner, layers)
+
+
+def state_bits_per_weight(learner: Learner) -> dict[str, float]:
+    """Bits that each binary layer keeps per weight between steps: its own tensors, its rule's and the optimizer's.
+
+    1 for BinSFO, up to the filling of rows and the scale; 33 for Bop, 32 for real-space SGD, 96 for Adam.
+    """
+    rules = learner.rule.layer_rules()
+    states = learner.rule.optimizer.state if learner.rule.optimizer is not None else {}
+    bits = {}
+    for name, layer in binary_layers(learner.model):
+        kept = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
+        for parameter in layer.parameters(recurse=False):
+            kept += [value for value in states.get(parameter, {}).values() if isinstance(value, Tensor)]
+        kept += rules[name].tensors().values() if name in rules else []
+        bits[name] = 8 * sum(tensor.nbytes for tensor in kept) / layer.store.shape.numel()
+    return bits
+
+
+def _check_values(name: str, layer: BinaryLayer) -> None:
+    store = layer.store
+    if isinstance(store, PackedWeight):
+        width = row_bytes(store.shape)
+        if store.bits.dtype is not torch.uint8 or tuple(store.bits.shape) != (store.shape[0], width):
+            raise InvariantError(
+                f"{name}.weight_bits is {store.bits.dtype} {tuple(store.bits.shape)}; {tuple(store.shape)} weights are "
+                f"uint8 {(store.shape[0], width)}: a bit each, rows filled up to whole bytes"
+            )
+        used = store.shape[1:].numel() - 8 * (width - 1)
+        if used < 8 and bool((store.bits[:, -1] >> used).any()):
+            raise InvariantError(f"{name}.weight_bits holds set bits behind the end of a row; those must be 0")
+    for rows in store.blocks():
+        values = store.signs(rows, torch.float32)
+        if not bool((values.abs() == 1).all()):
+            stray = values[values.abs() != 1].flatten()[0].item()
+            raise InvariantError(
+                f"{name} has the weight {stray} among channels {rows.start}-{rows.stop}; only ±1 may be"
+            )
+
+
+def _check_declared(name: str, rule: LayerRule, layer: BinaryLayer) -> None:
+    declared = rule.tensors()
+    for own, tensor in declared.items():
+        if tensor.shape != layer.store.shape:
+            raise InvariantError(
+                f"{name}/{own} is {tuple(tensor.shape)}; a rule's tensor has one entry a weight, "
+                f"{tuple(layer.store.shape)}"
+            )
+    known = {_storage(tensor) for tensor in declared.values()}
+    for own, tensor in _tensors_in(vars(rule)):
+        if tensor.numel() > 1 and _storage(tensor) not in known:
+            raise InvariantError(
+                f"{name}: {type(rule).__name__} keeps {own} {tuple(tensor.shape)} {tensor.dtype} between steps, which "
+                "its tensors() does not name"
+            )
+
+
+def _check_alive(learner: Learner, layers: dict[str, BinaryLayer]) -> None:
+    declared = set()
+    for category, name, tensor in held(learner):
+        if category == "weights" and tensor.is_floating_point() and tensor.dim() > 1:
+            raise InvariantError(f"{name} is {tensor.dtype} {tuple(tensor.shape)} beside packed weights; bits suffice")
+        if category == "latent" and learner.config.packed:
+            raise InvariantError(
+                f"{name} {tuple(tensor.shape)} is a latent tensor, and {learner.config.method} has none"
+            )
+        declared.add(_storage(tensor))
+    sizes = {layer.store.shape.numel(): name for name, layer in layers.items()}
+    for collected in (False, True):
+        strays = [tensor for tensor in _alive(sizes) if _storage(tensor) not in declared]
+        if strays and not collected:
+            gc.collect()  # cycles that Python has not looked for yet are no state of the run
+            del strays
+            continue
+        for tensor in strays:
+            raise InvariantError(
+                f"{_name_of(tensor)} {tuple(tensor.shape)} {tensor.dtype} is alive between steps: as large as the "
+                f"weights of {sizes[tensor.numel()]}, and neither the model, the rule nor the optimizer declares it"
+            )
+        return
+
+
+def _alive(sizes: dict[int, str]) -> Iterator[Tensor]:
+    """Floating-point tensors with as many entries as a layer, and the gradients of such parameters."""
+    for thing in gc.get_objects():
+        if type(thing) not in (Tensor, torch.nn.Parameter):
+            continue
+        grad = thing.grad if thing.is_leaf else None
+        for tensor in (thing, grad):
+            if tensor is not None and tensor.is_floating_point() and tensor.numel() in sizes and _storage(tensor):
+                yield tensor
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else 0
+
+
+def _tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors in a value, its containers and its objects' attributes, with the way to them."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, dict):
+        for key, entry in value.items():
+            yield from _tensors_in(entry, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, (list, tuple)):
+        for index, entry in enumerate(value):
+            yield from _tensors_in(entry, f"{name}[{index}]")
+    elif type(value).__module__.startswith("trainers.update_rules"):
+        yield from _tensors_in(vars(value), name)
+
+
+def _name_of(tensor: Tensor) -> str:
+    """Under what name something holds the tensor, as far as Python can tell."""
+    for holder in gc.get_referrers(tensor):
+        if isinstance(holder, dict):
+            for key, value in holder.items():
+                if value is tensor and isinstance(key, str):
+                    return f"tensor {key!r}"
+    return "a tensor"
