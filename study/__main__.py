@@ -1,4 +1,4 @@
-"""`python -m study`: run, sweep, train, prepare, compare, export and ui.
+"""`python -m study`: run, plan, sweep, train, prepare, compare, export and ui.
 
 A problem that the user can mend ends with one line on stderr and exit status 2, Ctrl-C with one line and 130. What is
 heavy to import (torch, Ray, MLflow) is imported by the command that needs it, so that `--help` answers at once.
@@ -26,6 +26,12 @@ def parser() -> Parser:
     _add_asha_switch(run)
     _add_data_options(run)
     run.add_argument("--download", action="store_true", help="fetch data sets that are not on disk")
+    run.add_argument("--check", action="store_true", help="every run checks after each step what memory holds")
+
+    plan = _command(subparsers, "plan", "the memory that a study's runs will take, predicted", commands.plan)
+    plan.add_argument("study", metavar="STUDY", help="a preset or a study file (YAML)")
+    add_option(plan, "device_memory", metavar="SIZE", help="of the device to fill: 16GiB (default: this machine's)")
+    _add_data_options(plan)
 
     sweep = _command(subparsers, "sweep", "search one data set, model and algorithm", commands.sweep)
     add_config_options(sweep, leave_out=("test",))

@@ -23,6 +23,7 @@ from trainers.config import ALGORITHMS, TrialConfig, one_of
 from trainers.errors import DivergedError, UserError
 
 if TYPE_CHECKING:
+    from study.plan import Need
     from study.tracking import Tracker
 
 JSON_KEYS = ("val_accuracy", "test_accuracy", "peak_memory_bytes", "flip_rate", "train_seconds", "mlflow_run_id")
@@ -42,13 +43,16 @@ def run(options: argparse.Namespace) -> int:
     folder = StudyFolder(
         options.output or Path("studies") / study.name, name=study.name, tracking_uri=study.tracking_uri
     )
+    if options.check:
+        checked = (dataclasses.replace(cell, base=cell.base.replace(check=True)) for cell in study.cells)
+        study = dataclasses.replace(study, cells=tuple(checked))
     for dataset in study.datasets:
         _prepare_for(study, dataset, options.download)
-    study = _checked(study)
+    study, needs = _checked(study)
     folder.claim(study.identity())
     from study.flow import run_study
 
-    return run_study(study, folder, _tracker(folder))
+    return run_study(study, folder, _tracker(folder), needs)
 
 
 def sweep(options: argparse.Namespace) -> int:
@@ -80,7 +84,7 @@ def sweep(options: argparse.Namespace) -> int:
         fixed=values,
     )
     folder = StudyFolder(options.output or "studies/sweep", tracking_uri=options.tracking_uri)
-    study = _checked(StudyConfig(folder.name, (cell,), search))
+    study, needs = _checked(StudyConfig(folder.name, (cell,), search))
     folder.claim(study.identity())
     (cell,) = study.cells
     tracker = _tracker(folder)
@@ -89,7 +93,7 @@ def sweep(options: argparse.Namespace) -> int:
 
     say("starting Ray ...")
     connect()
-    result = run_sweep(cell, folder, tracker)
+    result = run_sweep(cell, folder, tracker, needs[cell.name])
     say("\n".join(result.lines()))
     say(f"compare the study: python -m study compare {folder.shown}")
     if options.json:
@@ -115,21 +119,23 @@ def train(options: argparse.Namespace) -> int:
 
     config = preflight(config)
     from study.execution import check_room
+    from study.plan import need_of
 
-    check_room(config)
+    label = f"{dataset_label(config.dataset)}-{config.model}-{config.method}"
+    need = need_of(config, label)
+    check_room(config, need)
     tracker = _tracker(folder)
     from study.cluster import connect
     from study.recording import Place, Recorder
     from study.trial import trial_spec
     from trainers.host import run_ray
 
-    label = f"{dataset_label(config.dataset)}-{config.model}-{config.method}"
     trial_id = f"{label}-train-{config.fingerprint()[:8]}-s{config.seed}"
     spec = trial_spec(trial_id, "train", config.method, config, folder.run_dir(trial_id))
     recorder = Recorder(tracker, Place(Progress(label, 1, every_epoch=True)))
     say("starting Ray ...")
     connect()
-    check_room(config)
+    check_room(config, need)
     recorder.start(spec)
     try:
         final = run_ray(config, Path(spec["run_dir"]), on_epoch=lambda metrics: recorder.epoch(spec, metrics))
@@ -145,6 +151,18 @@ def train(options: argparse.Namespace) -> int:
     say(f"recorded as {trial_id} in {folder.shown}")
     if options.json:
         say(json.dumps({key: metrics.get(key) for key in JSON_KEYS}))
+    return 0
+
+
+def plan(options: argparse.Namespace) -> int:
+    """The predicted memory of every cell of a study, and how many runs fit side by side; nothing is trained."""
+    from study.plan import parse_bytes
+    from study.plan import plan as planned
+
+    memory = None if options.device_memory is None else parse_bytes(options.device_memory)
+    study = load_study(options.study, data_root=options.data_root, prepared_root=options.prepared_root)
+    for line in planned(study, memory):
+        say(line)
     return 0
 
 
@@ -216,16 +234,20 @@ def _prepare_for(study: StudyConfig, dataset: str, download: bool) -> None:
         )
 
 
-def _checked(study: StudyConfig) -> StudyConfig:
-    """The study with each cell's image size resolved, after its data, model and batch were checked."""
+def _checked(study: StudyConfig) -> "tuple[StudyConfig, dict[str, Need]]":
+    """The study with each cell's image size resolved, after its data, model, batch and memory were checked.
+
+    With it the memory of one run of each cell, by the cell's name.
+    """
+    from study.execution import check_room
+    from study.plan import needs_of_cells
     from trainers.preflight import preflight
 
     cells = tuple(dataclasses.replace(cell, base=preflight(cell.base)) for cell in study.cells)
-    from study.execution import check_room
-
+    needs = needs_of_cells(cells)
     for cell in cells:
-        check_room(cell.base)
-    return dataclasses.replace(study, cells=cells)
+        check_room(cell.base, needs[cell.name])
+    return dataclasses.replace(study, cells=cells), needs
 
 
 def _tracker(folder: StudyFolder) -> "Tracker":

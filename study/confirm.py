@@ -5,11 +5,12 @@ The cells of a study are confirmed together, so that runs of several cells fill 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from study.config import Cell, ConfirmConfig
 from study.execution import run_listed
 from study.folder import StudyFolder
+from study.plan import Need, largest_need
 from study.progress import Progress, say
 from study.recording import Place, TuneRecorder
 from study.search import best_trials, open_journal, open_search, search_trial_id
@@ -51,7 +52,13 @@ def planned(cell: Cell, settings: ConfirmConfig, folder: StudyFolder) -> list[tu
     return runs
 
 
-def confirm(cells: Sequence[Cell], settings: ConfirmConfig, folder: StudyFolder, tracker: Tracker) -> dict[str, str]:
+def confirm(
+    cells: Sequence[Cell],
+    settings: ConfirmConfig,
+    folder: StudyFolder,
+    tracker: Tracker,
+    needs: Mapping[str, Need],
+) -> dict[str, str]:
     """Run the confirmations that are not recorded yet; all of their outcomes by trial id. Ray must be connected.
 
     Args:
@@ -59,6 +66,7 @@ def confirm(cells: Sequence[Cell], settings: ConfirmConfig, folder: StudyFolder,
         settings: how many configurations, and which seeds.
         folder: the study's folder.
         tracker: the study's records.
+        needs: the memory of one run of each cell, by the cell's name; the largest counts for all.
     """
     done = confirmed(tracker)
     outcomes: dict[str, str] = {}
@@ -80,7 +88,8 @@ def confirm(cells: Sequence[Cell], settings: ConfirmConfig, folder: StudyFolder,
             places[spec["trial_id"]] = Place(progress, parents[-1], tags)
     if todo:
         recorder = TuneRecorder(tracker, places)
-        run_listed(todo, cells[0].base, recorder, folder.tune / "confirm" / f"{len(done):04d}")
+        need = largest_need([needs[cell.name] for cell in cells])
+        run_listed(todo, cells[0].base, recorder, folder.tune / "confirm" / f"{len(done):04d}", need)
         outcomes |= recorder.outcomes
     for parent in parents:
         tracker.finish(parent, "completed")

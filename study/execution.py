@@ -3,9 +3,10 @@
 With one worker a trial's process is the training process, and Ray itself shares out the CPUs. With several, the trial's
 process only drives a group of Ray Train workers that Tune does not see; were each driver let in as soon as its own tiny
 share is free, trials would hold some of each other's workers and none could start. So there we count: at most as many
-trials at once as have all their workers' resources free.
+trials at once as have all their workers' resources free. Memory is shared out by what `study.plan` predicts.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
 from study.config import AshaConfig
+from study.plan import Need, gpu_memory, machine_memory
 from study.recording import TuneRecorder
 from study.search import METRIC, JournalSearch
 from study.trial import TrialSpec, run_trial
@@ -25,6 +27,9 @@ from trainers.errors import UserError
 # A driver of Ray Train workers needs no CPU of its own. Ray asks for some resource: each node offers 1 of its own name,
 # and the head's offers 1 of this one, so that drivers run beside the study's folder, up to a thousand.
 DRIVER_RESOURCES = {"cpu": 0, "node:__internal_head__": 0.001}
+
+# Names beside Ray's own for what `room_for` must know of memory: bytes of the largest node, and of one GPU.
+NODE_MEMORY, GPU_MEMORY = "memory of the largest node", "memory of a GPU"
 
 _ENVIRONMENT = {
     # Tune's own CSV, JSON and TensorBoard logs would say again what the tracker records.
@@ -40,12 +45,16 @@ _ENVIRONMENT = {
 }
 
 
-def room_for(config: TrialConfig, cluster: Mapping[str, float]) -> tuple[dict[str, float], int]:
+def room_for(config: TrialConfig, cluster: Mapping[str, float], need: Need) -> tuple[dict[str, float], int]:
     """What Tune reserves for one trial, and how many such trials fit at once.
+
+    One-worker trials share a GPU where its memory holds several; on CPUs, as many run as the memory holds.
 
     Args:
         config: any trial of the set; its workers, threads and device count.
-        cluster: resources by Ray's names (`CPU`, `GPU`).
+        cluster: resources by Ray's names (`CPU`, `GPU`, `memory`), and `NODE_MEMORY` and `GPU_MEMORY`, the bytes of the
+            largest node and of one GPU. An amount of memory that is not there is not known, and limits nothing.
+        need: the memory of the most demanding trial.
 
     Raises:
         UserError: not even one trial fits.
@@ -61,22 +70,46 @@ def room_for(config: TrialConfig, cluster: Mapping[str, float]) -> tuple[dict[st
             f"one run takes {wanted} ({config.workers} workers x {config.threads} threads), but there are "
             f"{cluster.get('CPU', 0):g} CPUs and {cluster.get('GPU', 0):g} GPUs; lower workers or threads"
         )
+    gpu_share = 1.0
+    if on_gpu:
+        if gpu_memory := int(cluster.get(GPU_MEMORY, 0)):
+            need.refuse_beyond(gpu_memory, "one GPU", on_gpu=True)
+            if config.workers == 1:
+                gpu_share = 1 / need.side_by_side(gpu_memory, on_gpu=True)
+                rooms[1] = int(cluster["GPU"]) * need.side_by_side(gpu_memory, on_gpu=True)
+    elif memory := int(cluster.get("memory", 0)):
+        # Workers may be spread over nodes; a run of one worker must find its room on one.
+        need.refuse_beyond(memory if config.workers > 1 else int(cluster.get(NODE_MEMORY, memory)), "the machine")
+        rooms.append(need.side_by_side(memory))
     if config.workers > 1:
         return dict(DRIVER_RESOURCES), min(rooms)
-    return {"cpu": config.threads, **({"gpu": 1} if on_gpu else {})}, min(rooms)
+    if on_gpu:
+        return {"cpu": config.threads, "gpu": math.floor(gpu_share * 1e4) / 1e4}, min(rooms)
+    return {"cpu": config.threads, **({"memory": need.bytes()} if cluster.get("memory") else {})}, min(rooms)
 
 
-def check_room(config: TrialConfig) -> None:
+def check_room(config: TrialConfig, need: Need) -> None:
     """Refuse a run that would wait for ever: by the machine's resources before Ray is started, by Ray's own then.
 
     A cluster that is only named by `RAY_ADDRESS` is not asked before it is joined.
     """
-    if ray.is_initialized():
-        room_for(config, ray.cluster_resources())
-    elif not os.environ.get("RAY_ADDRESS"):
-        import torch
+    if ray.is_initialized() or not os.environ.get("RAY_ADDRESS"):
+        room_for(config, resources_here(), need)
 
-        room_for(config, {"CPU": len(os.sched_getaffinity(0)), "GPU": torch.cuda.device_count()})
+
+def resources_here() -> dict[str, float]:
+    """What there is to share out: the connected Ray's, or this machine's where none is connected."""
+    import torch
+
+    here: dict[str, float] = {}
+    if torch.cuda.is_available():
+        here[GPU_MEMORY] = gpu_memory()
+    if ray.is_initialized():
+        nodes = [node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]]
+        return {**ray.cluster_resources(), **here, NODE_MEMORY: max(nodes, default=0)}
+    memory = machine_memory()
+    own = {"CPU": len(os.sched_getaffinity(0)), "GPU": torch.cuda.device_count()}
+    return {**own, **here, "memory": memory, NODE_MEMORY: memory}
 
 
 def uses_gpu(config: TrialConfig, cluster: Mapping[str, float]) -> bool:
@@ -107,6 +140,7 @@ def run_search(
     asha: AshaConfig | None,
     recorder: TuneRecorder,
     state: Path,
+    need: Need,
 ) -> None:
     """Run `trials` further trials of a search, side by side as they fit.
 
@@ -117,19 +151,27 @@ def run_search(
         asha: early stopping, or None.
         recorder: learns what happens.
         state: the folder for Tune's own state.
+        need: the memory of one trial.
     """
     scheduler = asha_scheduler(asha, config.epochs) if asha else None
-    _fit(config, recorder, state, {}, search_alg=search, num_samples=trials, scheduler=scheduler)
+    _fit(config, recorder, state, need, {}, search_alg=search, num_samples=trials, scheduler=scheduler)
 
 
-def run_listed(specs: list[TrialSpec], config: TrialConfig, recorder: TuneRecorder, state: Path) -> None:
+def run_listed(specs: list[TrialSpec], config: TrialConfig, recorder: TuneRecorder, state: Path, need: Need) -> None:
     """Run the given trials to their ends, side by side as they fit; arguments as for `run_search`."""
-    _fit(config, recorder, state, {"spec": tune.grid_search(specs)})
+    _fit(config, recorder, state, need, {"spec": tune.grid_search(specs)})
 
 
-def _fit(config: TrialConfig, recorder: TuneRecorder, state: Path, param_space: dict[str, Any], **options: Any) -> None:
+def _fit(
+    config: TrialConfig,
+    recorder: TuneRecorder,
+    state: Path,
+    need: Need,
+    param_space: dict[str, Any],
+    **options: Any,
+) -> None:
     os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
-    resources, at_once = room_for(config, ray.cluster_resources())
+    resources, at_once = room_for(config, resources_here(), need)
     tuner = tune.Tuner(
         tune.with_resources(run_trial, resources),
         param_space=param_space,

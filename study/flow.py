@@ -1,20 +1,23 @@
 """A whole study from its file: every cell searched, the best confirmed, all of it compared."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from study.config import StudyConfig
 from study.folder import StudyFolder
+from study.plan import Need
 from study.progress import say
 from study.tracking import Tracker
 
 
-def run_study(study: StudyConfig, folder: StudyFolder, tracker: Tracker) -> int:
+def run_study(study: StudyConfig, folder: StudyFolder, tracker: Tracker, needs: Mapping[str, Need]) -> int:
     """Run what the study still lacks and show the comparison; 0, or 1 where a cell or a confirmation has no result.
 
     Args:
         study: checked, with its data prepared.
         folder: claimed for the study's cells.
         tracker: the study's records.
+        needs: the memory of one run of each cell, by the cell's name.
     """
     from study.cluster import connect
     from study.confirm import confirm
@@ -27,12 +30,12 @@ def run_study(study: StudyConfig, folder: StudyFolder, tracker: Tracker) -> int:
     connect()
     unfinished: list[str] = []
     for cell in study.cells:
-        result = sweep(cell, folder, tracker)
+        result = sweep(cell, folder, tracker, needs[cell.name])
         say("\n".join(result.lines()))
         if result.best is None:
             unfinished.append(f"{cell.name} has no completed trial")
     if study.confirm.k:
-        outcomes = confirm(study.cells, study.confirm, folder, tracker)
+        outcomes = confirm(study.cells, study.confirm, folder, tracker, needs)
         unfinished += [f"{trial_id} {outcome}" for trial_id, outcome in outcomes.items() if outcome != "completed"]
     show_comparison(folder.path)
     say(f"open the MLflow UI on this study: python -m study ui {folder.shown}")

@@ -15,6 +15,7 @@ from search_spaces import edge_notes
 from study.config import Cell
 from study.execution import run_search
 from study.folder import StudyFolder
+from study.plan import Need
 from study.progress import Progress, describe, percent, say
 from study.recording import Place, TuneRecorder
 from study.search import JournalSearch, best_trials, ended, open_journal, open_search, search_trial_id
@@ -53,13 +54,14 @@ class SweepResult:
         return [f"{found} ({counted})", *(f"  note: {note}" for note in [*self.edges, *self.notes])]
 
 
-def sweep(cell: Cell, folder: StudyFolder, tracker: Tracker) -> SweepResult:
+def sweep(cell: Cell, folder: StudyFolder, tracker: Tracker, need: Need) -> SweepResult:
     """Run the trials that the cell's budget still lacks, and report on all of them. Ray must be connected.
 
     Args:
         cell: what is searched, with its budget.
         folder: the study's folder, which has been claimed for this cell.
         tracker: the study's records.
+        need: the memory of one of its trials, see `study.plan`.
     """
     storage = open_journal(folder.journal)
     study = open_search(cell, storage)
@@ -72,7 +74,7 @@ def sweep(cell: Cell, folder: StudyFolder, tracker: Tracker) -> SweepResult:
         progress = Progress(cell.name, cell.trials, ended=len(earlier), best=best[0].value if best else None)
         recorder = TuneRecorder(tracker, Place(progress, run_id))
         state = folder.tune / cell.name / f"search-{len(earlier):04d}"
-        run_search(JournalSearch(cell, storage, folder), missing, cell.base, cell.search.asha, recorder, state)
+        run_search(JournalSearch(cell, storage, folder), missing, cell.base, cell.search.asha, recorder, state, need)
         for trial_id, outcome in recorder.outcomes.items():
             if outcome == "pruned":  # a trial stopped in the middle of a checkpoint may have written after its removal
                 shutil.rmtree(folder.run_dir(trial_id), ignore_errors=True)

@@ -9,6 +9,7 @@ import pytest
 
 from study.config import AshaConfig, Cell, ConfirmConfig, ResourcesConfig, SearchConfig, make_cell
 from study.folder import StudyFolder
+from study.plan import need_of_cell, needs_of_cells
 from study.records import collect
 from study.search import ended, open_journal, open_search
 from study.tracking import Tracker, default_tracking_uri
@@ -55,7 +56,7 @@ def test_a_sweep_is_extended_and_confirmed_and_nothing_runs_twice(tmp_path: Path
     for trials in (4, 4, 6):
         bop = cell(data_root, "bop", trials)
         folder.claim({bop.name: bop.identity()})
-        result = sweep(bop, folder, tracker)
+        result = sweep(bop, folder, tracker, need_of_cell(bop))
         assert sum(result.outcomes.values()) == trials
         searched = rows(folder, "search")
         assert sorted(row["trial_id"] for row in searched) == [f"Digits-MLP-bop-search-{n:04d}" for n in range(trials)]
@@ -69,8 +70,8 @@ def test_a_sweep_is_extended_and_confirmed_and_nothing_runs_twice(tmp_path: Path
         assert kept == (row["status"] == "completed")
         assert row["test_accuracy"] is None
 
-    first = confirm([bop], ConfirmConfig(k=1, seeds=(11,)), folder, tracker)
-    both = confirm([bop], ConfirmConfig(k=1, seeds=(11, 12)), folder, tracker)
+    first = confirm([bop], ConfirmConfig(k=1, seeds=(11,)), folder, tracker, needs_of_cells([bop]))
+    both = confirm([bop], ConfirmConfig(k=1, seeds=(11, 12)), folder, tracker, needs_of_cells([bop]))
     assert len(first) == 1
     assert set(both.values()) == {"completed"}
     confirmed = rows(folder, "confirm")
@@ -90,7 +91,7 @@ def test_one_trial_that_fails_does_not_end_a_sweep(tmp_path: Path, data_root: Pa
     blocked = folder.run_dir("Digits-MLP-bop-search-0000")
     blocked.parent.mkdir()
     blocked.touch()  # a file where the first trial's folder should be
-    result = sweep(bop, folder, tracker)
+    result = sweep(bop, folder, tracker, need_of_cell(bop))
     assert Counter(result.outcomes) == {"failed": 1, "completed": 1}
     assert sorted(row["status"] for row in rows(folder, "search")) == ["completed", "failed"]
 
@@ -108,7 +109,7 @@ def test_trials_of_two_workers_that_are_stopped_early_do_not_hang_the_sweep(tmp_
     wide = make_cell(
         "Digits", "MLP", "binary", fixed=fixed, search=search, resources=resources, data_root=str(data_root)
     )
-    result = sweep(wide, folder, tracker)
+    result = sweep(wide, folder, tracker, need_of_cell(wide))
     assert sum(result.outcomes.values()) == 5
     assert result.outcomes["pruned"] >= 1
     assert result.outcomes["completed"] >= 1

@@ -1,10 +1,11 @@
 """What CPU kernels take for themselves within one call, which simulated tensors cannot show.
 
-Of the operators of a training step only the convolution takes much: torch hands it to oneDNN, which first copies its
-operands into layouts of its own, with channels padded to the width of a vector, and copies the result back. The sizes
-below follow the allocations that the profiler sees within one call (torch 2.13, AVX-512); reduction buffers of several
-threads, at most a few weight tensors in size, are left out. On CUDA the library's workspaces are not known beforehand
-and not predicted.
+Two of the operators of a training step take much. The convolution: torch hands it to oneDNN, which first copies its
+operands into layouts of its own, with channels padded to the width of a vector, and copies the result back (not so
+where they lie channels last). And a sum in another type than its input's, which converts the whole input first. The
+sizes below follow the allocations that the profiler sees within one call (torch 2.13, AVX-512); reduction buffers of
+several threads, at most a few weight tensors in size, are left out, as are convolutions in float64. On CUDA the
+library's workspaces are not known beforehand and not predicted.
 """
 
 import math
@@ -20,11 +21,17 @@ _LANES = {"AVX512": 16, "AVX2": 8}
 _PLAIN_CHANNELS = 3
 
 
-def kernel_scratch(func: Any, args: tuple[Any, ...], threads: int) -> int:
-    """The most bytes alive at once within one call of `func(*args)` that were not before: results count too.
+_SUMS = (torch.ops.aten.sum, torch.ops.aten.mean, torch.ops.aten.cumsum)
+
+
+def kernel_scratch(func: Any, args: tuple[Any, ...], outcome: Any, threads: int) -> int:
+    """The most bytes alive at once within a call `outcome = func(*args)` that were not before: results count too.
 
     0 for every operator that takes nothing beside its results.
     """
+    if func.overloadpacket in _SUMS:
+        x, result = args[0], outcome
+        return 0 if x.dtype == result.dtype else x.numel() * result.element_size() + _bytes(result)
     if func is torch.ops.aten.convolution.default:
         x, weight, stride, padding = args[0], args[1], args[3], args[4]
         if not _by_onednn(x, weight, stride, threads):
@@ -65,6 +72,8 @@ def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> int:
 
 def _by_onednn(x: Tensor, weight: Tensor, stride: list[int], threads: int) -> bool:
     """torch's own choice for float32 convolutions (`ConvParams::use_mkldnn` in its `Convolution.cpp`)."""
+    if x.dtype is torch.bfloat16:
+        return torch.backends.mkldnn.is_available()
     if x.dtype is not torch.float32 or not torch.backends.mkldnn.is_available():
         return False
     worthwhile = max(stride) > 1 or len(x) >= 16 or max(weight.shape[2:]) > 1 or threads > 1
@@ -79,7 +88,9 @@ def _padded(channels: int) -> int:
 def _blocked(x: Tensor) -> int:
     """Bytes of the copy of (N, C, H, W) in blocks of channels; 0 where it is read as it is."""
     channels = x.shape[1]
-    return 0 if channels <= _PLAIN_CHANNELS else _bytes(x) * _padded(channels) // channels
+    if channels <= _PLAIN_CHANNELS or (not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)):
+        return 0
+    return _bytes(x) * _padded(channels) // channels
 
 
 def _bytes(tensor: Tensor, padded: bool = False) -> int:

@@ -100,24 +100,22 @@ class _Allocator(TorchDispatchMode):
             return func(*args)
         if func is torch.ops.aten._local_scalar_dense.default:
             return _harmless(args[0].dtype)
-        if self.ledger is not None:
-            scratch = kernel_scratch(func, args, self.threads)
-            if scratch:
-                self.ledger.passing(scratch)
         outcome = func(*args, **(kwargs or {}))
-        for value in tree_iter(outcome):
-            if isinstance(value, Tensor):
-                self._enter(value)
+        made = sum(self._enter(value) for value in tree_iter(outcome) if isinstance(value, Tensor))
+        if self.ledger is not None:
+            self.ledger.passing(kernel_scratch(func, args, outcome, self.threads) - made)
         return outcome
 
-    def _enter(self, tensor: Tensor) -> None:
+    def _enter(self, tensor: Tensor) -> int:
+        """The bytes that are new."""
         storage, key = tensor.untyped_storage(), _key(tensor)
         if key in self._alive:
-            return
+            return 0
         self._alive.add(key)
         weakref.finalize(storage, self._leave, key)
         if self.ledger is not None:
             self.ledger.allocate(key, storage.nbytes())
+        return int(storage.nbytes())
 
     def _leave(self, key: int) -> None:
         self._alive.discard(key)

@@ -1,51 +1,49 @@
 """A run that checks itself finds what should not be there, and says which tensor it is."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.trainers.conftest import MakeConfig
-from tests.trainers.memory.conftest import METHODS, Bench
+from tests.trainers.memory.conftest import MakeStep
+from tests.trainers.memory.small import METHODS
 from trainers.binary.layers import binary_layers
 from trainers.config import TrialConfig
 from trainers.errors import InvariantError
 from trainers.host import run_local
 from trainers.memory.invariants import check_invariants, state_bits_per_weight
 
-MakeBench = Callable[..., Bench]
-
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("model", ["MLP", "AdamBNN"])
-def test_every_method_keeps_the_rules_after_each_step(bench: MakeBench, model: str, method: str) -> None:
-    trained = bench(model, method, hid_dim=61)  # rows that do not fill their last byte
+def test_every_method_keeps_the_rules_after_each_step(training_step: MakeStep, model: str, method: str) -> None:
+    trained = training_step(model, method, hid_dim=61)  # rows that do not fill their last byte
     for _ in range(2):
-        trained.step()
+        trained()
         check_invariants(trained.learner)
 
 
 @pytest.mark.parametrize(
     ("method", "least"), [("binary", 1), ("frozen", 1), ("bop", 33), ("real-SGD", 32), ("real-Adam", 96)]
 )
-def test_bits_per_weight_are_those_of_the_method(bench: MakeBench, method: str, least: int) -> None:
-    trained = bench("MLP", method)
-    trained.step()
+def test_bits_per_weight_are_those_of_the_method(training_step: MakeStep, method: str, least: int) -> None:
+    trained = training_step("MLP", method)
+    trained()
     for bits in state_bits_per_weight(trained.learner).values():
         assert least <= bits < least + 0.1  # Adam counts its steps in one number a tensor
 
 
-def test_a_set_bit_behind_the_end_of_a_row_is_found(bench: MakeBench) -> None:
-    trained = bench("MLP", hid_dim=61)
+def test_a_set_bit_behind_the_end_of_a_row_is_found(training_step: MakeStep) -> None:
+    trained = training_step("MLP", hid_dim=61)
     layers = dict(binary_layers(trained.learner.model))
     layers["feature.3"].get_buffer("weight_bits")[5, -1] |= 128
     with pytest.raises(InvariantError, match=r"feature\.3\.weight_bits holds set bits behind"):
         check_invariants(trained.learner)
 
 
-def test_a_weight_other_than_one_is_found(bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    trained = bench("MLP")
+def test_a_weight_other_than_one_is_found(training_step: MakeStep, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = training_step("MLP")
     layer = dict(binary_layers(trained.learner.model))["classifier.0"]
     original = layer.store.signs
     monkeypatch.setattr(layer.store, "signs", lambda rows, dtype: original(rows, dtype) * 0.5)
@@ -53,8 +51,8 @@ def test_a_weight_other_than_one_is_found(bench: MakeBench, monkeypatch: pytest.
         check_invariants(trained.learner)
 
 
-def test_a_latent_copy_kept_somewhere_is_found_by_name(bench: MakeBench) -> None:
-    trained = bench("MLP")
+def test_a_latent_copy_kept_somewhere_is_found_by_name(training_step: MakeStep) -> None:
+    trained = training_step("MLP")
     hoard = {"hidden_copy": torch.zeros(64, 64)}
     with pytest.raises(InvariantError, match=r"'hidden_copy' \(64, 64\) torch.float32 .* weights of feature\.3"):
         check_invariants(trained.learner)
@@ -62,24 +60,24 @@ def test_a_latent_copy_kept_somewhere_is_found_by_name(bench: MakeBench) -> None
     check_invariants(trained.learner)
 
 
-def test_a_gradient_that_outlives_its_step_is_found(bench: MakeBench) -> None:
-    trained = bench("MLP", "real-SGD")
+def test_a_gradient_that_outlives_its_step_is_found(training_step: MakeStep) -> None:
+    trained = training_step("MLP", "real-SGD")
     latent = dict(binary_layers(trained.learner.model))["feature.3"].get_parameter("weight")
     latent.grad = torch.zeros_like(latent)
     with pytest.raises(InvariantError, match="is alive between steps"):
         check_invariants(trained.learner)
 
 
-def test_a_latent_tensor_of_a_packed_run_is_found(bench: MakeBench) -> None:
-    trained = bench("MLP")
+def test_a_latent_tensor_of_a_packed_run_is_found(training_step: MakeStep) -> None:
+    trained = training_step("MLP")
     layer = dict(binary_layers(trained.learner.model))["feature.3"]
     layer.register_parameter("weight", torch.nn.Parameter(torch.zeros(64, 64)))
     with pytest.raises(InvariantError, match=r"feature\.3\.weight \(64, 64\) is a latent tensor, and binary has none"):
         check_invariants(trained.learner)
 
 
-def test_a_rule_that_keeps_more_than_it_declares_is_found(bench: MakeBench) -> None:
-    trained = bench("MLP", "bop")
+def test_a_rule_that_keeps_more_than_it_declares_is_found(training_step: MakeStep) -> None:
+    trained = training_step("MLP", "bop")
     rule = trained.learner.rule.layer_rules()["feature.3"]
     rule.history = [torch.zeros(64, 64, dtype=torch.bool)]  # type: ignore[attr-defined]
     with pytest.raises(InvariantError, match=r"feature\.3: BopLayer keeps history\[0\] \(64, 64\) torch\.bool"):

@@ -1,0 +1,103 @@
+"""A step's memory is known before it runs: within a tenth of what is measured, without any tensor that holds values."""
+
+import gc
+from typing import Any
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+
+from benchmarks.step import input_shape, make_step
+from tests.trainers.memory.small import METHODS, make
+from trainers.binary import bits
+from trainers.config import TrialConfig
+from trainers.memory.predict import predict_step
+from trainers.memory.report import CATEGORIES, MemoryReport
+
+CLOSE = 0.10  # what a plan promises
+# Small networks' predictions are within a hundredth on the CPUs that the sizes in `kernels` were taken from.
+CLOSE_HERE = 0.03
+
+
+def predicted(config: TrialConfig) -> MemoryReport:
+    shape = input_shape(config)
+    return predict_step(config, shape.num_classes, shape.channels, shape.image_size)
+
+
+def error(config: TrialConfig) -> float:
+    """How far the prediction is from the measurement, as a fraction; every category within a tenth of the total."""
+    torch.set_num_threads(config.threads)
+    found, measured = predicted(config), make_step(config).memory()
+    for category in CATEGORIES:
+        assert abs(getattr(found, category) - getattr(measured, category)) <= CLOSE * measured.total, category
+    return found.total / measured.total - 1
+
+
+# Every model, method and two batches, as far as a minute goes; the slow test below takes them all.
+SMALL = [
+    *(("MLP", method, batch) for method in METHODS for batch in (4, 18)),
+    *(("AdamBNN", method, 4) for method in METHODS),
+    ("AdamBNN", "frozen", 18),
+    *(("BCDNet", method, 4) for method in ("frozen", "real-SGD")),
+]
+
+
+@pytest.mark.parametrize(("model", "method", "batch_size"), SMALL)
+def test_small_networks_are_predicted(model: str, method: str, batch_size: int) -> None:
+    assert abs(error(make(model, method, batch_size=batch_size))) <= CLOSE_HERE
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("MLP", {"mask_type": "WPM", "scheduler_type": "const"}),
+        ("MLP", {"mask_type": "RAND", "temperature": 0.1, "weight_scale": "channel"}),
+        ("MLP", {"approx": "ReSTE", "hid_dim": 61}),
+        ("AdamBNN", {"approx": "ApproxSign", "xnor": True, "freeze_num": 12}),
+    ],
+)
+def test_every_option_is_predicted(model: str, settings: dict[str, Any]) -> None:
+    assert abs(error(make(model, **settings))) <= CLOSE_HERE
+
+
+@pytest.mark.slow
+def test_two_threads_are_predicted() -> None:
+    threads = torch.get_num_threads()
+    try:
+        assert abs(error(make("AdamBNN", threads=2))) <= CLOSE_HERE
+    finally:
+        torch.set_num_threads(threads)
+
+
+# Full width: a layer's gradient comes in several blocks, and the convolutions' copies are large.
+@pytest.mark.slow
+@pytest.mark.parametrize("batch_size", [2, 16])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("model", ["AdamBNN", "BCDNet", "MLP"])
+def test_full_networks_are_predicted(model: str, method: str, batch_size: int) -> None:
+    full: dict[str, Any] = {"hid_dim": 2048, "depth": 4} if model == "MLP" else {"width": 1.0}
+    assert abs(error(make(model, method, batch_size=batch_size, image_size=64, **full))) <= CLOSE
+
+
+def test_predicting_takes_no_memory_and_leaves_nothing_behind() -> None:
+    bits._SIGN_TABLES.clear()
+    bits.unpack_signs(torch.zeros(1, 1, dtype=torch.uint8), (1, 8), torch.float32)
+    before = dict(bits._SIGN_TABLES)
+    # 40 GB of saved activations: more than this could ever allocate.
+    report = predicted(make("AdamBNN", "frozen", batch_size=8192, image_size=64))
+    assert report.saved_activations > 10 * 2**30
+    assert before == bits._SIGN_TABLES
+    gc.collect()
+    assert not [thing for thing in gc.get_objects() if type(thing) is FakeTensor]
+    after = make_step(make("AdamBNN", "frozen"))
+    assert after.learner.model.to(torch.device("cpu")) is after.learner.model
+    after()
+
+
+def test_a_pretrained_start_is_predicted_without_its_file() -> None:
+    config = make("AdamBNN", "bop", pretrained="no-such-file.pth.tar")
+    assert predicted(config) == predicted(make("AdamBNN", "bop", weight_scale="channel"))
+
+
+def test_several_workers_are_predicted_by_their_share() -> None:
+    assert predicted(make("MLP", batch_size=8, workers=2)) == predicted(make("MLP", batch_size=4))
