@@ -1,6 +1,6 @@
 """Time and memory of one training step on random images, for any configuration; no data set is needed.
 
-    python benchmarks/step.py --dataset CIFAR10 --model AdamBNN --algorithm binary --batch-size 8 [--repeats 5]
+    python -m benchmarks.step --dataset CIFAR10 --model AdamBNN --algorithm binary --batch-size 8 [--repeats 5]
 
 Takes every option of `python -m study train`. Prints one JSON object: seconds (median over the repeats after a warm-up
 step), images_per_second, peak_memory_bytes and memory (its categories, at the moment of the peak), predicted_memory
@@ -103,7 +103,7 @@ def make_step(config: TrialConfig, num_classes: int | None = None, channels: int
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line (without the program's name) and return the exit status."""
     parser = Parser(
-        prog="python benchmarks/step.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m benchmarks.step", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     add_config_options(parser)
     add_option(parser, "num_classes", type=int, metavar="N", help="classes, of a data set outside the catalog")
