@@ -46,7 +46,10 @@ def test_shapes_come_from_the_catalog_unless_given() -> None:
         (["--dataset", "my/photos", "--num-classes", "5"], "give --image-size too"),
         (["--dataset", "CIFAR10", "--image-size", "33"], "cannot take images of 33x33"),
         (["--dataset", "CIFAR10", "--workers", "2"], "2 workers: this times one"),
-        (["--dataset", "CIFAR10", *"--image-size 32 --width 0.25 --batch-size 2 --repeats 0".split()], "at least 1"),
+        (
+            ["--dataset", "CIFAR10", *["--image-size", "32", "--width", "0.25", "--batch-size", "2", "--repeats", "0"]],
+            "at least 1",
+        ),
     ],
 )
 def test_what_cannot_be_timed_is_refused(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
