@@ -111,6 +111,11 @@ def test_where_data_lie_is_no_part_of_the_identity(tmp_path: Path) -> None:
     assert elsewhere.identity() == load_study(str(file)).identity()
 
 
+def test_a_study_whose_runs_check_themselves_is_the_same_study(tmp_path: Path) -> None:
+    plain = load(tmp_path).identity()
+    assert load(tmp_path, fixed={**content()["fixed"], "check": True}).identity() == plain
+
+
 def test_command_line_replaces_trials_and_switches_early_stopping_off(tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"
     file.write_text(yaml.safe_dump(content()))
