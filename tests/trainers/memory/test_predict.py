@@ -40,7 +40,7 @@ SMALL = [
     *(("MLP", method, batch) for method in METHODS for batch in (4, 18)),
     *(("AdamBNN", method, 4) for method in METHODS),
     ("AdamBNN", "frozen", 18),
-    *(("BCDNet", method, 4) for method in ("frozen", "real-SGD")),
+    ("BCDNet", "real-SGD", 4),
 ]
 
 
