@@ -274,8 +274,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_option(parser, "batch_size", type=int, metavar="N", help="of every row (default: the row's own)")
     try:
         options = parser.parse_args(arguments)
-        unknown = [name for name in options.rows if name not in WORKS]
-        if unknown:
+        if unknown := [name for name in options.rows if name not in WORKS]:
             raise UserError(f"row {', '.join(unknown)} is unknown; use some of {', '.join(WORKS)}")
         works = [WORKS[name].on(options.device, options.threads, options.batch_size) for name in options.rows]
         ladder = FAIR if options.fair else LADDER
