@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from trainers.config import (
+    ACTIVATION_MEMORY,
     ALGORITHMS,
     APPROXIMATIONS,
     MASK_TYPES,
@@ -41,6 +42,8 @@ _HELP = {
     "freeze_num": "first modules of `feature` that are not trained",
     "optimizer": f"of algorithm real: {', '.join(OPTIMIZERS)}",
     "bop_threshold": "momentum above which Bop flips",
+    "bop_momentum_bits": "of Bop's m: 32, or 16 (stochastically rounded)",
+    "activation_memory": f"what is kept for backward: {', '.join(ACTIVATION_MEMORY)}",
     "seed": "of every random draw",
     "test": "open the test set once, after the last epoch",
     "image_size": "side in pixels (default: the paper's for the catalog's sets, native for your own)",

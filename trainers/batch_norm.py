@@ -22,13 +22,7 @@ class _Normalize(torch.autograd.Function):
         local_count = x.numel() // x.shape[1]
         local_mean = x.mean(axes)
         local_squares = (x - _along_channels(local_mean, x)).square_().sum(axes)
-        packed = torch.cat([local_mean, local_squares, local_mean.new_tensor([local_count])])
-        parts = torch.stack(replicas.gather(packed))
-        means, squares = parts[:, : x.shape[1]], parts[:, x.shape[1] : -1]
-        counts = parts[:, -1:]
-        count = counts.sum()
-        mean = (counts * means).sum(0) / count
-        variance = (squares + counts * (means - mean).square()).sum(0) / count
+        mean, variance, count = batch_moments(local_mean, local_squares, local_count, replicas)
         scale = (variance + eps).rsqrt()
         y = (x - _along_channels(mean, x)) * _along_channels(scale, x)
         ctx.save_for_backward(y, scale, count)
@@ -43,6 +37,31 @@ class _Normalize(torch.autograd.Function):
         sums = ctx.replicas.sum(torch.stack([grad.sum(ctx.axes), (grad * y).sum(ctx.axes)])) / count
         centred = grad - _along_channels(sums[0], y) - y * _along_channels(sums[1], y)
         return centred * _along_channels(scale, y), None, None
+
+
+def batch_moments(mean: Tensor, squares: Tensor, count: int, replicas: Replicas) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, biased variance and number of values of each channel over all workers, from each worker's own.
+
+    Args:
+        mean, squares: (C,), this worker's mean and sum of squared deviations from it.
+        count: how many values of a channel this worker has.
+    """
+    parts = torch.stack(replicas.gather(torch.cat([mean, squares, mean.new_tensor([count])])))
+    channels = len(mean)
+    means, all_squares, counts = parts[:, :channels], parts[:, channels:-1], parts[:, -1:]
+    total = counts.sum()
+    joint = (counts * means).sum(0) / total
+    variance = (all_squares + counts * (means - joint).square()).sum(0) / total
+    return joint, variance, total
+
+
+def follow_moments(norm: Any, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+    """Move a batch norm's running statistics towards a batch's mean and biased variance, as torch's own does."""
+    with torch.no_grad():
+        unbiased = variance * (count / (count - 1)).to(variance.dtype)
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(unbiased, norm.momentum)
+        norm.num_batches_tracked += 1
 
 
 def _along_channels(values: Tensor, like: Tensor) -> Tensor:
@@ -75,14 +94,20 @@ class SynchronizedBatchNorm(nn.Module):
                 x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
             )
         y, mean, variance, count = _Normalize.apply(x, self.replicas, self.eps)
-        with torch.no_grad():
-            unbiased = variance * (count / (count - 1))
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(unbiased, self.momentum)
-            self.num_batches_tracked += 1
+        follow_moments(self, mean, variance, count)
         if self.weight is None:
             return y
         return y * _along_channels(self.weight, y) + _along_channels(self.bias, y)
+
+
+def normalised(norm: Any, x: Tensor) -> Tensor:
+    """What a batch norm without affine makes of x, differentiable, its running statistics left as they are."""
+    if not norm.training:
+        return nn.functional.batch_norm(x, norm.running_mean, norm.running_var, None, None, False, 0.0, norm.eps)
+    if isinstance(norm, SynchronizedBatchNorm):
+        y: Tensor = _Normalize.apply(x, norm.replicas, norm.eps)[0]
+        return y
+    return nn.functional.batch_norm(x, None, None, None, None, True, 0.0, norm.eps)
 
 
 def synchronize_batch_norm(model: nn.Module, replicas: Replicas) -> None:

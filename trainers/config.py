@@ -22,6 +22,8 @@ MASK_TYPES = ("EWM", "WPM", "RAND")
 SCHEDULER_TYPES = ("const", "gaussian", "scaled-gaussian")
 APPROXIMATIONS = ("STE", "ApproxSign", "ReSTE")
 OPTIMIZERS = ("SGD", "Adam")
+ACTIVATION_MEMORY = ("stock", "packed")
+MOMENTUM_BITS = (16, 32)
 WEIGHT_SCALES = ("none", "layer", "channel")
 
 # Where a run reads from or computes on, whether the test set is opened afterwards, and whether the run checks itself:
@@ -59,6 +61,9 @@ class TrialConfig:
         freeze_num: the first n modules of `feature` that take no gradient and stay in evaluation mode.
         optimizer: SGD or Adam, of algorithm `real`.
         bop_threshold: |m| above which Bop flips.
+        bop_momentum_bits: 32, or 16 (bfloat16, rounded stochastically), for Bop's m.
+        activation_memory: what is kept from forward to backward: `stock`, every operation's input in floats, or
+            `packed`, bits and integers from which backward works the rest out again, exactly.
         test: open the test set once, after the last epoch.
         image_size: side in pixels; None means the paper's for the catalog's sets, native for one's own.
         width: multiplier of every convolutional stage's channels.
@@ -91,6 +96,8 @@ class TrialConfig:
     freeze_num: int = 0
     optimizer: str = "SGD"
     bop_threshold: float = 1e-6
+    bop_momentum_bits: int = 32
+    activation_memory: str = "stock"
     seed: int = 1
     test: bool = False
     image_size: int | None = None
@@ -114,6 +121,9 @@ class TrialConfig:
         one_of("scheduler_type", self.scheduler_type, SCHEDULER_TYPES)
         one_of("approx", self.approx, APPROXIMATIONS)
         one_of("optimizer", self.optimizer, OPTIMIZERS)
+        one_of("activation_memory", self.activation_memory, ACTIVATION_MEMORY)
+        if self.bop_momentum_bits not in MOMENTUM_BITS:
+            raise UserError(f"bop_momentum_bits {self.bop_momentum_bits!r} is not offered; use 16 or 32")
         one_of("device", self.device, ("auto", "cpu", "cuda"))
         self._positive("lr")
         self._positive("bop_threshold")

@@ -18,7 +18,7 @@ from trainers.binary.layers import binary_layers, set_epoch
 from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData, normalise
 from trainers.errors import DivergedError
-from trainers.models import build_model
+from trainers.models import build_model, set_activation_memory
 from trainers.models.checkpoints import load_pretrained
 from trainers.replicas import Replicas
 from trainers.update_rules import UpdateRule, make_update_rule
@@ -81,6 +81,7 @@ class Learner:
             if report.signs_only and config.weight_scale is None and not config.xnor:
                 for _, layer in binary_layers(model):
                     layer.set_weight_scale("none")  # signs carry no scale to take
+        set_activation_memory(model, config.activation_memory)
         self.model = model.to(device)
         synchronize_batch_norm(self.model, replicas)
         self.rule: UpdateRule = make_update_rule(config, self.model, replicas.sum, pretrained)

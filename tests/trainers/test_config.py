@@ -22,6 +22,8 @@ def config(**settings: Any) -> TrialConfig:
         ({"mask_type": "XYZ"}, "use EWM, WPM or RAND"),
         ({"approx": "tanh"}, "use STE, ApproxSign or ReSTE"),
         ({"optimizer": "RMSprop"}, "use SGD or Adam"),
+        ({"activation_memory": "bits"}, "use stock or packed"),
+        ({"bop_momentum_bits": 8}, "use 16 or 32"),
         ({"lr": -1.0}, "lr -1.0 is not positive"),
         ({"lr": math.nan}, "lr nan is not a finite number"),
         ({"lr": "0.1"}, "lr '0.1' is not a finite number"),

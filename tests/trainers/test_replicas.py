@@ -15,6 +15,8 @@ from trainers.batch_norm import synchronize_batch_norm
 from trainers.checkpoint import last_checkpoint
 from trainers.config import TrialConfig
 from trainers.host import run_local
+from trainers.models import set_activation_memory
+from trainers.models.blocks import SeparableBlock, ShiftBlock
 from trainers.replicas import Replicas
 from trainers.worker import train
 
@@ -78,8 +80,13 @@ def test_synchronized_batch_norm_equals_batch_norm_over_the_whole_batch(shape: t
 
 @pytest.mark.parametrize(
     "settings",
-    [{"algorithm": "real", "lr": 0.3}, {"algorithm": "binary", "lr": 1.0}, {"algorithm": "bop", "lr": 1e-2}],
-    ids=lambda s: str(s["algorithm"]),
+    [
+        {"algorithm": "real", "lr": 0.3},
+        {"algorithm": "binary", "lr": 1.0},
+        {"algorithm": "binary", "lr": 1.0, "activation_memory": "packed"},
+        {"algorithm": "bop", "lr": 1e-2},
+    ],
+    ids=lambda s: "-".join(str(value) for value in s.values()),
 )
 def test_two_workers_with_half_the_batch_train_what_one_worker_trains(
     settings: dict[str, Any], digits: MakeConfig, tmp_path: Path
@@ -101,3 +108,39 @@ def test_two_workers_with_half_the_batch_train_what_one_worker_trains(
             assert float((tensor - second[name]).abs().mean()) < 1e-3 * (1 + float(tensor.abs().mean())), name
     assert differing <= 0.01 * total
     assert alone["status"] == "completed"
+
+
+def _block_half(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    replicas = _join(rank, folder)
+    block, x = _block_and_data()
+    set_activation_memory(block, "packed")
+    synchronize_batch_norm(block, replicas)
+    part = x[slice(0, 3) if rank == 0 else slice(3, None)].clone().requires_grad_()
+    (block(part) ** 2).sum().backward()
+    for parameter in block.parameters():
+        replicas.sum(parameter.grad)
+    grads = {name: parameter.grad for name, parameter in block.named_parameters()}
+    torch.save({"x": part.grad, "grads": grads, "state": block.state_dict()}, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def _block_and_data() -> tuple[nn.Module, torch.Tensor]:
+    torch.manual_seed(8)
+    block = nn.Sequential(SeparableBlock(8, 16, 2, "STE"), ShiftBlock(16, "STE")).double()
+    return block, torch.randn(8, 8, 8, 8).double()
+
+
+def test_packed_activations_of_two_workers_are_those_of_one(tmp_path: Path) -> None:
+    mp.spawn(_block_half, (str(tmp_path),), nprocs=2)
+    parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    block, x = _block_and_data()
+    x.requires_grad_()
+    (block(x) ** 2).sum().backward()
+    close = {"rtol": 1e-9, "atol": 1e-9}  # float64; only the order of sums differs
+    torch.testing.assert_close(torch.cat([part["x"] for part in parts]), x.grad, **close)
+    for part in parts:
+        for name, parameter in block.named_parameters():
+            torch.testing.assert_close(part["grads"][name], parameter.grad, **close)
+        for name, tensor in block.state_dict().items():
+            torch.testing.assert_close(part["state"][name], tensor, **close)

@@ -6,71 +6,14 @@ dL/ds = op^T(scale·dL/dz, w); the weight's gradient is dL/dW, as if W itself we
 unscaled (algorithm, section 7).
 """
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainers.binary.bits import sgn
+from trainers.binary.products import ProductOperator, multiply, multiply_back, scaled, weight_gradients
 from trainers.binary.weights import WeightStore
-
-
-class ProductOperator(Protocol):
-    """A bilinear operator with its two adjoints."""
-
-    def forward(self, inputs: Tensor, weight: Tensor) -> Tensor: ...
-
-    def input_gradient(self, grad: Tensor, inputs: Tensor, weight: Tensor) -> Tensor: ...
-
-    def weight_gradient(self, grad: Tensor, inputs: Tensor, shape: torch.Size) -> Tensor: ...
-
-    def per_channel(self, scale: Tensor) -> Tensor:
-        """`scale` (out,) shaped to multiply the operator's output."""
-
-
-class MatrixProduct:
-    """z = s W^T: (N, in) x (out, in) -> (N, out)."""
-
-    def forward(self, inputs: Tensor, weight: Tensor) -> Tensor:
-        return inputs @ weight.T
-
-    def input_gradient(self, grad: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
-        return grad @ weight
-
-    def weight_gradient(self, grad: Tensor, inputs: Tensor, shape: torch.Size) -> Tensor:
-        return grad.T @ inputs
-
-    def per_channel(self, scale: Tensor) -> Tensor:
-        return scale
-
-
-class Convolution:
-    """z = W * s, zero padding: (N, in, H, W) x (out, in, k, k) -> (N, out, H', W')."""
-
-    def __init__(self, stride: int, padding: int) -> None:
-        self.stride = stride
-        self.padding = padding
-
-    def forward(self, inputs: Tensor, weight: Tensor) -> Tensor:
-        return torch.nn.functional.conv2d(inputs, weight, stride=self.stride, padding=self.padding)
-
-    def _backward(self, grad: Tensor, inputs: Tensor, weight: Tensor, wanted: int) -> Tensor:
-        mask = [index == wanted for index in range(3)]
-        stride, padding = [self.stride] * 2, [self.padding] * 2
-        return torch.ops.aten.convolution_backward(
-            grad, inputs, weight, None, stride, padding, [1, 1], False, [0, 0], 1, mask
-        )[wanted]
-
-    def input_gradient(self, grad: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
-        return self._backward(grad, inputs, weight, 0)
-
-    def weight_gradient(self, grad: Tensor, inputs: Tensor, shape: torch.Size) -> Tensor:
-        # Only the weight's shape matters here, not its values: one element expanded costs no memory.
-        return self._backward(grad, inputs, inputs.new_zeros(()).expand(shape), 1)
-
-    def per_channel(self, scale: Tensor) -> Tensor:
-        return scale.view(-1, 1, 1)
 
 
 class _BinaryProduct(torch.autograd.Function):
@@ -80,8 +23,7 @@ class _BinaryProduct(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(inputs)
         ctx.store, ctx.operator = store, operator
-        parts = [operator.forward(inputs, store.signs(rows, inputs.dtype)) for rows in store.blocks()]
-        return _scaled(parts[0] if len(parts) == 1 else torch.cat(parts, dim=1), store, operator)
+        return scaled(multiply(inputs, store, operator), store, operator)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -89,35 +31,10 @@ class _BinaryProduct(torch.autograd.Function):
         store, operator, grad = ctx.store, ctx.operator, grads[0]
         grad_inputs = grad_anchor = None
         if ctx.needs_input_grad[0]:  # before the update: dL/ds belongs to the weights of the forward pass
-            grad_inputs = _input_gradient(_scaled(grad, store, operator), inputs, store, operator)
+            grad_inputs = multiply_back(scaled(grad, store, operator), inputs, store, operator)
         if ctx.needs_input_grad[1]:
-            grad_anchor = store.receive(_weight_gradients(grad, inputs, store, operator))
+            grad_anchor = store.receive(weight_gradients(grad, inputs, store, operator))
         return grad_inputs, grad_anchor, None, None
-
-
-def _input_gradient(grad: Tensor, inputs: Tensor, store: WeightStore, operator: ProductOperator) -> Tensor:
-    """dL/ds, summed over the blocks of output channels."""
-    first, *others = store.blocks()
-    total = operator.input_gradient(grad[:, first], inputs, store.signs(first, inputs.dtype))
-    for rows in others:
-        total += operator.input_gradient(grad[:, rows], inputs, store.signs(rows, inputs.dtype))
-    return total
-
-
-def _weight_gradients(
-    grad: Tensor, inputs: Tensor, store: WeightStore, operator: ProductOperator
-) -> Iterator[tuple[slice, Tensor]]:
-    """dL/dW block by block, each computed when it is asked for."""
-    for rows in store.blocks():
-        part = grad[:, rows]
-        yield rows, operator.weight_gradient(part, inputs, torch.Size((part.shape[1], *store.shape[1:])))
-
-
-def _scaled(tensor: Tensor, store: WeightStore, operator: ProductOperator) -> Tensor:
-    scale = store.scale()
-    if scale is None:
-        return tensor
-    return tensor * (operator.per_channel(scale) if scale.dim() else scale)
 
 
 def binary_product(inputs: Tensor, store: WeightStore, operator: ProductOperator) -> Tensor:

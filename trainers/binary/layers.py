@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from trainers.binary.functional import Convolution, MatrixProduct, ProductOperator, binary_product, sign_activation
+from trainers.binary.functional import binary_product, sign_activation
+from trainers.binary.products import Convolution, MatrixProduct, ProductOperator
 from trainers.binary.weights import LatentWeight, PackedWeight, WeightStore
 
 LATENT_STD = 0.01  # algorithm, section 4

@@ -12,10 +12,11 @@ from typing import Any
 from torch import nn
 
 from trainers.binary.layers import binary_layers
-from trainers.config import APPROXIMATIONS, WEIGHT_SCALES, one_of
+from trainers.config import ACTIVATION_MEMORY, APPROXIMATIONS, WEIGHT_SCALES, one_of
 from trainers.errors import UserError
 from trainers.models.adambnn import AdamBNN
 from trainers.models.bcdnet import BCDNet
+from trainers.models.blocks import ResidualBlock
 from trainers.models.mlp import MLP
 from trainers.models.network import ConvolutionalNetwork, takes_side
 
@@ -50,6 +51,17 @@ def build_model(name: str, num_classes: int, *, weight_scale: str = "none", **op
     for _, layer in binary_layers(model):
         layer.set_weight_scale(weight_scale)
     return model
+
+
+def set_activation_memory(model: nn.Module, kind: str) -> None:
+    """Choose what a model keeps from forward to backward: `stock`, floats, or `packed`, bits and integers.
+
+    Both compute the same; see `trainers.models.packed_residual` and `trainers.models.packed_dense`.
+    """
+    one_of("activation_memory", kind, ACTIVATION_MEMORY)
+    for module in model.modules():
+        if isinstance(module, (ResidualBlock, MLP)):
+            module.packed_activations = kind == "packed"
 
 
 def _check_numbers(options: dict[str, Any]) -> None:
@@ -91,4 +103,13 @@ def frozen_binary_layers(model: nn.Module) -> set[str]:
     return {name for name, layer in binary_layers(model) if id(layer) in frozen}
 
 
-__all__ = ["build_model", "check_image_size", "frozen_binary_layers", "frozen_modules", "AdamBNN", "BCDNet", "MLP"]
+__all__ = [
+    "build_model",
+    "check_image_size",
+    "frozen_binary_layers",
+    "frozen_modules",
+    "set_activation_memory",
+    "AdamBNN",
+    "BCDNet",
+    "MLP",
+]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trainers.binary.layers import BinaryConv2d, SignActivation
+from trainers.models.packed_residual import Branch, ResidualUnit, run_units, shift
 
 
 class LearnableBias(nn.Module):
@@ -33,7 +34,26 @@ class Stem(nn.Module):
         return self.bn1(self.conv1(x))
 
 
-class SeparableBlock(nn.Module):
+class ResidualBlock(nn.Module):
+    """Residual units one after the other; in training with packed activations only the block's input is kept."""
+
+    packed_activations = False
+
+    def units(self) -> list[ResidualUnit]:
+        """The block as units that share its modules."""
+        raise NotImplementedError
+
+    def stock(self, x: Tensor) -> Tensor:
+        """The block by stock autograd, which keeps every operation's input."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.packed_activations and torch.is_grad_enabled():
+            return run_units(x, self.units())
+        return self.stock(x)
+
+
+class SeparableBlock(ResidualBlock):
     """A binary 3x3 and a binary pointwise convolution, each with its shortcut: (N, in, H, W) -> (N, out, H/t, W/t).
 
     y = prelu1(bn1(binary_3x3(sgn(x + move11))) + pool_t(x) + move12) + move13, and the same again with `binary_pw`.
@@ -69,7 +89,31 @@ class SeparableBlock(nn.Module):
         self.prelu2 = nn.PReLU(out_channels)
         self.move23 = LearnableBias(out_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def units(self) -> list[ResidualUnit]:
+        if self.widens:
+            pairs = [(self.binary_pw_down1, self.bn2_1), (self.binary_pw_down2, self.bn2_2)]
+        else:
+            pairs = [(self.binary_pw, self.bn2)]
+        first = Branch(((self.binary_3x3, 0),), self.bn1)
+        second = tuple(Branch(((layer, 0),), norm) for layer, norm in pairs)
+        pools = isinstance(self.pool, nn.AvgPool2d)
+        return [
+            self._unit(self.move11, (first,), pools, self.move12, self.prelu1, self.move13),
+            self._unit(self.move21, second, False, self.move22, self.prelu2, self.move23),
+        ]
+
+    def _unit(
+        self,
+        bias_in: LearnableBias,
+        branches: tuple[Branch, ...],
+        pools: bool,
+        bias_mid: LearnableBias,
+        prelu: nn.PReLU,
+        bias_out: LearnableBias,
+    ) -> ResidualUnit:
+        return ResidualUnit(self.sign, bias_in.bias, branches, pools, bias_mid.bias, prelu.weight, bias_out.bias)
+
+    def stock(self, x: Tensor) -> Tensor:
         y = self.bn1(self.binary_3x3(self.sign(self.move11(x)))) + self.pool(x)
         y = self.move13(self.prelu1(self.move12(y)))
         s = self.sign(self.move21(y))
@@ -81,19 +125,7 @@ class SeparableBlock(nn.Module):
         return self.move23(self.prelu2(self.move22(z)))
 
 
-def shift(x: Tensor, distance: int) -> Tensor:
-    """Roll the four channel quarters of (N, C, H, W) by `distance` pixels down, up, right and left, round the edge."""
-    down, up, right, left = x.chunk(4, dim=1)
-    rolled = (
-        down.roll(distance, dims=2),
-        up.roll(-distance, dims=2),
-        right.roll(distance, dims=3),
-        left.roll(-distance, dims=3),
-    )
-    return torch.cat(rolled, dim=1)
-
-
-class PointBlock(nn.Module):
+class PointBlock(ResidualBlock):
     """y = prelu(bn1(binary_conv(sgn(x + move0))) + x + move1) + move2: (N, C, H, W) -> (N, C, H, W)."""
 
     def __init__(self, channels: int, approx: str) -> None:
@@ -112,9 +144,19 @@ class PointBlock(nn.Module):
 
     def mix(self, s: Tensor) -> Tensor:
         """The sum of the block's convolutions of the signs s."""
-        return self.binary_conv(s)
+        first, *others = [layer(shift(s, distance)) for layer, distance in self.products()]
+        return sum(others, first)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def products(self) -> tuple[tuple[BinaryConv2d, int], ...]:
+        """The block's convolutions, each with the distance that the signs are shifted by."""
+        return ((self.binary_conv, 0),)
+
+    def units(self) -> list[ResidualUnit]:
+        branch = Branch(self.products(), self.bn1)
+        biases = (self.move0.bias, self.move1.bias, self.move2.bias)
+        return [ResidualUnit(self.sign, biases[0], (branch,), False, biases[1], self.prelu.weight, biases[2])]
+
+    def stock(self, x: Tensor) -> Tensor:
         y = self.bn1(self.mix(self.sign(self.move0(x)))) + x
         return self.move2(self.prelu(self.move1(y)))
 
@@ -130,8 +172,8 @@ class ShiftBlock(PointBlock):
         self.binary_conv1 = BinaryConv2d(channels, channels, kernel_size=1)
         self.binary_conv2 = BinaryConv2d(channels, channels, kernel_size=1)
 
-    def mix(self, s: Tensor) -> Tensor:
-        return self.binary_conv(s) + self.binary_conv1(shift(s, 1)) + self.binary_conv2(shift(s, 3))
+    def products(self) -> tuple[tuple[BinaryConv2d, int], ...]:
+        return ((self.binary_conv, 0), (self.binary_conv1, 1), (self.binary_conv2, 3))
 
 
 class ShiftGroup(nn.Module):

@@ -1,8 +1,12 @@
 """The MLP: every weight binary, no real parameter at all; batch norm without affine between the layers."""
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
 from trainers.binary.layers import BinaryLinear, SignActivation
+from trainers.models.packed_dense import packed_dense
 
 
 class MLP(nn.Module):
@@ -22,6 +26,7 @@ class MLP(nn.Module):
         self, num_classes: int, in_features: int, hid_dim: int = 2048, depth: int = 4, approx: str = "STE"
     ) -> None:
         super().__init__()
+        self.packed_activations = False
         modules: list[nn.Module] = []
         features = in_features
         for _ in range(depth - 1):
@@ -32,4 +37,15 @@ class MLP(nn.Module):
         self.classifier = nn.Sequential(BinaryLinear(features, num_classes), last)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.feature(x.flatten(1)))
+        x = x.flatten(1)
+        if self.packed_activations and torch.is_grad_enabled():
+            return self._packed(x)
+        return self.classifier(self.feature(x))
+
+    def _packed(self, x: Tensor) -> Tensor:
+        """The same, with bits and 16-bit integers kept for backward instead of floats."""
+        modules: list[Any] = [*self.feature, *self.classifier, None]
+        for index in range(0, len(modules), 3):
+            layer, norm, sign = modules[index : index + 3]
+            x = packed_dense(x, layer, norm, sign, binary_inputs=index > 0)
+        return x

@@ -18,7 +18,7 @@ LayerRuleFactory = Callable[[TrialConfig, str, Tensor, bool], LayerRule]
 # bits must beat).
 PACKED_RULES: dict[str, LayerRuleFactory | None] = {
     "binary": lambda config, name, latent, pretrained: BinsfoLayer(config, name, latent),
-    "bop": lambda config, name, latent, pretrained: BopLayer(config, latent, pretrained),
+    "bop": lambda config, name, latent, pretrained: BopLayer(config, name, latent, pretrained),
     "frozen": None,
 }
 

@@ -133,7 +133,7 @@ class LayerUpdate:
             channels = slice(rows.start + first, rows.start + first + len(part))
             before = self.store.positive(channels)
             after = self.rule.update(channels, before, part)
-            self.owner.flips += int((after ^ before).sum())
+            self.owner.flips += int(torch.count_nonzero(after ^ before))
             self.store.write(channels, after)
 
     def finish(self) -> None:

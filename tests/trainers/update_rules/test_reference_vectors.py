@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainers.binary.functional import Convolution, sign_activation
+from trainers.binary.functional import sign_activation
+from trainers.binary.products import Convolution
 from trainers.update_rules.bop import bop_update
 from trainers.update_rules.masks import flip_probability, masked_update
 from trainers.update_rules.temperature import TemperatureScheduler

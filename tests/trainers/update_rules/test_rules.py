@@ -12,6 +12,7 @@ from trainers.config import TrialConfig
 from trainers.errors import UserError
 from trainers.models import build_model
 from trainers.update_rules import PACKED_RULES, UpdateRule, make_update_rule
+from trainers.update_rules.bop import round_stochastically
 from trainers.update_rules.draws import derived_seed, generator
 from trainers.update_rules.masks import flip_probability
 from trainers.update_rules.real import cosine_rate
@@ -117,6 +118,19 @@ def test_bops_momentum_starts_at_minus_pretrained_weights_and_at_zero_from_scrat
         for name, layer_rule in rule.layer_rules().items():
             expected = -latents[name] if pretrained else torch.zeros_like(latents[name])
             assert torch.equal(layer_rule.tensors()["momentum"], expected)
+
+
+def test_bops_momentum_in_sixteen_bits_takes_half_and_still_follows_small_gradients() -> None:
+    config = setting(algorithm="bop", bop_momentum_bits=16, lr=0.01)
+    model, rule = start(config)
+    steps(model, rule, 2)
+    states = [tensor for layer_rule in rule.layer_rules().values() for tensor in layer_rule.tensors().values()]
+    assert {tensor.dtype for tensor in states} == {torch.bfloat16}
+    draws = generator(torch.device("cpu"), 1)
+    x = torch.full((40_000,), 1.0 + 2**-11)  # bfloat16 knows 1 and 1 + 2^-7, so 1 in 16 is rounded up
+    rounded = round_stochastically(x, draws).float()
+    assert set(rounded.unique().tolist()) == {1.0, 1.0 + 2**-7}
+    assert float(rounded.mean()) == pytest.approx(1.0 + 2**-11, abs=5e-5)  # standard error of the mean: 1e-5
 
 
 def test_an_accumulator_starts_at_the_deviation_of_the_latent_weights() -> None:

@@ -1,0 +1,141 @@
+"""Packed activations compute what stock autograd computes, from a fraction of the memory."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.trainers.gradient_receiver import GradientReceiver
+from trainers.binary.layers import binary_layers, set_epoch
+from trainers.config import TrialConfig
+from trainers.models import build_model, set_activation_memory
+from trainers.update_rules import make_update_rule
+
+CLOSE = {"rtol": 1e-9, "atol": 1e-9}  # float64; sums over images run chunk by chunk
+
+
+def network(name: str, **options: Any) -> nn.Module:
+    """A small network in float64 whose real parameters have moved off their start."""
+    torch.manual_seed(4)
+    if name == "MLP":
+        return build_model(name, 7, in_features=30, hid_dim=40, depth=4, **options).double()
+    model = build_model(name, 7, width=0.25, **options).double()
+    for parameter_name, parameter in model.named_parameters():
+        if "binary" not in parameter_name:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+def images(name: str, count: int = 6, seed: int = 9) -> Tensor:
+    shape = (count, 30) if name == "MLP" else (count, 3, 32, 32)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).double()
+
+
+def gradients(model: nn.Module, x: Tensor, pack: bool) -> tuple[Tensor, dict[str, Tensor]]:
+    """Logits and every gradient by name, those that packed layers hand out included."""
+    receivers = {}
+    if pack:
+        for name, layer in binary_layers(model):
+            receivers[name] = layer.pack().consumer = GradientReceiver()
+    logits = model(x)
+    nn.functional.cross_entropy(logits, torch.arange(len(x)) % 7).backward()
+    grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return logits.detach(), grads | {name: receiver.grad for name, receiver in receivers.items()}
+
+
+@pytest.mark.parametrize("pack", [False, True], ids=["latent", "bits"])
+@pytest.mark.parametrize(("approx", "scale"), [("STE", "none"), ("ApproxSign", "channel"), ("ReSTE", "layer")])
+@pytest.mark.parametrize("name", ["AdamBNN", "BCDNet", "MLP"])
+def test_logits_gradients_and_running_statistics_equal_the_stock_paths(
+    name: str, approx: str, scale: str, pack: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for chunk, block in ((1 << 20, 1 << 19), (3000, 1000)):
+        monkeypatch.setattr("trainers.models.packed_residual.CHUNK_ELEMENTS", chunk)
+        monkeypatch.setattr("trainers.binary.weights.BLOCK_WEIGHTS", block)
+        stock = network(name, approx=approx, weight_scale=scale)
+        set_epoch(stock, 1, 2)
+        packed = copy.deepcopy(stock)
+        set_activation_memory(packed, "packed")
+        (logits, grads), (got, got_grads) = gradients(stock, images(name), pack), gradients(packed, images(name), pack)
+        torch.testing.assert_close(got, logits, **CLOSE)
+        assert got_grads.keys() == grads.keys()
+        for parameter, grad in grads.items():
+            torch.testing.assert_close(got_grads[parameter], grad, **CLOSE)
+        for tensor_name, tensor in stock.state_dict().items():
+            torch.testing.assert_close(packed.state_dict()[tensor_name], tensor, **CLOSE)
+
+
+@pytest.mark.parametrize("freeze_num", [2, 30])
+def test_frozen_modules_stay_as_they_are(freeze_num: int) -> None:
+    freeze_num = min(freeze_num, 14)
+    stock = network("AdamBNN", freeze_num=freeze_num)
+    packed = copy.deepcopy(stock)
+    set_activation_memory(packed, "packed")
+    (_, grads), (_, got) = gradients(stock, images("AdamBNN"), False), gradients(packed, images("AdamBNN"), False)
+    assert got.keys() == grads.keys()
+    for parameter, grad in grads.items():
+        torch.testing.assert_close(got[parameter], grad, **CLOSE)
+
+
+@pytest.mark.parametrize("algorithm", ["binary", "bop"])
+@pytest.mark.parametrize("name", ["AdamBNN", "BCDNet", "MLP"])
+def test_after_fifty_steps_both_paths_hold_the_same_bits(name: str, algorithm: str) -> None:
+    # float64, and new images at every step: a network that has learnt its few images by heart amplifies any rounding.
+    lr = 0.1 if algorithm == "binary" else 1e-3
+    config = TrialConfig("Digits", name, algorithm, lr=lr, batch_size=12, width=0.25)
+    found = []
+    for kind in ("stock", "packed"):
+        model = network(name)
+        set_activation_memory(model, kind)
+        rule = make_update_rule(config, model, lambda grad: grad)
+        flips = 0
+        for step in range(50):
+            rule.start_step(step, 12, 0)
+            nn.functional.cross_entropy(model(images(name, 12, step)), torch.arange(12) % 7).backward()
+            rule.finish_step()
+            flips += rule.flips
+        assert flips > 0
+        found.append({layer: module.store.bits for layer, module in binary_layers(model)})
+    assert all(torch.equal(found[0][layer], found[1][layer]) for layer in found[0])
+
+
+def test_the_mlps_two_paths_are_bit_equal_in_float32() -> None:
+    stock = network("MLP").float()
+    packed = copy.deepcopy(stock)
+    set_activation_memory(packed, "packed")
+    x = images("MLP").float()
+    (logits, grads), (got, got_grads) = gradients(stock, x, True), gradients(packed, x, True)
+    assert torch.equal(got, logits)
+    assert all(torch.equal(got_grads[name], grad) for name, grad in grads.items())
+
+
+def test_evaluation_is_the_stock_paths() -> None:
+    model = network("BCDNet")
+    model.eval()
+    with torch.no_grad():
+        expected = model(images("BCDNet"))
+        set_activation_memory(model, "packed")
+        assert torch.equal(model(images("BCDNet")), expected)
+
+
+@pytest.mark.parametrize("name", ["AdamBNN", "BCDNet"])
+def test_what_is_kept_for_backward_is_under_a_quarter_of_the_stock_paths(name: str) -> None:
+    def kept(kind: str) -> int:
+        model = network(name).float()
+        for _, layer in binary_layers(model):
+            layer.pack()
+        set_activation_memory(model, kind)
+        storages: dict[int, int] = {}
+
+        def note(tensor: Tensor) -> Tensor:
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            model(images(name).float())
+        own = {tensor.untyped_storage().data_ptr() for tensor in model.state_dict().values()}
+        return sum(size for pointer, size in storages.items() if pointer not in own)
+
+    assert kept("packed") < kept("stock") / 4
