@@ -21,7 +21,7 @@ from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData, Split, open_prepared
 from trainers.errors import UserError
 from trainers.learner import Learner
-from trainers.memory.invariants import check_invariants
+from trainers.memory.invariants import Bystanders, check_invariants
 from trainers.memory.measure import measured_step
 from trainers.replicas import Replicas
 from trainers.update_rules.draws import derived_seed
@@ -72,6 +72,7 @@ class _Run:
             torch.backends.cudnn.deterministic = True
             torch.backends.cudnn.benchmark = False
         self.config, self.data, self.run_dir, self.replicas, self.device = config, data, run_dir, replicas, device
+        self.bystanders = Bystanders() if config.check else None
         self.learner = Learner(config, data, replicas, device)
         self.training = data.split("train", config.val_fraction)
         self.validation = data.split("validation", config.val_fraction) if config.val_fraction else None
@@ -93,8 +94,8 @@ class _Run:
                 measured += time.perf_counter() - paused
             else:
                 losses.append(self._step(batch, epoch))
-            if self.config.check:
-                check_invariants(self.learner)
+            if self.bystanders is not None:
+                check_invariants(self.learner, self.bystanders)
             flip_rates.append(self.learner.rule.flips / binary_weights)
             if (temperature := self.learner.rule.temperature()) is not None:
                 temperatures.append(temperature)

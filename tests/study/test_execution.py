@@ -69,9 +69,7 @@ def test_trials_share_a_gpu_as_far_as_its_memory_goes() -> None:
 
 def test_a_run_larger_than_the_memory_is_refused_with_what_is_lacking() -> None:
     nodes = {"CPU": 8.0, "memory": 6 * GIB, NODE_MEMORY: 2 * GIB}
-    with pytest.raises(
-        UserError, match=r"a run: .* 1\.39 GiB more than the 2\.00 GiB of the machine; lower"
-    ):
+    with pytest.raises(UserError, match=r"a run: .* 1\.39 GiB more than the 2\.00 GiB of the machine; lower"):
         room_for(config(), nodes, peak=3 * GIB)
     with pytest.raises(UserError, match=r"600\.0 MiB more than the 2\.50 GiB of one GPU"):
         room_for(config(), {"CPU": 1.0, "GPU": 1.0, GPU_MEMORY: 2.5 * GIB}, peak=2 * GIB)

@@ -1,5 +1,6 @@
 """Several workers train the model that one would: real processes over gloo."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from trainers.batch_norm import synchronize_batch_norm
+from trainers.binary.weights import BLOCK_WEIGHTS
 from trainers.checkpoint import last_checkpoint
 from trainers.config import TrialConfig
 from trainers.host import run_local
@@ -144,3 +146,15 @@ def test_packed_activations_of_two_workers_are_those_of_one(tmp_path: Path) -> N
             torch.testing.assert_close(part["grads"][name], parameter.grad, **close)
         for name, tensor in block.state_dict().items():
             torch.testing.assert_close(part["state"][name], tensor, **close)
+
+
+@pytest.mark.parametrize("algorithm", ["binary", "bop"])
+def test_averaging_over_workers_brings_no_gradient_buffer_back(
+    algorithm: str, digits: MakeConfig, tmp_path: Path
+) -> None:
+    config = digits(algorithm, hid_dim=1024, lr=1e-2, epochs=1, activation_memory="packed")
+    alone = run_local(config, tmp_path / "one")["peak_memory_bytes"]
+    pair = config.replace(workers=2, batch_size=2 * config.batch_size)  # the same share for each worker
+    mp.spawn(_train_as_one_of_two, (str(tmp_path), pair.to_dict()), nprocs=2)
+    together = json.loads((tmp_path / "result.json").read_text())["peak_memory_bytes"]
+    assert together <= alone + 4 * BLOCK_WEIGHTS  # one block of float gradients

@@ -7,6 +7,7 @@ per weight are those that it declares.
 """
 
 import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,11 +23,28 @@ from trainers.memory.watch import held
 from trainers.update_rules.contract import LayerRule
 
 
-def check_invariants(learner: Learner) -> None:
+class Bystanders:
+    """The tensors that were alive before a run built its learner: of other runs in this process, not of this one.
+
+    They are known by weak references, so that nothing is kept alive, and memory that they leave is not excused.
+    """
+
+    def __init__(self) -> None:
+        self._known = {id(tensor): weakref.ref(tensor) for tensor in _tensors()}
+
+    def __contains__(self, tensor: Tensor) -> bool:
+        reference = self._known.get(id(tensor))
+        return reference is not None and reference() is tensor
+
+
+def check_invariants(learner: Learner, bystanders: Bystanders) -> None:
     """Check `learner` between two steps; takes about as long as a step.
 
-    Tensors are found among the objects that Python tracks, so one that only a library holds is not seen, and another
-    learner alive in the same process is.
+    Tensors are found among the objects that Python tracks, so one that only a library holds is not seen.
+
+    Args:
+        learner: whose memory it is.
+        bystanders: made before `learner` was.
 
     Raises:
         InvariantError: a rule above is broken; it names the tensor.
@@ -36,7 +54,7 @@ def check_invariants(learner: Learner) -> None:
         _check_values(name, layer)
     for name, rule in learner.rule.layer_rules().items():
         _check_declared(name, rule, layers[name])
-    _check_alive(learner, layers)
+    _check_alive(learner, layers, bystanders)
 
 
 def state_bits_per_weight(learner: Learner) -> dict[str, float]:
@@ -94,7 +112,7 @@ def _check_declared(name: str, rule: LayerRule, layer: BinaryLayer) -> None:
             )
 
 
-def _check_alive(learner: Learner, layers: dict[str, BinaryLayer]) -> None:
+def _check_alive(learner: Learner, layers: dict[str, BinaryLayer], bystanders: Bystanders) -> None:
     declared = set()
     for category, name, tensor in held(learner):
         if category == "weights" and tensor.is_floating_point() and tensor.dim() > 1:
@@ -106,7 +124,7 @@ def _check_alive(learner: Learner, layers: dict[str, BinaryLayer]) -> None:
         declared.add(_storage(tensor))
     sizes = {layer.store.shape.numel(): name for name, layer in layers.items()}
     for collected in (False, True):
-        strays = [tensor for tensor in _alive(sizes) if _storage(tensor) not in declared]
+        strays = [tensor for tensor in _alive(sizes, bystanders) if _storage(tensor) not in declared]
         if strays and not collected:
             gc.collect()  # cycles that Python has not looked for yet are no state of the run
             del strays
@@ -119,10 +137,15 @@ def _check_alive(learner: Learner, layers: dict[str, BinaryLayer]) -> None:
         return
 
 
-def _alive(sizes: dict[int, str]) -> Iterator[Tensor]:
+def _tensors() -> Iterator[Tensor]:
+    """Every tensor among the objects that Python tracks."""
+    return (thing for thing in gc.get_objects() if type(thing) in (Tensor, torch.nn.Parameter))
+
+
+def _alive(sizes: dict[int, str], bystanders: Bystanders) -> Iterator[Tensor]:
     """Floating-point tensors with as many entries as a layer, and the gradients of such parameters."""
-    for thing in gc.get_objects():
-        if type(thing) not in (Tensor, torch.nn.Parameter):
+    for thing in _tensors():
+        if thing in bystanders:
             continue
         grad = thing.grad if thing.is_leaf else None
         for tensor in (thing, grad):
