@@ -98,7 +98,7 @@ def _render_group(group: CellGroup) -> list[str]:
 
 def _render_configurations(group: CellGroup) -> list[str]:
     """The best configuration of each method; settings that all of them share are said once."""
-    every = [summary.configuration for summary in group.methods]
+    every = [_acting(summary.method, group.model, summary.configuration) for summary in group.methods]
     shared = {key: value for key, value in every[0].items() if all(other.get(key) == value for other in every)}
     names = [summary.method + ("" if summary.confirmed else f" ({summary.phase})") for summary in group.methods]
     width = max(len(name) for name in [*names, "all"])
@@ -109,6 +109,13 @@ def _render_configurations(group: CellGroup) -> list[str]:
     if len(every) > 1 and configuration_text(shared):
         lines.append(f"  {'all':<{width}}  {configuration_text(shared)}")
     return lines
+
+
+def _acting(method: str, model: str, configuration: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without the learning rate where that drives nothing: the MLP has no real parameters, and flips
+    follow it only while no temperature is given."""
+    flips_follow_lr = method != "frozen" and configuration.get("temperature") is None
+    return {key: value for key, value in configuration.items() if key != "lr" or model != "MLP" or flips_follow_lr}
 
 
 def _notes(group: CellGroup) -> list[str]:

@@ -45,7 +45,12 @@ def test_no_value_of_a_pruned_trial_is_shown(table: str) -> None:
 
 def test_best_configurations_name_their_settings_and_shared_ones_once(table: str) -> None:
     assert "  binary     mask EWM, scheduler scaled-gaussian, T 120\n" in table
-    assert "  all        lr 0.2, batch 96, epochs 2, image_size 8\n" in table
+    assert "  all        batch 96, epochs 2, image_size 8\n" in table
+
+
+def test_a_learning_rate_is_named_only_where_it_drives_something(table: str) -> None:
+    assert "  bop        lr 0.2, " in table
+    assert "  frozen     –\n" in table
 
 
 def test_values_at_a_ranges_edge_are_noted_below(table: str) -> None:
