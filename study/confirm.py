@@ -70,7 +70,7 @@ def confirm(
     """
     done = confirmed(tracker)
     outcomes: dict[str, str] = {}
-    todo: list[TrialSpec] = []
+    waiting: list[TrialSpec] = []
     places: dict[str, Place] = {}
     parents = []
     for cell in cells:
@@ -84,12 +84,12 @@ def confirm(
         parents.append(sweep_run(cell, tracker))
         progress = Progress(f"{cell.name} confirm", len(wanted), ended=len(wanted) - len(missing), keep_best=False)
         for spec, tags in missing:
-            todo.append(spec)
+            waiting.append(spec)
             places[spec["trial_id"]] = Place(progress, parents[-1], tags)
-    if todo:
+    if waiting:
         recorder = TuneRecorder(tracker, places)
         need = largest_need([needs[cell.name] for cell in cells])
-        run_listed(todo, cells[0].base, recorder, folder.tune / "confirm" / f"{len(done):04d}", need)
+        run_listed(waiting, cells[0].base, recorder, folder.tune / "confirm" / f"{len(done):04d}", need)
         outcomes |= recorder.outcomes
     for parent in parents:
         tracker.finish(parent, "completed")

@@ -4,6 +4,8 @@ Every residual half has one shape (algorithm, section 7): sign of a biased input
 the input, then PReLU between two biases. Attribute names are the parameter names of the authors' checkpoints.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -34,18 +36,18 @@ class Stem(nn.Module):
         return self.bn1(self.conv1(x))
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(nn.Module, ABC):
     """Residual units one after the other; in training with packed activations only the block's input is kept."""
 
     packed_activations = False
 
+    @abstractmethod
     def units(self) -> list[ResidualUnit]:
         """The block as units that share its modules."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stock(self, x: Tensor) -> Tensor:
         """The block by stock autograd, which keeps every operation's input."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         if self.packed_activations and torch.is_grad_enabled():
