@@ -15,6 +15,8 @@ from trainers.binary.layers import BinaryLayer
 from trainers.binary.products import scaled
 from trainers.replicas import Replicas
 
+INT16_LIMIT = torch.iinfo(torch.int16).max
+
 BatchNorm = nn.BatchNorm2d | SynchronizedBatchNorm
 
 
@@ -71,8 +73,9 @@ class Branch:
 
     @property
     def exact(self) -> bool:
-        """Whether z is an integer up to one scale, so that 16 bits hold it: |z| <= 3·9·1024."""
-        return len(self.products) == 1 or all(layer.store.scale() is None for layer, _ in self.products)
+        """Whether z is an integer up to one scale, and small enough for 16 bits: |z| is at most the inputs it sums."""
+        one_scale = len(self.products) == 1 or all(layer.store.scale() is None for layer, _ in self.products)
+        return one_scale and sum(layer.store.shape[1:].numel() for layer, _ in self.products) <= INT16_LIMIT
 
     def floats(self, z: Tensor, dtype: torch.dtype) -> Tensor:
         """Stored products as floats, scaled."""

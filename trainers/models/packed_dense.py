@@ -17,8 +17,7 @@ from trainers.binary.bits import pack_bits, sgn, unpack_signs
 from trainers.binary.functional import surrogate_gradient
 from trainers.binary.layers import BinaryLinear, SignActivation
 from trainers.binary.products import multiply, multiply_back, scaled, weight_gradients
-
-_INT16_LIMIT = torch.iinfo(torch.int16).max
+from trainers.models.branch import INT16_LIMIT
 
 
 class _PackedDense(torch.autograd.Function):
@@ -34,7 +33,7 @@ class _PackedDense(torch.autograd.Function):
     ) -> Tensor:
         product = multiply(inputs, layer.store, layer.operator)
         n = norm(scaled(product, layer.store, layer.operator))
-        ctx.exact = binary_inputs and inputs.shape[1] <= _INT16_LIMIT
+        ctx.exact = binary_inputs and inputs.shape[1] <= INT16_LIMIT
         ctx.layer, ctx.norm, ctx.sign, ctx.binary_inputs = layer, norm, sign, binary_inputs
         ctx.shape, ctx.dtype = inputs.shape, inputs.dtype
         ctx.save_for_backward(

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from tests.trainers.gradient_receiver import GradientReceiver
-from trainers.binary.layers import binary_layers, set_epoch
+from trainers.binary.layers import BinaryConv2d, binary_layers, set_epoch
 from trainers.config import TrialConfig
 from trainers.models import build_model, set_activation_memory
+from trainers.models.branch import Branch
 from trainers.update_rules import make_update_rule
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}  # float64; sums over images run chunk by chunk
@@ -139,3 +140,22 @@ def test_what_is_kept_for_backward_is_under_a_quarter_of_the_stock_paths(name: s
         return sum(size for pointer, size in storages.items() if pointer not in own)
 
     assert kept("packed") < kept("stock") / 4
+
+
+def test_products_too_large_for_sixteen_bits_are_kept_as_floats() -> None:
+    with torch.device("meta"):
+        wide, usual = BinaryConv2d(4096, 8, kernel_size=3), BinaryConv2d(1024, 8, kernel_size=3)
+    assert not Branch(((wide, 0),), nn.BatchNorm2d(8)).exact  # |z| may reach 9·4096
+    assert Branch(((usual, 0),), nn.BatchNorm2d(8)).exact
+
+
+@pytest.mark.parametrize("name", ["AdamBNN", "BCDNet"])
+def test_floats_in_place_of_integers_give_the_stock_paths_gradients(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainers.models.branch.INT16_LIMIT", 0)
+    stock = network(name, weight_scale="channel")
+    packed = copy.deepcopy(stock)
+    set_activation_memory(packed, "packed")
+    (logits, grads), (got, got_grads) = gradients(stock, images(name), True), gradients(packed, images(name), True)
+    torch.testing.assert_close(got, logits, **CLOSE)
+    for parameter, grad in grads.items():
+        torch.testing.assert_close(got_grads[parameter], grad, **CLOSE)
