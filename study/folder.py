@@ -11,15 +11,22 @@ A cell's identity is everything but its budget. The same cell with another ident
 and further cells extend a study.
 """
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trainers.config import TrialConfig
 from trainers.errors import UserError
 
 FORMAT = 1
+
+# What a setting was before a release had it: an identity that was written then does not name it.
+_DEFAULTS = {
+    entry.name: entry.default for entry in dataclasses.fields(TrialConfig) if entry.default is not dataclasses.MISSING
+}
 
 
 class StudyFolder:
@@ -82,6 +89,7 @@ class StudyFolder:
             if known is None:
                 continue
             wanted = json.loads(json.dumps(identity))
+            known = {**{key: _DEFAULTS[key] for key in wanted if key in _DEFAULTS}, **known}
             different = [key for key in {**known, **wanted} if known.get(key) != wanted.get(key)]
             if different:
                 shown = "; ".join(f"{key} was {known.get(key)!r}, now {wanted.get(key)!r}" for key in different)

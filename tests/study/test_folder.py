@@ -36,6 +36,15 @@ def test_another_configuration_is_refused_by_name_and_nothing_is_entered(tmp_pat
     assert (tmp_path / "study.json").read_text() == before
 
 
+def test_a_setting_that_came_later_makes_no_other_study_at_its_default(tmp_path: Path) -> None:
+    StudyFolder(tmp_path).claim({"a": CELL})
+    StudyFolder(tmp_path).claim({"a": {**CELL, "bop_momentum_bits": 32}})
+    other = tmp_path / "other"
+    StudyFolder(other).claim({"a": CELL})
+    with pytest.raises(UserError, match="bop_momentum_bits was 32, now 16"):
+        StudyFolder(other).claim({"a": {**CELL, "bop_momentum_bits": 16}})
+
+
 def test_another_study_s_folder_is_refused(tmp_path: Path) -> None:
     StudyFolder(tmp_path, name="one")
     with pytest.raises(UserError, match="holds the study 'one', not 'two'"):
