@@ -27,6 +27,7 @@ def parser() -> Parser:
     _add_data_options(run)
     run.add_argument("--download", action="store_true", help="fetch data sets that are not on disk")
     run.add_argument("--check", action="store_true", help="every run checks after each step what memory holds")
+    _add_unequal_switch(run)
 
     plan = _command(subparsers, "plan", "the memory that a study's runs will take, predicted", commands.plan)
     plan.add_argument("study", metavar="STUDY", help="a preset or a study file (YAML)")
@@ -103,6 +104,12 @@ def _add_output(command: Parser, default: str) -> None:
     command.add_argument("--output", metavar="DIR", help=f"the study's folder (default: {default})")
     add_option(
         command, "tracking_uri", metavar="URI", help="an MLflow tracking URI (default: a database in the folder)"
+    )
+
+
+def _add_unequal_switch(command: Parser) -> None:
+    add_option(
+        command, "allow_unequal", action="store_true", help="compare methods though their offered budgets differ"
     )
 
 

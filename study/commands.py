@@ -17,6 +17,7 @@ from study.config import (
     make_cell,
 )
 from study.folder import StudyFolder
+from study.ledger import check_offers, refuse_unequal
 from study.progress import Counter, Progress, say
 from study.study_file import load_study
 from trainers.config import ALGORITHMS, TrialConfig, one_of
@@ -40,6 +41,9 @@ def run(options: argparse.Namespace) -> int:
         data_root=options.data_root,
         prepared_root=options.prepared_root,
     )
+    unequal = check_offers(study.cells, study.confirm)
+    if not options.allow_unequal:
+        refuse_unequal(unequal, "Give the methods of a workload the same settings in the study file")
     folder = StudyFolder(
         options.output or Path("studies") / study.name, name=study.name, tracking_uri=study.tracking_uri
     )

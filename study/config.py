@@ -72,10 +72,14 @@ class SearchConfig:
 
 @dataclass(frozen=True)
 class ConfirmConfig:
-    """The best `k` configurations of a cell, trained again with each of `seeds`, unpruned; these open the test set."""
+    """The best `k` configurations of a cell, trained again with each of `seeds`, unpruned; these open the test set.
+
+    Accuracies whose difference surely lies within `margin` points count as comparable (PROTOCOL §6.2).
+    """
 
     k: int = 1
     seeds: tuple[int, ...] = (11, 12, 13)
+    margin: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -287,3 +291,10 @@ def check_confirm(confirm: ConfirmConfig) -> None:
         raise UserError(f"confirm: seeds are {list(seeds)}; give each once, or the same run would count twice")
     if confirm.k < 0:
         raise UserError(f"confirm: k is {confirm.k}; give 0 (no confirmation) or more")
+    check_margin(confirm.margin, "confirm: margin")
+
+
+def check_margin(points: float, where: str) -> None:
+    """Refuse a margin of equivalence within which no difference, or every one, would lie."""
+    if not 0 < points < 100:
+        raise UserError(f"{where} is {points:g} points; give more than 0 and less than 100, e.g. 1")

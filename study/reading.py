@@ -15,6 +15,7 @@ MAX_BYTES = 1_000_000
 
 _TITLES: dict[Any, str] = {
     int: "a whole number",
+    float: "a number",
     str: "text",
     list: "a list",
     tuple: "a list",
@@ -72,7 +73,9 @@ def section(
             raise UserError(f"{where}: {name!r} is unknown; use {', '.join(allowed)}")
         kinds = allowed[name]
         if (isinstance(value, bool) and bool not in kinds) or not isinstance(value, kinds):
-            wanted = " or ".join(dict.fromkeys(_TITLES[kind] for kind in kinds))
+            wanted = " or ".join(
+                dict.fromkeys(_TITLES[kind] for kind in kinds if kind is not int or float not in kinds)
+            )
             raise UserError(f"{where}: {name} is {value!r}; give {wanted}")
     return dict(values)
 
@@ -82,4 +85,6 @@ def _plain(hint: Any) -> tuple[type, ...]:
     origin = typing.get_origin(hint) or hint
     if origin in (int, str, bool):
         return (origin,)
+    if origin is float:
+        return (float, int)
     return (list,) if origin is tuple else (dict,)

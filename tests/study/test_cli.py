@@ -215,3 +215,20 @@ def test_the_quickstart_ends_with_a_table_a_figure_and_every_method_confirmed(tm
     assert {row["method"] for row in confirmed} == {"binary", "bop", "frozen", "real-SGD", "real-Adam"}
     assert len(confirmed) == 15
     assert {row["status"] for row in confirmed} == {"completed"}
+
+
+def test_methods_with_unequal_budgets_are_refused_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PROTOCOL §4.4"""
+    study = {
+        "name": "unequal",
+        "cells": [{"datasets": ["Digits"], "models": ["MLP"], "methods": ["binary", "bop"]}],
+        "fixed": {"epochs": 4},
+        "search": {"fixed": {"bop": {"epochs": 6}}},
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    assert main(["run", str(tmp_path / "study.yaml"), "--output", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "Digits, MLP: epochs a trial: 4 for binary; 6 for bop (2 more)" in said and "--allow-unequal" in said
+    assert not (tmp_path / "out").exists()
