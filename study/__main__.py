@@ -26,6 +26,14 @@ def parser() -> Parser:
     _add_asha_switch(run)
     _add_data_options(run)
     run.add_argument("--download", action="store_true", help="fetch data sets that are not on disk")
+    run.add_argument(
+        "--simulate",
+        metavar="DIR",
+        nargs="?",
+        const="synthetic",
+        help="train nothing: synthetic learning curves, or those that the study in DIR has recorded",
+    )
+    add_option(run, "device_memory", metavar="SIZE", help="with --simulate: above it a run is out of memory (16GiB)")
     run.add_argument("--check", action="store_true", help="every run checks after each step what memory holds")
     _add_unequal_switch(run)
 

@@ -44,6 +44,10 @@ def run(options: argparse.Namespace) -> int:
     unequal = check_offers(study.cells, study.confirm)
     if not options.allow_unequal:
         refuse_unequal(unequal, "Give the methods of a workload the same settings in the study file")
+    if options.device_memory is not None and options.simulate is None:
+        raise UserError("--device-memory belongs to --simulate; give both, or see `python -m study plan`")
+    if options.simulate is not None:
+        return _simulated(options, study)
     folder = StudyFolder(
         options.output or Path("studies") / study.name, name=study.name, tracking_uri=study.tracking_uri
     )
@@ -57,6 +61,29 @@ def run(options: argparse.Namespace) -> int:
     from study.flow import run_study
 
     return run_study(study, folder, _tracker(folder), needs)
+
+
+def _simulated(options: argparse.Namespace, study: StudyConfig) -> int:
+    """The whole study on learning curves: no data, no training."""
+    from study.plan import Need, parse_bytes
+    from study.simulate import simulated_study, simulation_kind, write_simulation
+    from trainers.memory.report import CATEGORIES, MemoryReport
+
+    for name in ("download", "check"):
+        if getattr(options, name):
+            raise UserError(f"--{name} means nothing with --simulate, which reads no data and trains nothing")
+    memory = None if options.device_memory is None else parse_bytes(options.device_memory)
+    study = simulated_study(study)
+    output = options.output or Path("studies") / f"{study.name}-simulated"
+    kind = simulation_kind(options.simulate)
+    folder = StudyFolder(output, name=study.name, tracking_uri=study.tracking_uri, simulated=kind)
+    write_simulation(folder.path, study, options.simulate, memory)
+    folder.claim(study.identity())
+    say(f"SIMULATED: no run of this study trains; its numbers are {kind} curves and say nothing about a method")
+    from study.flow import run_study
+
+    nothing = MemoryReport(**dict.fromkeys(CATEGORIES, 0))
+    return run_study(study, folder, _tracker(folder), {cell.name: Need(cell.name, nothing, 1) for cell in study.cells})
 
 
 def sweep(options: argparse.Namespace) -> int:

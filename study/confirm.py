@@ -47,7 +47,8 @@ def planned(cell: Cell, settings: ConfirmConfig, folder: StudyFolder) -> list[tu
                 device=cell.base.device,
                 check=cell.base.check,
             )
-            spec = trial_spec(trial_id, "confirm", cell.method, chosen, folder.run_dir(trial_id))
+            run_dir = folder.run_dir(trial_id)
+            spec = trial_spec(trial_id, "confirm", cell.method, chosen, run_dir, folder.simulation)
             runs.append((spec, {"confirms": search_trial_id(cell, trial.number), "rank": str(rank)}))
     return runs
 
@@ -81,7 +82,7 @@ def confirm(
             reason = f"all {len(wanted)} confirmation runs are there already" if wanted else "no search trial completed"
             say(f"[{cell.name}] nothing to confirm: {reason}")
             continue
-        parents.append(sweep_run(cell, tracker))
+        parents.append(sweep_run(cell, tracker, folder.simulated))
         progress = Progress(f"{cell.name} confirm", len(wanted), ended=len(wanted) - len(missing), keep_best=False)
         for spec, tags in missing:
             waiting.append(spec)

@@ -1,6 +1,7 @@
 """A study's folder: where everything lies, and `study.json`, which says what the folder belongs to.
 
-    DIR/study.json            format, name, tracking URI, and each cell's identity
+    DIR/study.json            format, name, tracking URI, whether runs are simulated, and each cell's identity
+    DIR/simulation.json       of a simulated study: where its learning curves come from
     DIR/mlflow.db             the records (unless another tracking URI was given), with DIR/mlartifacts
     DIR/optuna.journal        every search trial: its parameters, values and outcome
     DIR/runs/<trial_id>/      one run's checkpoints
@@ -36,12 +37,15 @@ class StudyFolder:
         path: the folder.
         name: the study's name; None takes what `study.json` says, or the folder's own name for a new study.
         tracking_uri: where runs are recorded; None takes what `study.json` says, or the study's own database.
+        simulated: how runs are simulated, `synthetic` or `recorded`; empty: they train. A folder holds one kind alone.
 
     Raises:
         UserError: the folder cannot be written, is no study's folder, or is that of another study.
     """
 
-    def __init__(self, path: str | Path, *, name: str | None = None, tracking_uri: str | None = None) -> None:
+    def __init__(
+        self, path: str | Path, *, name: str | None = None, tracking_uri: str | None = None, simulated: str = ""
+    ) -> None:
         self.path = Path(path).resolve()
         self._make_writable()
         content = self._read()
@@ -56,6 +60,12 @@ class StudyFolder:
                 f"the runs of {self.path} are recorded in {recorded}, not in {tracking_uri}; "
                 "leave --tracking-uri out, or give another --output"
             )
+        if content["name"] is not None and content["simulated"] != simulated:
+            was, wanted = (
+                f"of {kind} curves" if kind else "of trained runs" for kind in (content["simulated"], simulated)
+            )
+            raise UserError(f"{self.path} holds a study {was}, not {wanted}; the two never mix: give another --output")
+        self.simulated = simulated
         self.name: str = content["name"] or name or self.path.name
         self.tracking_uri: str | None = content["tracking_uri"] or tracking_uri
         self._cells: dict[str, dict[str, Any]] = content["cells"]
@@ -68,6 +78,11 @@ class StudyFolder:
     @property
     def tune(self) -> Path:
         return self.path / "tune"
+
+    @property
+    def simulation(self) -> str | None:
+        """What a simulated run reads its curve from; None where runs train."""
+        return str(self.path / "simulation.json") if self.simulated else None
 
     @property
     def shown(self) -> str:
@@ -113,7 +128,7 @@ class StudyFolder:
 
     def _read(self) -> dict[str, Any]:
         file = self.path / "study.json"
-        empty: dict[str, Any] = {"name": None, "tracking_uri": None, "cells": {}}
+        empty: dict[str, Any] = {"name": None, "tracking_uri": None, "simulated": "", "cells": {}}
         if not file.exists():
             return empty
         try:
@@ -126,10 +141,11 @@ class StudyFolder:
             ) from None
         if not whole:
             raise UserError(f"{file} is of format {content['format']!r}, not {FORMAT}; give another --output")
-        return {key: content[key] for key in empty}
+        return {key: content.get(key, default) for key, default in empty.items()}
 
     def _write(self) -> None:
         content = {"format": FORMAT, "name": self.name, "tracking_uri": self.tracking_uri, "cells": self._cells}
+        content["simulated"] = self.simulated
         temporary = self.path / f".study-{os.getpid()}.json"
         temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         temporary.replace(self.path / "study.json")

@@ -11,6 +11,7 @@ from ray.tune.experiment import Trial
 
 from study.progress import Progress
 from study.search import outcome_of
+from study.simulate import simulated_tag
 from study.tracking import Tracker, recordable
 from study.trial import TrialSpec
 from trainers.config import TrialConfig
@@ -64,6 +65,7 @@ class Recorder:
                 "method": spec["method"],
                 "phase": spec["phase"],
                 "seed": str(config.seed),
+                **simulated_tag(spec["simulate"]),
                 **place.tags,
             },
         )

@@ -109,7 +109,10 @@ class JournalSearch(OptunaSearch):
         config = self._cell.base.replace(**settings)
         trial.set_user_attr("config", json.dumps(config.to_dict(), sort_keys=True))
         trial_id = search_trial_id(self._cell, trial.number)
-        return {"spec": trial_spec(trial_id, "search", self._cell.method, config, self._folder.run_dir(trial_id))}
+        run_dir = self._folder.run_dir(trial_id)
+        return {
+            "spec": trial_spec(trial_id, "search", self._cell.method, config, run_dir, self._folder.simulation),
+        }
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         if self._interrupted:

@@ -65,7 +65,7 @@ def sweep(cell: Cell, folder: StudyFolder, tracker: Tracker, need: Need) -> Swee
     """
     storage = open_journal(folder.journal)
     study = open_search(cell, storage)
-    run_id = sweep_run(cell, tracker)
+    run_id = sweep_run(cell, tracker, folder.simulated)
     earlier = ended(study)
     missing = cell.trials - len(earlier)
     if missing > 0:
@@ -86,14 +86,15 @@ def sweep(cell: Cell, folder: StudyFolder, tracker: Tracker, need: Need) -> Swee
     return result
 
 
-def sweep_run(cell: Cell, tracker: Tracker) -> str:
-    """The cell's parent run in MLflow."""
+def sweep_run(cell: Cell, tracker: Tracker, simulated: str = "") -> str:
+    """The cell's parent run in MLflow; `simulated` says how its runs are simulated, empty where they train."""
     tags = {
         "dataset": cell.base.dataset,
         "model": cell.base.model,
         "algorithm": cell.base.algorithm,
         "method": cell.method,
         "trials": str(cell.trials),
+        "simulated": simulated,
     }
     return tracker.sweep_run(cell.name, tags, cell.identity())
 

@@ -18,7 +18,8 @@ class TrialSpec(TypedDict):
     """What Ray Tune carries to a trial, as plain values.
 
     `trial_id` names the run everywhere, `phase` is train, search or confirm, `method` the cell's method, `config` a
-    `TrialConfig` as a dict, `run_dir` the folder of the run's checkpoints.
+    `TrialConfig` as a dict, `run_dir` the folder of the run's checkpoints. `simulate` is None, or what a simulated run
+    has its learning curve from: `synthetic`, or the path of a `simulation.json`.
     """
 
     trial_id: str
@@ -26,11 +27,21 @@ class TrialSpec(TypedDict):
     method: str
     config: dict[str, Any]
     run_dir: str
+    simulate: str | None
 
 
-def trial_spec(trial_id: str, phase: str, method: str, config: TrialConfig, run_dir: Path) -> TrialSpec:
+def trial_spec(
+    trial_id: str, phase: str, method: str, config: TrialConfig, run_dir: Path, simulate: str | None = None
+) -> TrialSpec:
     """The specification of one run."""
-    return TrialSpec(trial_id=trial_id, phase=phase, method=method, config=config.to_dict(), run_dir=str(run_dir))
+    return TrialSpec(
+        trial_id=trial_id,
+        phase=phase,
+        method=method,
+        config=config.to_dict(),
+        run_dir=str(run_dir),
+        simulate=simulate,
+    )
 
 
 def run_trial(tune_config: dict[str, Any]) -> None:
@@ -51,7 +62,7 @@ def run_trial(tune_config: dict[str, Any]) -> None:
         tune.report(dict(metrics))
 
     try:
-        final = {**train(TrialConfig.from_dict(spec["config"]), run_dir, report), "outcome": "completed"}
+        final = {**_trained(spec, report), "outcome": "completed"}
     except DivergedError as error:
         final = {"outcome": "diverged", "reason": str(error), "epoch": epochs_seen}
     except Exception as error:
@@ -60,6 +71,15 @@ def run_trial(tune_config: dict[str, Any]) -> None:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         final = {"outcome": "failed", "reason": reason, "epoch": epochs_seen}
     tune.report(final)
+
+
+def _trained(spec: TrialSpec, report: Any) -> dict[str, Any]:
+    config, run_dir = TrialConfig.from_dict(spec["config"]), Path(spec["run_dir"])
+    if spec["simulate"] is None:
+        return train(config, run_dir, report)
+    from study.simulate import run_simulated
+
+    return run_simulated(config, run_dir, report, spec["simulate"], trial_id=spec["trial_id"]) or {}
 
 
 def train(config: TrialConfig, run_dir: Path, report: Any) -> dict[str, Any]:
