@@ -105,8 +105,8 @@ def paired_difference(one: Mapping[int, float], other: Mapping[int, float]) -> D
     seeds = sorted(one.keys() & other.keys())
     if not seeds:
         return None
-    # Equal differences must be equal numbers: 0.92 - 0.90 and 0.95 - 0.93 are not, and their spread of 1e-17 would count
-    # as evidence. Accuracies are multiples of 1 / images, so nothing real lies below the ninth place.
+    # Equal differences must be equal numbers: 0.92 - 0.90 and 0.95 - 0.93 are not, and their spread of 1e-17 would
+    # count as evidence. Accuracies are multiples of 1 / images, so nothing real lies below the ninth place.
     differences = [round(one[seed] - other[seed], 9) for seed in seeds]
     return Difference(mean_and_interval(differences), _p_value(differences))
 
