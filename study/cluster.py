@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from study import ENVIRONMENT
+from study.ray_watch import watch
 from trainers.errors import UserError
 
 # Bytes. Images are memory-mapped files and results are small, so Ray's shared memory carries next to nothing; Ray's own
@@ -26,6 +27,8 @@ LONGEST_TEMPORARY_FOLDER = 38
 
 def connect(num_cpus: int | None = None, quiet: bool = True) -> None:
     """Start a Ray for this process alone, or join the cluster that `RAY_ADDRESS` names; nothing where one is connected.
+
+    A Ray of its own is watched: where it dies, so does this process, saying how to go on.
 
     The dashboard always runs: its cleaner is what frees the placement group of a trial that was stopped early, and
     without it the next trial waits for ever. The cleaner finds its Ray by looking for *the* one on this machine, and
@@ -74,6 +77,7 @@ def connect(num_cpus: int | None = None, quiet: bool = True) -> None:
         object_store_memory=OBJECT_STORE_BYTES,
         **options,
     )
+    watch()
 
 
 def worker_environment() -> dict[str, str]:

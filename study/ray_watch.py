@@ -1,0 +1,70 @@
+"""Ends the command when the Ray that it started has died; by itself Ray Tune would wait for its trials for ever.
+
+What the command had recorded is kept, as after any kill, and the same command goes on from there.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+
+import psutil
+
+RAY_LOST = 1  # exit status
+
+# The two processes without which no trial can run, by the names of their programs.
+_ESSENTIAL = ("raylet", "gcs_server")
+
+# Seconds between looks. One look reads two small files of /proc.
+_INTERVAL = 0.5
+
+
+def watch(end: Callable[[str], None] | None = None) -> threading.Thread:
+    """Watch the Ray that this process has just started; `end` is called once with the name of a part that died.
+
+    Nothing is said when Ray is shut down on purpose: it disconnects its driver before it ends its processes.
+
+    Args:
+        end: what to do then; `end_command` where None.
+    """
+    essential = {process.name(): process for process in psutil.Process().children() if process.name() in _ESSENTIAL}
+    thread = threading.Thread(target=_watch, args=(essential, end or end_command), name="ray watch", daemon=True)
+    thread.start()
+    return thread
+
+
+def end_command(part: str) -> None:
+    """Say what happened and how to go on, and end this process at once.
+
+    The main thread may be inside a call to Ray that never returns, so nothing is asked of it. Ray's remaining processes
+    end with this one or with the raylet.
+    """
+    sys.stdout.flush()
+    print(
+        f"\nerror: Ray's {part} has died, so no trial can go on (killed, or out of memory? Ray's log files say more); "
+        "what has ended is recorded, and the same command goes on from here",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(RAY_LOST)
+
+
+def _watch(essential: dict[str, psutil.Process], end: Callable[[str], None]) -> None:
+    import ray
+
+    pause = threading.Event()
+    while ray.is_initialized():
+        for part, process in essential.items():
+            if not _alive(process):
+                if ray.is_initialized():
+                    end(part)
+                return
+        pause.wait(_INTERVAL)
+
+
+def _alive(process: psutil.Process) -> bool:
+    """Whether it runs. A killed child stays a zombie until it is waited for, and its own children take it for alive."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
