@@ -4,11 +4,12 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from study.arguments import config_values
 from study.config import (
     AshaConfig,
+    ConfirmConfig,
     ResourcesConfig,
     SearchConfig,
     StudyConfig,
@@ -17,7 +18,7 @@ from study.config import (
     make_cell,
 )
 from study.folder import StudyFolder
-from study.ledger import check_offers, refuse_unequal
+from study.ledger import Offered, check_offers, refuse_unequal
 from study.progress import Counter, Progress, say
 from study.study_file import load_study
 from trainers.config import ALGORITHMS, TrialConfig, one_of
@@ -25,7 +26,6 @@ from trainers.errors import DivergedError, UserError
 
 if TYPE_CHECKING:
     from study.plan import Need
-    from study.tracking import Tracker
 
 JSON_KEYS = ("val_accuracy", "test_accuracy", "peak_memory_bytes", "flip_rate", "train_seconds", "mlflow_run_id")
 _RESOURCES = ("workers", "threads", "device")
@@ -57,10 +57,12 @@ def run(options: argparse.Namespace) -> int:
     for dataset in study.datasets:
         _prepare_for(study, dataset, options.download)
     study, needs = _checked(study)
-    folder.claim(study.identity())
+    folder.claim(study.identity(), _offers(study, study.confirm))
     from study.flow import run_study
+    from study.session import open_session
 
-    return run_study(study, folder, _tracker(folder), needs)
+    with open_session(folder) as session:
+        return run_study(study, folder, session, needs)
 
 
 def _simulated(options: argparse.Namespace, study: StudyConfig) -> int:
@@ -78,12 +80,15 @@ def _simulated(options: argparse.Namespace, study: StudyConfig) -> int:
     kind = simulation_kind(options.simulate)
     folder = StudyFolder(output, name=study.name, tracking_uri=study.tracking_uri, simulated=kind)
     write_simulation(folder.path, study, options.simulate, memory)
-    folder.claim(study.identity())
+    folder.claim(study.identity(), _offers(study, study.confirm))
     say(f"SIMULATED: no run of this study trains; its numbers are {kind} curves and say nothing about a method")
     from study.flow import run_study
+    from study.session import open_session
 
     nothing = MemoryReport(**dict.fromkeys(CATEGORIES, 0))
-    return run_study(study, folder, _tracker(folder), {cell.name: Need(cell.name, nothing, 1) for cell in study.cells})
+    needs = {cell.name: Need(cell.name, nothing, 1) for cell in study.cells}
+    with open_session(folder) as session:
+        return run_study(study, folder, session, needs)
 
 
 def sweep(options: argparse.Namespace) -> int:
@@ -116,15 +121,16 @@ def sweep(options: argparse.Namespace) -> int:
     )
     folder = StudyFolder(options.output or "studies/sweep", tracking_uri=options.tracking_uri)
     study, needs = _checked(StudyConfig(folder.name, (cell,), search))
-    folder.claim(study.identity())
+    folder.claim(study.identity(), _offers(study, None))
     (cell,) = study.cells
-    tracker = _tracker(folder)
     from study.cluster import connect
+    from study.session import open_session
     from study.sweep import sweep as run_sweep
 
-    say("starting Ray ...")
-    connect()
-    result = run_sweep(cell, folder, tracker, needs[cell.name])
+    with open_session(folder) as session:
+        say("starting Ray ...")
+        connect()
+        result = run_sweep(cell, folder, session.log, needs[cell.name])
     say("\n".join(result.lines()))
     say(f"compare the study: python -m study compare {folder.shown}")
     if options.json:
@@ -155,29 +161,30 @@ def train(options: argparse.Namespace) -> int:
     label = f"{dataset_label(config.dataset)}-{config.model}-{config.method}"
     need = need_of(config, label)
     check_room(config, need)
-    tracker = _tracker(folder)
     from study.cluster import connect
     from study.recording import Place, Recorder
+    from study.session import open_session
     from study.trial import trial_spec
     from trainers.host import run_ray
 
     trial_id = f"{label}-train-{config.fingerprint()[:8]}-s{config.seed}"
     spec = trial_spec(trial_id, "train", config.method, config, folder.run_dir(trial_id))
-    recorder = Recorder(tracker, Place(Progress(label, 1, every_epoch=True)))
-    say("starting Ray ...")
-    connect()
-    check_room(config, need)
-    recorder.start(spec)
-    try:
-        final = run_ray(config, Path(spec["run_dir"]), on_epoch=lambda metrics: recorder.epoch(spec, metrics))
-    except DivergedError as error:
-        recorder.end(spec, "diverged", reason=str(error))
-        raise UserError(f"the run diverged: {error}; use a smaller lr or temperature") from None
-    except Exception as error:
-        recorder.end(spec, "failed", reason=f"{type(error).__name__}: {error}".splitlines()[0])
-        raise
-    recorder.end(spec, "completed", final)
-    metrics = recorder.finals[trial_id]
+    with open_session(folder) as session:
+        recorder = Recorder(session.log, Place(Progress(label, 1, every_epoch=True)))
+        say("starting Ray ...")
+        connect()
+        check_room(config, need)
+        recorder.start(spec)
+        try:
+            final = run_ray(config, Path(spec["run_dir"]), on_epoch=lambda metrics: recorder.epoch(spec, metrics))
+        except DivergedError as error:
+            recorder.end(spec, "diverged", reason=str(error))
+            raise UserError(f"the run diverged: {error}; use a smaller lr or temperature") from None
+        except Exception as error:
+            recorder.end(spec, "failed", reason=f"{type(error).__name__}: {error}".splitlines()[0])
+            raise
+        recorder.end(spec, "completed", final)
+    metrics = {**recorder.finals[trial_id], "mlflow_run_id": session.delivery.runs.get(trial_id)}
     say(f"peak memory {metrics['peak_memory_bytes'] / 2**20:.1f} MiB, {metrics['train_seconds']:.1f} s of training")
     say(f"recorded as {trial_id} in {folder.shown}")
     if options.json:
@@ -281,7 +288,6 @@ def _checked(study: StudyConfig) -> "tuple[StudyConfig, dict[str, Need]]":
     return dataclasses.replace(study, cells=cells), needs
 
 
-def _tracker(folder: StudyFolder) -> "Tracker":
-    from study.tracking import Tracker, default_tracking_uri
-
-    return Tracker(folder.tracking_uri or default_tracking_uri(folder.path), folder.name)
+def _offers(study: StudyConfig, confirm: ConfirmConfig | None) -> dict[str, dict[str, Any]]:
+    """By cell name, the budget that this command offers."""
+    return {cell.name: Offered.to_cell(cell, confirm).as_dict() for cell in study.cells}

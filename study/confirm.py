@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from study.config import Cell, ConfirmConfig
 from study.execution import run_listed
 from study.folder import StudyFolder
+from study.log import StudyLog
 from study.plan import Need, largest_need
 from study.progress import Progress, say
 from study.recording import Place, TuneRecorder
 from study.search import best_trials, open_journal, open_search, search_trial_id
-from study.sweep import sweep_run
-from study.tracking import Tracker
+from study.sweep import open_sweep
 from study.trial import TrialSpec, trial_spec
 from trainers.config import TrialConfig
 
@@ -57,7 +57,7 @@ def confirm(
     cells: Sequence[Cell],
     settings: ConfirmConfig,
     folder: StudyFolder,
-    tracker: Tracker,
+    log: StudyLog,
     needs: Mapping[str, Need],
 ) -> dict[str, str]:
     """Run the confirmations that are not recorded yet; all of their outcomes by trial id. Ray must be connected.
@@ -66,14 +66,14 @@ def confirm(
         cells: searched cells of one study, which therefore take the same workers and threads.
         settings: how many configurations, and which seeds.
         folder: the study's folder.
-        tracker: the study's records.
+        log: the study's log.
         needs: the memory of one run of each cell, by the cell's name; the largest counts for all.
     """
-    done = confirmed(tracker)
+    done = confirmed(log)
     outcomes: dict[str, str] = {}
     waiting: list[TrialSpec] = []
     places: dict[str, Place] = {}
-    parents = []
+    opened = []
     for cell in cells:
         wanted = planned(cell, settings, folder)
         missing = [(spec, tags) for spec, tags in wanted if spec["trial_id"] not in done]
@@ -82,25 +82,24 @@ def confirm(
             reason = f"all {len(wanted)} confirmation runs are there already" if wanted else "no search trial completed"
             say(f"[{cell.name}] nothing to confirm: {reason}")
             continue
-        parents.append(sweep_run(cell, tracker, folder.simulated))
+        open_sweep(cell, folder, log)
+        opened.append(cell.name)
         progress = Progress(f"{cell.name} confirm", len(wanted), ended=len(wanted) - len(missing), keep_best=False)
         for spec, tags in missing:
             waiting.append(spec)
-            places[spec["trial_id"]] = Place(progress, parents[-1], tags)
+            places[spec["trial_id"]] = Place(progress, cell.name, tags)
     if waiting:
-        recorder = TuneRecorder(tracker, places)
+        recorder = TuneRecorder(log, places)
         need = largest_need([needs[cell.name] for cell in cells])
         run_listed(waiting, cells[0].base, recorder, folder.tune / "confirm" / f"{len(done):04d}", need)
         outcomes |= recorder.outcomes
-    for parent in parents:
-        tracker.finish(parent, "completed")
+    for name in opened:
+        log.append("sweep_end", cell=name, tags={})
     return outcomes
 
 
-def confirmed(tracker: Tracker) -> dict[str, str]:
-    """The confirmation runs that are recorded as ended for good, and how; a failed one is not, so it is tried again."""
-    runs = tracker.client.search_runs(
-        [tracker.experiment_id], "tags.run_kind = 'trial' and tags.phase = 'confirm'", max_results=50_000
-    )
-    status = {run.data.tags["trial_id"]: run.data.tags["status"] for run in runs}
-    return {trial_id: how for trial_id, how in status.items() if how in ("completed", "diverged")}
+def confirmed(log: StudyLog) -> dict[str, str]:
+    """The confirmation runs that ended for good, and how; a failed one did not, so it is tried again."""
+    final = ("completed", "diverged", "infeasible")
+    runs = log.trials().items()
+    return {name: run.outcome for name, run in runs if run.phase == "confirm" and run.outcome in final}

@@ -7,16 +7,18 @@ from study.config import StudyConfig
 from study.folder import StudyFolder
 from study.plan import Need
 from study.progress import say
-from study.tracking import Tracker
+from study.session import Session
 
 
-def run_study(study: StudyConfig, folder: StudyFolder, tracker: Tracker, needs: Mapping[str, Need]) -> int:
+def run_study(study: StudyConfig, folder: StudyFolder, session: Session, needs: Mapping[str, Need]) -> int:
     """Run what the study still lacks and show the comparison; 0, or 1 where a cell or a confirmation has no result.
+
+    Where MLflow does not answer, there is no comparison yet, which is said, and the status is 1.
 
     Args:
         study: checked, with its data prepared.
         folder: claimed for the study's cells.
-        tracker: the study's records.
+        session: the work in its folder.
         needs: the memory of one run of each cell, by the cell's name.
     """
     from study.cluster import connect
@@ -30,14 +32,17 @@ def run_study(study: StudyConfig, folder: StudyFolder, tracker: Tracker, needs: 
     connect()
     unfinished: list[str] = []
     for cell in study.cells:
-        result = sweep(cell, folder, tracker, needs[cell.name])
+        result = sweep(cell, folder, session.log, needs[cell.name])
         say("\n".join(result.lines()))
         if result.best is None:
             unfinished.append(f"{cell.name} has no completed trial")
     if study.confirm.k:
-        outcomes = confirm(study.cells, study.confirm, folder, tracker, needs)
+        outcomes = confirm(study.cells, study.confirm, folder, session.log, needs)
         unfinished += [f"{trial_id} {outcome}" for trial_id, outcome in outcomes.items() if outcome != "completed"]
-    show_comparison(folder.path)
+    if session.delivery.flush():
+        unfinished.append("MLflow lacks records, so nothing is compared yet")
+    else:
+        show_comparison(folder.path)
     say(f"open the MLflow UI on this study: python -m study ui {folder.shown}")
     if unfinished:
         say(f"not all is well: {'; '.join(unfinished)}; a failed run's traceback is in {folder.shown}/runs/*/error.txt")

@@ -1,20 +1,24 @@
 """A study's folder: where everything lies, and `study.json`, which says what the folder belongs to.
 
-    DIR/study.json            format, name, tracking URI, whether runs are simulated, and each cell's identity
+    DIR/study.json            format, name, tracking URI, whether runs are simulated, each cell's identity and budget
     DIR/simulation.json       of a simulated study: where its learning curves come from
-    DIR/mlflow.db             the records (unless another tracking URI was given), with DIR/mlartifacts
+    DIR/log.jsonl             everything that happened, in order: see `study.log`
+    DIR/delivered.json        how much of it MLflow has been told: see `study.delivery`
+    DIR/mlflow.db             the records as MLflow shows them (unless another tracking URI was given)
+    DIR/mlartifacts/          MLflow's folder for files
     DIR/optuna.journal        every search trial: its parameters, values and outcome
     DIR/runs/<trial_id>/      one run's checkpoints
     DIR/tune/                 Ray Tune's own state; nothing here is read again
     DIR/results.parquet, DIR/accuracy_vs_memory.*   what `compare` writes
 
 A cell's identity is everything but its budget. The same cell with another identity is refused; more trials, more seeds
-and further cells extend a study.
+and further cells extend a study; what each cell is offered is kept with its history.
 """
 
 import dataclasses
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,11 +73,20 @@ class StudyFolder:
         self.name: str = content["name"] or name or self.path.name
         self.tracking_uri: str | None = content["tracking_uri"] or tracking_uri
         self._cells: dict[str, dict[str, Any]] = content["cells"]
+        self._offers: dict[str, list[dict[str, Any]]] = content["offered"]
         self._write()
 
     @property
     def journal(self) -> Path:
         return self.path / "optuna.journal"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
+    def delivered(self) -> Path:
+        return self.path / "delivered.json"
 
     @property
     def tune(self) -> Path:
@@ -93,8 +106,20 @@ class StudyFolder:
         """The folder of one run's checkpoints."""
         return self.path / "runs" / trial_id
 
-    def claim(self, cells: Mapping[str, Mapping[str, Any]]) -> None:
+    def offered(self, cell: str) -> dict[str, Any] | None:
+        """The budget that a cell is offered by all commands so far; None where none said."""
+        history = self._offers.get(cell)
+        return {key: value for key, value in history[-1].items() if key != "at"} if history else None
+
+    def claim(
+        self, cells: Mapping[str, Mapping[str, Any]], offers: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
         """Enter cells by name with their identities; all of them, or none where one differs from what is there.
+
+        Args:
+            cells: each cell's identity.
+            offers: each cell's budget (`study.ledger.Offered.as_dict`). It extends what was offered before; a command
+                that asks for less takes nothing back.
 
         Raises:
             UserError: a cell is there with another identity; names the settings that differ.
@@ -113,6 +138,10 @@ class StudyFolder:
                     "the confirmation seeds may grow; give another --output, or the same settings"
                 )
         self._cells = {**self._cells, **{name: dict(identity) for name, identity in cells.items()}}
+        for name, offer in (offers or {}).items():
+            extended = _extended(self.offered(name), offer)
+            if extended != self.offered(name):
+                self._offers.setdefault(name, []).append({"at": round(time.time(), 3), **extended})
         self._write()
 
     def _make_writable(self) -> None:
@@ -128,7 +157,7 @@ class StudyFolder:
 
     def _read(self) -> dict[str, Any]:
         file = self.path / "study.json"
-        empty: dict[str, Any] = {"name": None, "tracking_uri": None, "simulated": "", "cells": {}}
+        empty: dict[str, Any] = {"name": None, "tracking_uri": None, "simulated": "", "cells": {}, "offered": {}}
         if not file.exists():
             return empty
         try:
@@ -144,8 +173,22 @@ class StudyFolder:
         return {key: content.get(key, default) for key, default in empty.items()}
 
     def _write(self) -> None:
-        content = {"format": FORMAT, "name": self.name, "tracking_uri": self.tracking_uri, "cells": self._cells}
-        content["simulated"] = self.simulated
+        content = {
+            "format": FORMAT,
+            "name": self.name,
+            "tracking_uri": self.tracking_uri,
+            "simulated": self.simulated,
+            "cells": self._cells,
+            "offered": self._offers,
+        }
         temporary = self.path / f".study-{os.getpid()}.json"
         temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         temporary.replace(self.path / "study.json")
+
+
+def _extended(before: Mapping[str, Any] | None, offer: Mapping[str, Any]) -> dict[str, Any]:
+    """What a cell is offered by an earlier and a later command together."""
+    if before is None:
+        return dict(offer)
+    more = {key: max(before[key], offer[key]) for key in ("trials", "k")}
+    return {**offer, **more, "seeds": sorted({*before["seeds"], *offer["seeds"]})}

@@ -62,7 +62,7 @@ class TrialRecord:
         reason: why it ended so.
         rung: the epoch at which it was pruned.
         attempts: how often it was started.
-        out_of_memory: how many of its attempts ended for lack of memory.
+        out_of_memory, deaths: how many of its attempts ended for lack of memory, and with their processes.
         last_epoch: the last epoch that is logged.
         metrics: those of the last epoch, and of the end.
         epochs_used: epochs trained, those that were trained twice included.
@@ -82,6 +82,7 @@ class TrialRecord:
     rung: int | None = None
     attempts: int = 0
     out_of_memory: int = 0
+    deaths: int = 0
     last_epoch: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     epochs_used: int = 0
@@ -121,9 +122,15 @@ class StudyLog:
             self.path.touch()
             if (kept := cut_torn_line(self.path)) is not None:
                 show(f"the last line of {self.path} was unfinished and is cut off (kept in {kept.name})")
-            self._trials = fold(self.events())
+            self._trials: dict[str, TrialRecord] = {}
+            self._sweeps: dict[str, None] = {}
+            for event in self.events():
+                self._add(event)
         except OSError as error:
             raise UserError(f"the study's log {self.path} cannot be opened ({error.strerror or error})") from error
+
+    def __reduce__(self) -> tuple[type["StudyLog"], tuple[Path]]:
+        return StudyLog, (self.path,)  # Ray Tune writes down the callbacks that it was given
 
     def append(self, event: str, **fields: Any) -> None:
         """Add one event: whole or, where the disk is full, not at all.
@@ -144,7 +151,7 @@ class StudyLog:
                     f"the study's log {self.path} cannot be written ({error.strerror or error}); make room, or the "
                     "file writable, and give the same command again: it goes on from here"
                 ) from error
-            add(self._trials, entry)
+            self._add(entry)
         self.appended.set()
 
     def events(self) -> Iterator[dict[str, Any]]:
@@ -157,6 +164,17 @@ class StudyLog:
     def trials(self) -> dict[str, TrialRecord]:
         """Each run's state, by trial id, in the order of their first starts. It is the log's own: not to be changed."""
         return self._trials
+
+    def open_sweeps(self) -> list[str]:
+        """The cells whose parent run was opened and has not ended."""
+        return list(self._sweeps)
+
+    def _add(self, event: Mapping[str, Any]) -> None:
+        add(self._trials, event)
+        if event["event"] == "sweep":
+            self._sweeps[event["cell"]] = None
+        elif event["event"] == "sweep_end":
+            self._sweeps.pop(event["cell"], None)
 
     def _write(self, line: bytes, durable: bool) -> None:
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -272,6 +290,7 @@ def add(trials: dict[str, TrialRecord], event: Mapping[str, Any]) -> None:
     elif name == "attempt_end":
         trial.outcome, trial.how, trial.reason = INTERRUPTED, event["how"], event["reason"]
         trial.out_of_memory += event["how"] == "out_of_memory"
+        trial.deaths += event["how"] == "died"
     elif name == "end":
         trial.outcome, trial.how, trial.reason, trial.rung = event["outcome"], "", event["reason"], event["rung"]
         trial.metrics = {**trial.metrics, **event["metrics"]}

@@ -104,6 +104,11 @@ class Progress:
         note = "" if outcome == "completed" else f"  {outcome}{': ' if reason else ''}{reason}"
         self._line(self.ended, config, f"epoch {metrics.get('epoch', 0)}/{config.epochs}", metrics, note)
 
+    def pause(self, config: TrialConfig, epoch: int, metrics: Mapping[str, Any], how: str, reason: str = "") -> None:
+        """A trial has stopped and will go on; `how` in a word."""
+        note = f"  {how.replace('_', ' ')}{': ' if reason else ''}{reason}; it will go on"
+        self._line(self.ended + 1, config, f"epoch {epoch}/{config.epochs}", metrics, note)
+
     def _line(self, number: int, config: TrialConfig, epoch: str, metrics: Mapping[str, Any], note: str) -> None:
         shown = [f"val {percent(metrics['val_accuracy'])}"] if metrics.get("val_accuracy") is not None else []
         if metrics.get("test_accuracy") is not None:

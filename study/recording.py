@@ -1,4 +1,7 @@
-"""The one writer between training and the records: every report of every run passes here, in the driver's process."""
+"""The one writer between training and the records: every report of every run passes here, in the driver's process.
+
+What is reported goes into the study's log, each epoch once, and onto the terminal. Nothing here waits for MLflow.
+"""
 
 import shutil
 from collections.abc import Mapping
@@ -9,12 +12,14 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from study.log import StudyLog, TrialRecord
+from study.outcomes import ending
 from study.progress import Progress
-from study.search import outcome_of
 from study.simulate import simulated_tag
-from study.tracking import Tracker, recordable
+from study.tracking import recordable
 from study.trial import TrialSpec
 from trainers.config import TrialConfig
+from trainers.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -23,97 +28,145 @@ class Place:
 
     Args:
         progress: where its lines are shown.
-        parent_run_id: its sweep's run in MLflow; None for a run of its own.
+        cell: the name of its cell, whose parent run it is shown under; None for a run of its own.
         tags: tags that it has beside those of every run.
     """
 
     progress: Progress
-    parent_run_id: str | None = None
+    cell: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
 class Recorder:
-    """Writes each run, its epochs and its outcome to the tracker, shows progress, and clears pruned runs away.
+    """Writes each run, its epochs and its outcome to the log, shows progress, and clears pruned runs away.
 
     Args:
-        tracker: the study's records.
+        log: the study's log.
         place: where runs belong: one place for all, or each run's own by trial id.
     """
 
-    def __init__(self, tracker: Tracker, place: Place | Mapping[str, Place]) -> None:
-        self._tracker = tracker
+    def __init__(self, log: StudyLog, place: Place | Mapping[str, Place]) -> None:
+        self._log = log
         self._place = place
-        self._run_ids: dict[str, str] = {}
-        self._last_epoch: dict[str, dict[str, Any]] = {}
         self.outcomes: dict[str, str] = {}
-        """How each run ended, by trial id."""
+        """How each run ended, by trial id; one that is to go on is `interrupted`."""
         self.finals: dict[str, dict[str, Any]] = {}
-        """Each ended run's last metrics, with its `mlflow_run_id`, by trial id."""
+        """Each ended run's last metrics, by trial id."""
 
     def start(self, spec: TrialSpec) -> None:
         """A run starts, or goes on after it was stopped."""
         trial_id, place = spec["trial_id"], self._place_of(spec)
-        config = TrialConfig.from_dict(spec["config"])
-        self._run_ids[trial_id] = self._tracker.trial_run(
-            trial_id,
-            place.parent_run_id,
-            config.to_dict(),
-            {
-                "dataset": config.dataset,
-                "model": config.model,
-                "algorithm": config.algorithm,
-                "method": spec["method"],
-                "phase": spec["phase"],
-                "seed": str(config.seed),
-                **simulated_tag(spec["simulate"]),
-                **place.tags,
-            },
+        earlier = self._log.trials().get(trial_id)
+        self._log.append(
+            "start",
+            trial_id=trial_id,
+            cell=place.cell,
+            phase=spec["phase"],
+            method=spec["method"],
+            config=TrialConfig.from_dict(spec["config"]).to_dict(),
+            tags={**simulated_tag(spec["simulate"]), **place.tags},
+            attempt=1 + (earlier.attempts if earlier else 0),
         )
 
     def epoch(self, spec: TrialSpec, metrics: Mapping[str, Any]) -> None:
-        """A run has done one more epoch."""
-        trial_id = spec["trial_id"]
-        self._last_epoch[trial_id] = recordable(metrics)
-        self._tracker.log_epoch(self._run_ids[trial_id], recordable(metrics), int(metrics["epoch"]))
-        self._place_of(spec).progress.epoch(TrialConfig.from_dict(spec["config"]), metrics)
+        """A run has done one more epoch, or tells again of one before its last checkpoint (`replayed`)."""
+        trial_id, epoch, replayed = spec["trial_id"], int(metrics["epoch"]), bool(metrics.get("replayed"))
+        seconds = metrics.get("device_seconds")
+        if epoch > self._record(spec).last_epoch:
+            self._log.append(
+                "epoch", trial_id=trial_id, epoch=epoch, metrics=recordable(metrics), device_seconds=seconds
+            )
+        elif not replayed:
+            self._log.append("retrained", trial_id=trial_id, epoch=epoch, device_seconds=seconds)
+        if not replayed:
+            self._place_of(spec).progress.epoch(TrialConfig.from_dict(spec["config"]), metrics)
 
     def end(self, spec: TrialSpec, outcome: str, final: Mapping[str, Any] | None = None, reason: str = "") -> None:
-        """A run has ended: completed, pruned, diverged or failed, for a reason that is recorded where there is one."""
-        trial_id = spec["trial_id"]
-        metrics = {**self._last_epoch.get(trial_id, {}), **recordable(final or {})}
-        run_id = self._run_ids[trial_id]
-        if reason:
-            self._tracker.set_tags(run_id, {"reason": reason})
-        self._tracker.finish(run_id, outcome, metrics)
+        """A run is over: completed, pruned, diverged, failed or infeasible, for a reason where there is one.
+
+        A pruned run's folder is removed: it is never gone on with.
+        """
+        trial_id, final = spec["trial_id"], final or {}
+        record = self._record(spec)
+        self.test_opening(spec, final)
+        self._log.append(
+            "end",
+            trial_id=trial_id,
+            outcome=outcome,
+            metrics=recordable(final),
+            reason=reason,
+            rung=record.last_epoch if outcome == "pruned" else None,
+            device_seconds=final.get("device_seconds"),
+        )
         self.outcomes[trial_id] = outcome
-        self.finals[trial_id] = {**metrics, "mlflow_run_id": run_id}
+        self.finals[trial_id] = dict(record.metrics)
         if outcome == "pruned":
             shutil.rmtree(Path(spec["run_dir"]), ignore_errors=True)
-        shown = {**metrics, "epoch": int(metrics.get("epoch", 0))}
+        shown = {**record.metrics, "epoch": record.last_epoch}
         self._place_of(spec).progress.end(TrialConfig.from_dict(spec["config"]), shown, outcome, reason)
+
+    def attempt_end(self, spec: TrialSpec, how: str, reason: str = "", device_seconds: float | None = None) -> None:
+        """A run has stopped and is not over: interrupted, died, out_of_memory or disk_full."""
+        trial_id = spec["trial_id"]
+        self._log.append("attempt_end", trial_id=trial_id, how=how, reason=reason, device_seconds=device_seconds)
+        self.outcomes[trial_id] = "interrupted"
+        record, config = self._record(spec), TrialConfig.from_dict(spec["config"])
+        self._place_of(spec).progress.pause(config, record.last_epoch, record.metrics, how, reason)
+
+    def test_opening(self, spec: TrialSpec, report: Mapping[str, Any]) -> None:
+        """The test set was opened, where the report says so: once by the protocol; again only by force.
+
+        A report that repeats what an earlier attempt measured is no opening.
+        """
+        forced = bool(report.get("test_forced"))
+        if report.get("test_accuracy") is not None and (forced or not self._record(spec).test_opened):
+            self._log.append(
+                "test_opened", trial_id=spec["trial_id"], forced=forced, accuracy=float(report["test_accuracy"])
+            )
+
+    def _record(self, spec: TrialSpec) -> TrialRecord:
+        return self._log.trials()[spec["trial_id"]]
 
     def _place_of(self, spec: TrialSpec) -> Place:
         return self._place if isinstance(self._place, Place) else self._place[spec["trial_id"]]
 
 
 class TuneRecorder(Recorder, Callback):
-    """The recorder as Ray Tune calls it."""
+    """The recorder as Ray Tune calls it.
+
+    Tune wraps what a callback raises into an error of its own: `failure` is what was raised.
+    """
+
+    failure: UserError | None = None
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self.start(trial.config["spec"])
+        self._kept(lambda: self.start(trial.config["spec"]))
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         if not result.get("outcome"):
-            self.epoch(trial.config["spec"], result)
+            self._kept(lambda: self.epoch(trial.config["spec"], result))
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        last = trial.last_result or {}
-        outcome = outcome_of(last, error=False)
-        # The last result of a pruned trial is an epoch's, which is recorded already.
-        final = last if last.get("outcome") else None
-        self.end(trial.config["spec"], outcome, final, last.get("reason", ""))
+        self._kept(lambda: self._settle(trial, died=False))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self.end(trial.config["spec"], "failed", None, "the process that ran it died")
+        self._kept(lambda: self._settle(trial, died=True))
+
+    def _settle(self, trial: Trial, died: bool) -> None:
+        spec: TrialSpec = trial.config["spec"]
+        last = trial.last_result or {}
+        how = ending(None if died else last, died=died, alone=bool(spec.get("alone")), deaths=self._record(spec).deaths)
+        if not how.over:
+            self.attempt_end(spec, how.outcome, how.reason, last.get("device_seconds"))
+            return
+        # The last result of a pruned or dead trial is an epoch's, which is recorded already.
+        self.end(spec, how.outcome, last if last.get("outcome") and not died else None, how.reason)
+
+    def _kept(self, write: Any) -> None:
+        try:
+            write()
+        except UserError as error:
+            self.failure = self.failure or error
+            raise

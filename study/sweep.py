@@ -15,11 +15,11 @@ from search_spaces import edge_notes
 from study.config import Cell
 from study.execution import run_search
 from study.folder import StudyFolder
+from study.log import StudyLog
 from study.plan import Need
 from study.progress import Progress, describe, percent, say
 from study.recording import Place, TuneRecorder
 from study.search import JournalSearch, best_trials, ended, open_journal, open_search, search_trial_id
-from study.tracking import Tracker
 from trainers.config import TrialConfig
 
 
@@ -29,7 +29,6 @@ class SweepResult:
 
     Attributes:
         cell: whose search.
-        run_id: the sweep's run in MLflow.
         outcomes: how many trials ended in each way.
         best: the best trial's configuration; None where no trial completed.
         best_value: its validation accuracy after the last epoch.
@@ -38,7 +37,6 @@ class SweepResult:
     """
 
     cell: Cell
-    run_id: str
     outcomes: dict[str, int]
     best: TrialConfig | None
     best_value: float | None
@@ -54,25 +52,25 @@ class SweepResult:
         return [f"{found} ({counted})", *(f"  note: {note}" for note in [*self.edges, *self.notes])]
 
 
-def sweep(cell: Cell, folder: StudyFolder, tracker: Tracker, need: Need) -> SweepResult:
+def sweep(cell: Cell, folder: StudyFolder, log: StudyLog, need: Need) -> SweepResult:
     """Run the trials that the cell's budget still lacks, and report on all of them. Ray must be connected.
 
     Args:
         cell: what is searched, with its budget.
         folder: the study's folder, which has been claimed for this cell.
-        tracker: the study's records.
+        log: the study's log.
         need: the memory of one of its trials, see `study.plan`.
     """
     storage = open_journal(folder.journal)
     study = open_search(cell, storage)
-    run_id = sweep_run(cell, tracker, folder.simulated)
+    open_sweep(cell, folder, log)
     earlier = ended(study)
     missing = cell.trials - len(earlier)
     if missing > 0:
         say(f"[{cell.name}] {missing} trials to run" + (f", {len(earlier)} are there already" if earlier else ""))
         best = best_trials(study, 1)
         progress = Progress(cell.name, cell.trials, ended=len(earlier), best=best[0].value if best else None)
-        recorder = TuneRecorder(tracker, Place(progress, run_id))
+        recorder = TuneRecorder(log, Place(progress, cell.name))
         state = folder.tune / cell.name / f"search-{len(earlier):04d}"
         run_search(JournalSearch(cell, storage, folder), missing, cell.base, cell.search.asha, recorder, state, need)
         for trial_id, outcome in recorder.outcomes.items():
@@ -80,34 +78,36 @@ def sweep(cell: Cell, folder: StudyFolder, tracker: Tracker, need: Need) -> Swee
                 shutil.rmtree(folder.run_dir(trial_id), ignore_errors=True)
     else:
         say(f"[{cell.name}] {len(earlier)} of {cell.trials} trials are there already; nothing to run")
-    result = summarize(cell, run_id, study)
-    tracker.set_tags(run_id, {"range_edges": f"{cell.name}: {'; '.join(result.edges)}" if result.edges else ""})
-    tracker.finish(run_id, "completed")
+    result = summarize(cell, study)
+    edges = f"{cell.name}: {'; '.join(result.edges)}" if result.edges else ""
+    log.append("sweep_end", cell=cell.name, tags={"range_edges": edges})
     return result
 
 
-def sweep_run(cell: Cell, tracker: Tracker, simulated: str = "") -> str:
-    """The cell's parent run in MLflow; `simulated` says how its runs are simulated, empty where they train."""
+def open_sweep(cell: Cell, folder: StudyFolder, log: StudyLog) -> None:
+    """Log that a cell's parent run is open, with what the cell is offered."""
     tags = {
         "dataset": cell.base.dataset,
         "model": cell.base.model,
         "algorithm": cell.base.algorithm,
         "method": cell.method,
         "trials": str(cell.trials),
-        "simulated": simulated,
+        "simulated": folder.simulated,
     }
-    return tracker.sweep_run(cell.name, tags, cell.identity())
+    if (offered := folder.offered(cell.name)) is not None:
+        tags["offered"] = json.dumps(offered)
+    log.append("sweep", cell=cell.name, tags=tags, params=cell.identity())
 
 
-def summarize(cell: Cell, run_id: str, study: optuna.Study) -> SweepResult:
+def summarize(cell: Cell, study: optuna.Study) -> SweepResult:
     """The report on a cell's search, from its journal alone."""
     outcomes = Counter(trial.user_attrs.get("outcome", "failed") for trial in ended(study))
     best = best_trials(study, 1)
     if not best:
-        return SweepResult(cell, run_id, dict(outcomes), None, None, [], [])
+        return SweepResult(cell, dict(outcomes), None, None, [], [])
     config = TrialConfig.from_dict(json.loads(best[0].user_attrs["config"]))
     edges = edge_notes(best[0].params, best[0].distributions)
-    return SweepResult(cell, run_id, dict(outcomes), config, best[0].value, edges, _tie_note(cell, study))
+    return SweepResult(cell, dict(outcomes), config, best[0].value, edges, _tie_note(cell, study))
 
 
 def _tie_note(cell: Cell, study: optuna.Study) -> list[str]:

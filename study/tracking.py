@@ -53,7 +53,12 @@ MLFLOW_STATUS = {
     "pruned": "KILLED",
     "diverged": "FAILED",
     "failed": "FAILED",
+    "infeasible": "FAILED",
+    "interrupted": "KILLED",
 }
+# A run that ended so runs again when it is started once more; any other has ended for good.
+STARTED_AGAIN = ("failed", "interrupted")
+FOUND_BY = ("run_kind", "cell", "trial_id")
 TRIAL_TAGS = ("dataset", "model", "algorithm", "method", "phase", "seed")
 PHASES = ("train", "search", "confirm")
 
@@ -95,15 +100,26 @@ class Tracker:
     def __reduce__(self) -> tuple[type["Tracker"], tuple[str, str]]:
         return Tracker, (self.tracking_uri, self.study)
 
-    def sweep_run(self, cell: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
+    def sweep_run(
+        self,
+        cell: str,
+        tags: Mapping[str, str],
+        params: Mapping[str, Any],
+        *,
+        known: str | None = None,
+        fresh: bool = False,
+        at: float | None = None,
+    ) -> str:
         """The id of the parent run of `cell` (`<dataset>-<model>-<method>`), which is made if there is none yet.
 
         If the run exists already it is set running again, its tags are brought up to date and missing params are added.
+
+        Args:
+            cell, tags, params: what it is.
+            known, fresh, at: as for `trial_run`.
         """
         own = {"run_kind": "sweep", "cell": cell, "study": self.study}
-        with self._one_writer():
-            run = self._find({"run_kind": "sweep", "cell": cell})
-            run_id = run.info.run_id if run else self._create(cell, {**own, **tags})
+        run, run_id = self._found_or_made(cell, own, tags, known, fresh, at)
         if run and run.data.tags.get("status") != "running":
             self.client.update_run(run_id, status="RUNNING")
         wanted = {**tags, "status": "running"}
@@ -111,17 +127,28 @@ class Tracker:
         return run_id
 
     def trial_run(
-        self, trial_id: str, parent_run_id: str | None, params: Mapping[str, Any], tags: Mapping[str, str]
+        self,
+        trial_id: str,
+        parent_run_id: str | None,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        *,
+        known: str | None = None,
+        fresh: bool = False,
+        at: float | None = None,
     ) -> str:
         """The id of a trial's run, which is made if there is none yet.
 
-        A run that ended as `failed` is set running again, since it is asked for in order to be tried again.
+        A run that `failed` or was interrupted is set running again, since it is asked for in order to be tried again.
 
         Args:
             trial_id: names the trial in Tune, Optuna, the checkpoints and here.
             parent_run_id: the sweep's run; None for a run of its own.
             params: the whole configuration; None is recorded as `none`.
             tags: at least `TRIAL_TAGS`. The tags of `provenance()` are added where absent.
+            known: the run's id where the caller knows it, which saves a search.
+            fresh: nobody can have made the run yet, which saves it too.
+            at: when it started, in Unix seconds; None is now.
 
         Raises:
             ValueError: a tag is missing or the phase is none of `PHASES`.
@@ -134,16 +161,14 @@ class Tracker:
         own = {"run_kind": "trial", "trial_id": trial_id, "study": self.study}
         if parent_run_id is not None:
             own["mlflow.parentRunId"] = parent_run_id
-        with self._one_writer():
-            run = self._find({"run_kind": "trial", "trial_id": trial_id})
-            run_id = run.info.run_id if run else self._create(trial_id, {**own, **tags})
+        run, run_id = self._found_or_made(trial_id, own, tags, known, fresh, at)
         self._add_params(run_id, params, run)
-        if run and run.data.tags.get("status") == "failed":
+        if run and run.data.tags.get("status") in STARTED_AGAIN:
             self.client.set_tag(run_id, "status", "running")
             self.client.update_run(run_id, status="RUNNING")
         return run_id
 
-    def log_epoch(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
+    def log_epoch(self, run_id: str, metrics: Mapping[str, float], step: int, at: float | None = None) -> None:
         """Record one epoch's metrics at `step` (the epoch, from 1), unless that step or a later one is recorded.
 
         A trial that resumes from its last checkpoint trains some epochs again, to the same bits: those are there.
@@ -157,15 +182,24 @@ class Tracker:
             self._last_epoch[run_id] = int(self.client.get_run(run_id).data.metrics.get("epoch", 0))
         if step <= self._last_epoch[run_id]:
             return
-        self._log(run_id, {**metrics, "epoch": float(step)}, step)
+        self._log(run_id, {**metrics, "epoch": float(step)}, step, at=at)
         self._last_epoch[run_id] = step
 
-    def finish(self, run_id: str, status: str, final_metrics: Mapping[str, float] | None = None) -> None:
+    def finish(
+        self,
+        run_id: str,
+        status: str,
+        final_metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+        at: float | None = None,
+    ) -> None:
         """End a run with its outcome; metrics that no epoch recorded, such as test accuracy, go to its last step.
 
         Args:
-            status: completed, pruned, diverged or failed.
+            status: completed, pruned, diverged, failed, infeasible, or interrupted where it is to go on.
             final_metrics: the whole run's metrics. A key that the run has already keeps its last value.
+            tags: further tags, set with the status.
+            at: when it ended, in Unix seconds; None is now.
 
         Raises:
             ValueError: an unknown status, or a key outside `METRIC_KEYS`.
@@ -177,15 +211,31 @@ class Tracker:
         recorded = self.client.get_run(run_id).data.metrics
         new = {key: value for key, value in final_metrics.items() if key not in recorded}
         step = int(recorded.get("epoch", final_metrics.get("epoch", 0)))
-        self._log(run_id, new, step, {"status": status})
-        self.client.set_terminated(run_id, MLFLOW_STATUS[status])
+        self._log(run_id, new, step, {**(tags or {}), "status": status}, at)
+        self.client.set_terminated(run_id, MLFLOW_STATUS[status], _milliseconds(at))
+        self._last_epoch.pop(run_id, None)
+
+    def experiment_tag(self, key: str) -> str | None:
+        """A tag of the study's experiment; None where it has none such."""
+        return self.client.get_experiment(self.experiment_id).tags.get(key)
+
+    def set_experiment_tag(self, key: str, value: str) -> None:
+        """Add or replace a tag of the study's experiment."""
+        self.client.set_experiment_tag(self.experiment_id, key, value)
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Add or replace tags of a run, in one transaction."""
         self.client.log_batch(run_id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
 
-    def _log(self, run_id: str, metrics: Mapping[str, float], step: int, tags: Mapping[str, str] | None = None) -> None:
-        now = int(time.time() * 1000)
+    def _log(
+        self,
+        run_id: str,
+        metrics: Mapping[str, float],
+        step: int,
+        tags: Mapping[str, str] | None = None,
+        at: float | None = None,
+    ) -> None:
+        now = _milliseconds(at)
         points = [Metric(key, float(value), now, step) for key, value in metrics.items() if math.isfinite(value)]
         lost = [key for key, value in metrics.items() if not math.isfinite(value)]
         marks = dict(tags or {})
@@ -194,12 +244,31 @@ class Tracker:
         if points or marks:
             self.client.log_batch(run_id, metrics=points, tags=[RunTag(key, text) for key, text in marks.items()])
 
-    def _create(self, name: str, tags: Mapping[str, str]) -> str:
+    def _found_or_made(
+        self,
+        name: str,
+        own: Mapping[str, str],
+        tags: Mapping[str, str],
+        known: str | None,
+        fresh: bool,
+        at: float | None,
+    ) -> tuple[Run | None, str]:
+        """The run that is there, with its id, or None with the id of the one made; `own` are the tags that find it."""
+        if known is not None:
+            return self.client.get_run(known), known
+        with self._one_writer():
+            run = None if fresh else self._find({key: own[key] for key in own if key in FOUND_BY})
+            run_id = run.info.run_id if run else self._create(name, {**own, **tags}, at)
+        if run is None:
+            self._last_epoch[run_id] = 0
+        return run, run_id
+
+    def _create(self, name: str, tags: Mapping[str, str], at: float | None) -> str:
         origin = {} if {"git_commit", "versions", "hardware", "command"} <= tags.keys() else provenance()
         whole = {"status": "running", **origin, **tags}
         shown = {"mlflow.source.name": whole["command"], "mlflow.source.type": "LOCAL"}  # the UI's column `Source`
         values = {key: str(value) for key, value in {**shown, **whole}.items()}
-        return self.client.create_run(self.experiment_id, tags=values, run_name=name).info.run_id
+        return self.client.create_run(self.experiment_id, _milliseconds(at), values, name).info.run_id
 
     def _add_params(
         self, run_id: str, params: Mapping[str, Any], run: Run | None, tags: Mapping[str, str] | None = None
@@ -246,6 +315,11 @@ def _check_keys(metrics: Mapping[str, float]) -> None:
     unknown = sorted(set(metrics) - set(METRIC_KEYS))
     if unknown:
         raise ValueError(f"metrics {unknown} are unknown; a run records only {METRIC_KEYS}")
+
+
+def _milliseconds(at: float | None) -> int:
+    """MLflow's time of a moment in Unix seconds; None is now."""
+    return int((time.time() if at is None else at) * 1000)
 
 
 def _param_text(value: Any) -> str:

@@ -7,6 +7,7 @@ scheduler stops sends no last report.
 """
 
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -66,8 +67,9 @@ def run_trial(tune_config: dict[str, Any]) -> None:
     except DivergedError as error:
         final = {"outcome": "diverged", "reason": str(error), "epoch": epochs_seen}
     except Exception as error:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        with suppress(OSError):
+            run_dir.mkdir(parents=True, exist_ok=True)
+            (run_dir / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         final = {"outcome": "failed", "reason": reason, "epoch": epochs_seen}
     tune.report(final)

@@ -9,10 +9,11 @@ import pytest
 
 from study.config import AshaConfig, Cell, ConfirmConfig, ResourcesConfig, SearchConfig, make_cell
 from study.folder import StudyFolder
+from study.ledger import Offered
 from study.plan import need_of_cell, needs_of_cells
-from study.records import collect
+from study.records import collect, read_study
 from study.search import ended, open_journal, open_search
-from study.tracking import Tracker, default_tracking_uri
+from study.session import open_session
 from trainers.data.prepare import prepare
 
 
@@ -52,11 +53,12 @@ def test_a_sweep_is_extended_and_confirmed_and_nothing_runs_twice(tmp_path: Path
     from study.sweep import sweep
 
     folder = StudyFolder(tmp_path / "small")
-    tracker = Tracker(default_tracking_uri(folder.path), folder.name)
     for trials in (4, 4, 6):
         bop = cell(data_root, "bop", trials)
-        folder.claim({bop.name: bop.identity()})
-        result = sweep(bop, folder, tracker, need_of_cell(bop))
+        folder.claim({bop.name: bop.identity()}, {bop.name: Offered.to_cell(bop, None).as_dict()})
+        with open_session(folder) as session:
+            result = sweep(bop, folder, session.log, need_of_cell(bop))
+        assert session.waiting == 0
         assert sum(result.outcomes.values()) == trials
         searched = rows(folder, "search")
         assert sorted(row["trial_id"] for row in searched) == [f"Digits-MLP-bop-search-{n:04d}" for n in range(trials)]
@@ -70,15 +72,19 @@ def test_a_sweep_is_extended_and_confirmed_and_nothing_runs_twice(tmp_path: Path
         assert kept == (row["status"] == "completed")
         assert row["test_accuracy"] is None
 
-    first = confirm([bop], ConfirmConfig(k=1, seeds=(11,)), folder, tracker, needs_of_cells([bop]))
-    both = confirm([bop], ConfirmConfig(k=1, seeds=(11, 12)), folder, tracker, needs_of_cells([bop]))
+    with open_session(folder) as session:
+        first = confirm([bop], ConfirmConfig(k=1, seeds=(11,)), folder, session.log, needs_of_cells([bop]))
+        both = confirm([bop], ConfirmConfig(k=1, seeds=(11, 12)), folder, session.log, needs_of_cells([bop]))
     assert len(first) == 1
     assert set(both.values()) == {"completed"}
     confirmed = rows(folder, "confirm")
     assert sorted(row["trial_id"] for row in confirmed) == sorted(both)
     assert sorted(row["seed"] for row in confirmed) == [11, 12]
     assert all(row["test_accuracy"] is not None for row in confirmed)
-    assert {row["parent_run_id"] for row in [*searched, *confirmed]} == {result.run_id}
+    assert len({row["parent_run_id"] for row in [*searched, *confirmed]}) == 1
+    (tags,) = read_study(folder.path).sweeps.values()
+    assert tags["status"] == "completed"
+    assert Offered.from_tag(tags["offered"]) == Offered.to_cell(bop, None)
 
 
 @pytest.mark.usefixtures("running_ray")
@@ -86,12 +92,12 @@ def test_one_trial_that_fails_does_not_end_a_sweep(tmp_path: Path, data_root: Pa
     from study.sweep import sweep
 
     folder = StudyFolder(tmp_path / "failing")
-    tracker = Tracker(default_tracking_uri(folder.path), folder.name)
     bop = cell(data_root, "bop", 2)
     blocked = folder.run_dir("Digits-MLP-bop-search-0000")
     blocked.parent.mkdir()
     blocked.touch()  # a file where the first trial's folder should be
-    result = sweep(bop, folder, tracker, need_of_cell(bop))
+    with open_session(folder) as session:
+        result = sweep(bop, folder, session.log, need_of_cell(bop))
     assert Counter(result.outcomes) == {"failed": 1, "completed": 1}
     assert sorted(row["status"] for row in rows(folder, "search")) == ["completed", "failed"]
 
@@ -102,14 +108,14 @@ def test_trials_of_two_workers_that_are_stopped_early_do_not_hang_the_sweep(tmp_
     from study.sweep import sweep
 
     folder = StudyFolder(tmp_path / "workers")
-    tracker = Tracker(default_tracking_uri(folder.path), folder.name)
     search = SearchConfig(trials=5, asha=AshaConfig(grace_period=1, reduction_factor=4))
     fixed = {"epochs": 4, "hid_dim": 32, "depth": 2, "batch_size": 96, "image_size": 8}
     resources = ResourcesConfig(workers=2)
     wide = make_cell(
         "Digits", "MLP", "binary", fixed=fixed, search=search, resources=resources, data_root=str(data_root)
     )
-    result = sweep(wide, folder, tracker, need_of_cell(wide))
+    with open_session(folder) as session:
+        result = sweep(wide, folder, session.log, need_of_cell(wide))
     assert sum(result.outcomes.values()) == 5
     assert result.outcomes["pruned"] >= 1
     assert result.outcomes["completed"] >= 1

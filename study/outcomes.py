@@ -1,0 +1,60 @@
+"""How a trial's attempt ended, and whether the trial is over with it: one rule for Optuna, the log and MLflow.
+
+last report               first                    then
+completed, diverged,      the trial is over        -
+failed
+none (the scheduler       over: pruned             -
+stopped it)
+out_of_memory             tried again, alone       over: infeasible (it was alone on the device)
+stopped, disk_full        goes on when the command is given again
+none (its process died)   tried again              over: failed, at the third death
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# A process may die of something that passes: a killed worker, a node that left. The third death is the trial's own.
+DEATHS_ALLOWED = 2
+STOPPED, DIED, OUT_OF_MEMORY, DISK_FULL = "stopped", "died", "out_of_memory", "disk_full"
+HOW = {STOPPED: "interrupted", OUT_OF_MEMORY: "out_of_memory", DISK_FULL: "disk_full"}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an attempt ended.
+
+    Attributes:
+        over: whether the trial ended with it.
+        outcome: completed, pruned, diverged, failed or infeasible; or, of a trial that goes on, how its attempt ended:
+            interrupted, died, out_of_memory or disk_full.
+        reason: why, where there is more to say.
+    """
+
+    over: bool
+    outcome: str
+    reason: str = ""
+
+
+def ending(result: Mapping[str, Any] | None, *, died: bool = False, alone: bool = False, deaths: int = 0) -> Ending:
+    """What the end of an attempt means.
+
+    Args:
+        result: the attempt's last report.
+        died: its process ended without saying how.
+        alone: it had the device to itself.
+        deaths: how many of the trial's attempts have died before.
+    """
+    said = str((result or {}).get("outcome") or "")
+    reason = str((result or {}).get("reason") or "")
+    if said == OUT_OF_MEMORY and alone:
+        return Ending(True, "infeasible", reason)
+    if said in HOW:
+        return Ending(False, HOW[said], reason)
+    if said:
+        return Ending(True, said, reason)
+    if not died:
+        return Ending(True, "pruned")
+    if deaths < DEATHS_ALLOWED:
+        return Ending(False, DIED, "the process that ran it died")
+    return Ending(True, "failed", f"the process that ran it died {deaths + 1} times")
