@@ -6,6 +6,7 @@ next; everything else is a cell's identity.
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -34,6 +35,9 @@ _SET_ELSEWHERE = {
 }
 # Where data lie, what they are computed on and whether runs check themselves does not make a study another one.
 _NOT_IDENTITY = ("data_root", "prepared_root", "device", "test", "check")
+
+# Characters of a data set's name within the name of a cell, which names files too.
+LONGEST_LABEL = 60
 
 
 @dataclass(frozen=True)
@@ -193,10 +197,10 @@ def dataset_label(dataset: str) -> str:
     >>> dataset_label("CIFAR10")
     'CIFAR10'
     """
-    if re.fullmatch(r"[A-Za-z0-9]+", dataset):
+    if re.fullmatch(rf"[A-Za-z0-9]{{1,{LONGEST_LABEL}}}", dataset):
         return dataset
-    stem = re.sub(r"[^A-Za-z0-9_.]+", "_", Path(dataset).stem).strip("._") or "data"
-    return f"{stem}-{hashlib.sha256(str(Path(dataset).resolve()).encode()).hexdigest()[:8]}"
+    stem = re.sub(r"[^A-Za-z0-9_.]+", "_", Path(dataset).stem)[:LONGEST_LABEL].strip("._") or "data"
+    return f"{stem}-{hashlib.sha256(os.path.realpath(dataset).encode()).hexdigest()[:8]}"
 
 
 def make_cell(

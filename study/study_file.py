@@ -15,6 +15,7 @@
 What else may stand in a file are the fields of the classes in `study.config`.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,7 @@ def study_file(source: str) -> Path:
     preset = PRESETS / f"{source}.yaml"
     if re.fullmatch(r"[A-Za-z0-9_-]+", source) and preset.is_file():
         return preset
-    if Path(source).is_file():
+    if os.path.isfile(source):  # unlike Path's, it takes a name that is too long for no file's
         return Path(source)
     names = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
     raise UserError(f"no study {source!r}: it is neither a file nor one of the presets {names}; give one of them")

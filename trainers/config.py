@@ -10,6 +10,8 @@ import difflib
 import hashlib
 import json
 import math
+import sys
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +27,8 @@ OPTIMIZERS = ("SGD", "Adam")
 ACTIVATION_MEMORY = ("stock", "packed")
 MOMENTUM_BITS = (16, 32)
 WEIGHT_SCALES = ("none", "layer", "channel")
+
+_LARGEST = sys.float_info.max
 
 # Where a run reads from or computes on, whether the test set is opened afterwards, and whether the run checks itself:
 # none of it changes what is trained.
@@ -112,9 +116,11 @@ class TrialConfig:
     check: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("dataset", "data_root"):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name):
-                raise UserError(f"{name} {getattr(self, name)!r} is not a name or path; give a non-empty text")
+        for name in ("dataset", "data_root", "prepared_root", "pretrained"):
+            self._name_or_path(name, optional=name in ("prepared_root", "pretrained"))
+        for name in ("xnor", "test", "check"):
+            if not isinstance(getattr(self, name), bool):
+                raise UserError(f"{name} {getattr(self, name)!r} is not true or false; give one of them")
         one_of("model", self.model, MODELS)
         one_of("algorithm", self.algorithm, ALGORITHMS)
         one_of("mask_type", self.mask_type, MASK_TYPES)
@@ -162,9 +168,17 @@ class TrialConfig:
         if self.freeze_num and self.model == "MLP":
             raise UserError(f"freeze_num {self.freeze_num} freezes convolutional blocks; the MLP has none, use 0")
 
+    def _name_or_path(self, name: str, optional: bool) -> None:
+        value = getattr(self, name)
+        if value is None and optional:
+            return
+        # Records are lines of UTF-8, which has no surrogates, and NUL ends a path.
+        if not isinstance(value, str) or not value or any(unicodedata.category(sign) in ("Cc", "Cs") for sign in value):
+            raise UserError(f"{name} {value!r} is not a name or path; give a non-empty text without control characters")
+
     def _number(self, name: str) -> float:
         value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not -_LARGEST <= value <= _LARGEST:
             raise UserError(f"{name} {value!r} is not a finite number; give one such as 0.1")
         object.__setattr__(self, name, float(value))  # 1 and 1.0 are the same setting, so the same fingerprint
         return float(value)

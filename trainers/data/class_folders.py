@@ -5,6 +5,7 @@ and hidden entries are passed over, by their suffix.
 """
 
 import hashlib
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def class_folder_source(path: Path, not_classes: Sequence[str] = ()) -> ImageSou
     digest = hashlib.sha256()
     for _, files in parts.values():
         for file in files:
-            digest.update(f"{file.relative_to(path).as_posix()} {file.stat().st_size}\n".encode())
+            digest.update(os.fsencode(f"{file.relative_to(path).as_posix()} {file.stat().st_size}\n"))
     return ImageSource(
         f"class folders at {path}",
         digest.hexdigest(),

@@ -8,6 +8,7 @@
 The test files are not opened before `split("test")` is called.
 """
 
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -36,20 +37,28 @@ OWN_GREY_MEAN, OWN_GREY_STD = (0.5,), (0.5,)
 class _Shard:
     """One Arrow file, mapped. `values` views the mapped pixels as (rows, C, H, W) where they are stored decoded."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, rows: int) -> None:
         self.path = path
+        shape = (rows, manifest.channels, manifest.image_size, manifest.image_size)
+        decoded = manifest.storage == "decoded"
+        kind = pa.binary(math.prod(shape[1:])) if decoded else pa.large_binary()
         try:
-            batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
-        except (pa.ArrowException, OSError) as error:
+            batch = pa.ipc.open_file(pa.memory_map(os.fspath(path))).get_batch(0)
+            batch.validate(full=True)  # of counts, offsets and sizes; no pixel is read
+            self._column = batch.column("image")
+            columns = [batch.column(name) for name in batch.schema.names]
+            kinds = {name: batch.schema.field(name).type for name in batch.schema.names}
+            wanted = {"image": kind, "label": pa.int64(), **({"rank": pa.int64()} if "rank" in kinds else {})}
+            if kinds != wanted or batch.num_rows != rows or any(column.null_count for column in columns):
+                raise ValueError(f"{batch.num_rows} rows of {kinds} where its manifest says {rows} of {wanted}")
+            self.labels = batch.column("label").to_numpy()
+            self.ranks = batch.column("rank").to_numpy() if "rank" in kinds else None
+            if rows and not 0 <= self.labels.min() <= self.labels.max() < len(manifest.class_names):
+                raise ValueError(f"labels outside 0..{len(manifest.class_names) - 1}")
+            flat = np.frombuffer(self._column.buffers()[1], dtype=np.uint8, count=math.prod(shape)) if decoded else None
+        except Exception as error:  # beside its own errors pyarrow raises what damage makes it stumble over
             raise UserError(f"{path} cannot be read ({error}); delete {path.parent} and prepare again") from error
-        self.labels = batch.column("label").to_numpy()
-        self.ranks = batch.column("rank").to_numpy() if "rank" in batch.schema.names else None
-        self._column = batch.column("image")
-        self.values: np.ndarray | None = None
-        if manifest.storage == "decoded":
-            shape = (batch.num_rows, manifest.channels, manifest.image_size, manifest.image_size)
-            flat = np.frombuffer(self._column.buffers()[1], dtype=np.uint8, count=int(np.prod(shape)))
-            self.values = flat.reshape(shape)
+        self.values = None if flat is None else flat.reshape(shape)
 
     def encoded(self, row: int) -> bytes:
         """The stored bytes of one row."""
@@ -61,7 +70,7 @@ class _Rows:
 
     def __init__(self, folder: Path, manifest: Manifest, split: str) -> None:
         self._manifest = manifest
-        self._shards = [_Shard(folder / shard.file, manifest) for shard in manifest.shards[split]]
+        self._shards = [_Shard(folder / shard.file, manifest, shard.rows) for shard in manifest.shards[split]]
         self._starts = np.concatenate([[0], np.cumsum([shard.rows for shard in manifest.shards[split]])]).astype(
             np.int64
         )

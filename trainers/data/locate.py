@@ -1,5 +1,6 @@
 """From a data set's name or path to its source on disk: where is looked, and what is said when nothing is there."""
 
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +41,8 @@ def choose_dataset(dataset: str | Path) -> DatasetChoice:
     info = lookup(str(dataset))
     if info is not None:
         return DatasetChoice(info.name, info, None)
-    path = Path(dataset).expanduser()
-    if not path.exists():
+    path = Path(os.path.expanduser(dataset))
+    if not os.path.exists(path):  # unlike Path's, it takes a name that no file can have for that of none
         raise UserError(
             f"data set {str(dataset)!r} is unknown; use {', '.join(CATALOG)}, "
             "or the path of a Parquet file, a folder of Parquet files or a folder of class folders"

@@ -10,8 +10,10 @@ The split of a file is told by its name (`train.parquet`, `test-00000-of-00002.p
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,23 @@ IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label", "labels")
 _SHARD = re.compile(r"^(?P<stem>.*)-(?P<index>\d{5})-of-(?P<count>\d{5})$")
 _LEADING_WORD = re.compile(r"^[A-Za-z]+")
+MOST_CLASSES = 1_000_000  # beyond this a number of classes is a slip, and their names alone would fill the memory
 _FOOTER_BYTES = 64 * 1024  # more than the footer of a file with a few hundred row groups
+
+
+@contextmanager
+def _readable(otherwise: str) -> Iterator[None]:
+    """Turn whatever reading raises into a `UserError` that begins so: pyarrow stumbles over damage in many ways."""
+    try:
+        yield
+    except Exception as error:
+        raise UserError(f"{otherwise} ({error}); restore or remove it") from error
+
+
+def _told(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list):
+        raise TypeError(f"the classes' names are no list but {type(names).__name__}")
+    return tuple(str(name) for name in names)
 
 
 class _File:
@@ -34,11 +52,10 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with _readable(f"{path} cannot be read as Parquet"):
             self._file = pq.ParquetFile(path, memory_map=True)
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{path} cannot be read as Parquet ({error}); restore or remove it") from error
-        self.schema = self._file.schema_arrow
+            self.schema = self._file.schema_arrow
+            groups = [self._file.metadata.row_group(index).num_rows for index in range(self._file.num_row_groups)]
         self.image_column = self._column(IMAGE_COLUMNS, "picture")
         self.label_column = self._column(LABEL_COLUMNS, "label")
         kind = self.schema.field(self.image_column).type
@@ -51,7 +68,6 @@ class _File:
                 f"{path}: column {self.image_column!r} has type {self.schema.field(self.image_column).type}; "
                 "it must be binary (encoded pictures) or struct<bytes: binary, path: string>"
             )
-        groups = [self._file.metadata.row_group(index).num_rows for index in range(self._file.num_row_groups)]
         self.group_starts = np.concatenate([[0], np.cumsum(groups)]).astype(np.int64)
         self._group_index = -1
         self._group: pa.Array = pa.nulls(0)
@@ -67,7 +83,12 @@ class _File:
 
     def labels(self) -> np.ndarray:
         """int64 (rows,)."""
-        column = self._file.read(columns=[self.label_column]).column(self.label_column).combine_chunks()
+        with _readable(f"{self.path} cannot be read as Parquet"):
+            column = self._file.read(columns=[self.label_column]).column(self.label_column).combine_chunks()
+        if len(column) != self.group_starts[-1]:
+            raise UserError(
+                f"{self.path} is damaged: it declares {self.group_starts[-1]} rows and holds {len(column)}; restore it"
+            )
         if not pa.types.is_integer(column.type):
             raise UserError(f"{self.path}: column {self.label_column!r} has type {column.type}; it must hold integers")
         if column.null_count:
@@ -79,12 +100,11 @@ class _File:
         """The encoded picture of one row; its row group stays in memory until another is asked for."""
         group = int(np.searchsorted(self.group_starts, row, side="right")) - 1
         if group != self._group_index:
-            try:
+            with _readable(f"{self.path} is damaged near row {row}"):
                 table = self._file.read_row_group(group, columns=[self.image_column])
-            except (pa.ArrowException, OSError) as error:
-                raise UserError(f"{self.path} is damaged near row {row} ({error}); restore it") from error
-            self._group, self._group_index = table.column(self.image_column).combine_chunks(), group
-        value: Any = self._group[row - int(self.group_starts[group])].as_py()
+                self._group, self._group_index = table.column(self.image_column).combine_chunks(), group
+        with _readable(f"{self.path} is damaged near row {row}"):
+            value: Any = self._group[row - int(self.group_starts[group])].as_py()
         if self.in_struct and value is not None:
             value = value["bytes"]
         if value is None:
@@ -103,15 +123,18 @@ class _File:
         metadata = self.schema.metadata or {}
         try:
             if b"class_names" in metadata:
-                return tuple(str(name) for name in json.loads(metadata[b"class_names"]))
+                return _told(json.loads(metadata[b"class_names"]))
             if b"huggingface" in metadata:
                 features = json.loads(metadata[b"huggingface"]).get("info", {}).get("features", {})
                 names = (features.get(self.label_column) or {}).get("names")
                 if names:
-                    return tuple(str(name) for name in names)
+                    return _told(names)
             if b"num_classes" in metadata:
-                return tuple(str(index) for index in range(int(metadata[b"num_classes"])))
-        except (ValueError, TypeError, AttributeError) as error:
+                count = int(metadata[b"num_classes"])
+                if count > MOST_CLASSES:
+                    raise ValueError(f"{count} classes, more than {MOST_CLASSES}")
+                return tuple(str(index) for index in range(count))
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(f"{self.path}: its schema metadata about classes is malformed ({error})") from error
         return None
 
@@ -234,6 +257,6 @@ def parquet_source(path: Path) -> ImageSource:
         check_labels(part.labels, len(names), part)
     digest = hashlib.sha256()
     for file in every_file:
-        digest.update(f"{file.path.relative_to(root).as_posix()} {file.fingerprint()}\n".encode())
+        digest.update(os.fsencode(f"{file.path.relative_to(root).as_posix()} {file.fingerprint()}\n"))
     kept = ", ".join(f"{split}: {len(files)} file(s)" for split, files in splits.items())
     return ImageSource(f"Parquet at {path} ({kept})", digest.hexdigest(), names, parts["train"], parts.get("test"))

@@ -12,6 +12,10 @@ from trainers.data.locate import DatasetChoice
 from trainers.data.store import read_manifest
 from trainers.errors import UserError
 
+# Characters of one's own data set's name in that of its folder: of 4 bytes each they leave room for what follows in the
+# 255 bytes that a name may have.
+_LONGEST_NAME = 48
+
 
 def user_cache() -> Path:
     """The user's cache folder by the XDG convention."""
@@ -35,7 +39,7 @@ def prepared_roots(data_root: Path, prepared_root: Path | None) -> list[Path]:
     if prepared_root is not None:
         return [prepared_root.expanduser().absolute()]
     data_root = data_root.expanduser().absolute()
-    own = hashlib.sha256(str(data_root.resolve()).encode()).hexdigest()[:12]
+    own = hashlib.sha256(os.fsencode(data_root.resolve())).hexdigest()[:12]
     return [data_root / "prepared", user_cache() / "binsfo" / "prepared" / own]
 
 
@@ -64,7 +68,7 @@ def _prefix(choice: DatasetChoice) -> str:
     """Folder name without the size. One's own data carry a hash of their path: two folders may share a name."""
     if choice.path is None:
         return choice.name
-    return f"{choice.name}-{hashlib.sha256(str(choice.path).encode()).hexdigest()[:8]}"
+    return f"{choice.name[:_LONGEST_NAME]}-{hashlib.sha256(os.fsencode(choice.path)).hexdigest()[:8]}"
 
 
 def find_prepared(

@@ -31,6 +31,7 @@ from trainers.data.store import (
     Shard,
     file_sha256,
     read_manifest,
+    shard_of,
     write_manifest,
     write_shard,
 )
@@ -206,11 +207,13 @@ def _journalled_shards(folder: Path, identity: str) -> dict[str, Shard]:
     """The shards of an earlier, killed preparation of the same plan that are whole; everything else is removed."""
     kept: dict[str, Shard] = {}
     path = folder / JOURNAL
-    lines = path.read_text().splitlines() if path.exists() else []
-    with contextlib.suppress(ValueError, TypeError, KeyError):  # the last line may be torn: its shard is made again
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    with contextlib.suppress(
+        ValueError, TypeError, KeyError, RecursionError
+    ):  # the last line may be torn: its shard is made again
         if lines and json.loads(lines[0])["identity"] == identity:
             for line in lines[1:]:
-                shard = Shard(**json.loads(line))
+                shard = shard_of(json.loads(line))
                 file = folder / shard.file
                 if file.is_file() and file.stat().st_size == shard.size and file_sha256(file) == shard.sha256:
                     kept[shard.file] = shard

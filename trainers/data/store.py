@@ -12,6 +12,7 @@ Every file is written under a `.partial` name, flushed to disk and renamed, so a
 import hashlib
 import json
 import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         raw = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}); delete {folder} and prepare again") from error
     version = raw.get("format_version") if isinstance(raw, dict) else None
     if version != FORMAT_VERSION:
@@ -151,11 +152,45 @@ def read_manifest(folder: Path) -> Manifest | None:
             f"delete {folder} and prepare again"
         )
     try:
-        raw["shards"] = {split: tuple(Shard(**shard) for shard in shards) for split, shards in raw["shards"].items()}
+        raw["shards"] = {split: tuple(map(shard_of, shards)) for split, shards in raw["shards"].items()}
         raw["class_names"] = tuple(raw["class_names"])
-        return Manifest(**raw)
-    except (KeyError, TypeError, AttributeError) as error:
+        manifest = Manifest(**raw)
+        _check_fields(manifest)
+        return manifest
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error!r}); delete {folder} and prepare again") from error
+
+
+def shard_of(entry: dict[str, Any]) -> Shard:
+    """The shard that a manifest or journal describes; ValueError or TypeError where it describes none."""
+    shard = Shard(**entry)
+    if not all(isinstance(text, str) for text in (shard.file, shard.sha256, shard.content)):
+        raise TypeError(f"{shard} has a name or checksum that is no text")
+    if not re.fullmatch(r"(train|test)-\d{5,}\.arrow", shard.file):  # a name, never a path to elsewhere
+        raise ValueError(f"{shard.file!r} is no shard's name")
+    if not all(_whole(number) for number in (shard.rows, shard.size)):
+        raise ValueError(f"{shard} has a count that is none")
+    return shard
+
+
+def _check_fields(manifest: Manifest) -> None:
+    texts = (manifest.dataset, manifest.source, manifest.source_fingerprint, *manifest.class_names)
+    if not all(isinstance(text, str) for text in texts) or not manifest.class_names:
+        raise TypeError("a name in it is no text")
+    if not _whole(manifest.image_size) or not manifest.image_size or manifest.channels not in (1, 3):
+        raise ValueError(f"pictures of {manifest.channels!r} channels and {manifest.image_size!r} pixels")
+    if manifest.native_size is not None and not _whole(manifest.native_size):
+        raise ValueError(f"a native size of {manifest.native_size!r}")
+    if manifest.storage not in ("decoded", "encoded") or set(manifest.shards) != {"train", "test"}:
+        raise ValueError(f"storage {manifest.storage!r}, parts {sorted(manifest.shards)}")
+    if not {"split_seed", "test_fraction"} <= manifest.options.keys():
+        raise ValueError(f"options {manifest.options!r}")
+    if not all(manifest.shards.values()):
+        raise ValueError("a part without shards")
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
 def check_sizes(folder: Path, manifest: Manifest) -> None:
