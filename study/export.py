@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from study.progress import say
 from study.provenance import UNKNOWN
 from study.records import read_study, study_identity
-from trainers.checkpoint import best_checkpoint, last_checkpoint
+from trainers.checkpoint import best_checkpoint, last_checkpoint, read_checkpoint
 from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData, open_prepared
 from trainers.errors import UserError
 from trainers.learner import new_model
 from trainers.models.checkpoints import load_pretrained
 from trainers.models.packed import WEIGHTS, ModelDescription, restored_model, save_packed
+from trainers.progress import Progress
 
 CHECKPOINTS = {"last": last_checkpoint, "best": best_checkpoint}
 _MLFLOW_RUN_ID = re.compile(r"[0-9a-f]{32}")
@@ -156,17 +156,18 @@ def read_trained(file: Path) -> TrainedRun:
         UserError: the file cannot be read or is no run's checkpoint.
     """
     try:
-        with safe_open(file, framework="pt") as content:
-            metadata = content.metadata() or {}
-            names = [name for name in content.keys() if name.startswith("model.")]  # noqa: SIM118 (not a dict)
-            tensors = {name.removeprefix("model."): content.get_tensor(name) for name in names}
-    except (SafetensorError, OSError) as error:
+        content, metadata = read_checkpoint(file)
+        progress = Progress.from_json(metadata["progress"])
+    except ValueError as error:
         raise UserError(f"checkpoint {file} cannot be read ({error}); put back a whole copy, or train again") from error
-    if not {"config", "progress"} <= metadata.keys():
-        raise UserError(f"{file} is not a checkpoint of a run; give the folder of a run that this package trained")
-    progress = json.loads(metadata["progress"])
+    if progress.sums is not None:
+        raise UserError(
+            f"{file} was saved in the middle of epoch {progress.epochs_done + 1}; "
+            "let the run go on to the epoch's end, or export its best epoch with --best"
+        )
     config = TrialConfig.from_dict(json.loads(metadata["config"]))
-    return TrainedRun(file, config, progress["epochs_done"], progress["latest"].get("val_accuracy"), tensors)
+    tensors = {name.removeprefix("model."): tensor for name, tensor in content.items() if name.startswith("model.")}
+    return TrainedRun(file, config, progress.epochs_done, progress.latest.get("val_accuracy"), tensors)
 
 
 def _options(trained: TrainedRun, data: PreparedData) -> dict[str, Any]:

@@ -6,21 +6,34 @@ says how the trial ended, so that Tune, Optuna and the records all learn it from
 scheduler stops sends no last report.
 """
 
+import gc
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
+from trainers.attempt import Attempt
 from trainers.config import TrialConfig
-from trainers.errors import DivergedError
+from trainers.errors import DiskFullError, DivergedError, OutOfMemoryError, StoppedError
+
+OUTCOMES: Final[dict[type[Exception], str]] = {
+    DivergedError: "diverged",
+    OutOfMemoryError: "out_of_memory",
+    StoppedError: "stopped",
+    DiskFullError: "disk_full",
+}
+"""How a run ended, by the error that ended it; any other is `failed`."""
 
 
 class TrialSpec(TypedDict):
     """What Ray Tune carries to a trial, as plain values.
 
     `trial_id` names the run everywhere, `phase` is train, search or confirm, `method` the cell's method, `config` a
-    `TrialConfig` as a dict, `run_dir` the folder of the run's checkpoints. `simulate` is None, or what a simulated run
-    has its learning curve from: `synthetic`, or the path of a `simulation.json`.
+    `TrialConfig` as a dict, `run_dir` the folder of the run's checkpoints, `stop_file` the path whose existence asks
+    every run to finish its step, save and stop ("" where nothing will ask), `alone` whether this is the second try of
+    a run that memory did not hold. `simulate` is None, or what a simulated run has its learning curve from:
+    `synthetic`, or the path of a `simulation.json`.
     """
 
     trial_id: str
@@ -28,19 +41,31 @@ class TrialSpec(TypedDict):
     method: str
     config: dict[str, Any]
     run_dir: str
+    stop_file: str
+    alone: bool
     simulate: str | None
 
 
 def trial_spec(
-    trial_id: str, phase: str, method: str, config: TrialConfig, run_dir: Path, simulate: str | None = None
+    trial_id: str,
+    phase: str,
+    method: str,
+    config: TrialConfig,
+    run_dir: Path,
+    simulate: str | None = None,
+    *,
+    stop_file: Path | None = None,
+    alone: bool = False,
 ) -> TrialSpec:
-    """The specification of one run."""
+    """The specification of one run; arguments as the entries of `TrialSpec`."""
     return TrialSpec(
         trial_id=trial_id,
         phase=phase,
         method=method,
         config=config.to_dict(),
         run_dir=str(run_dir),
+        stop_file=str(stop_file or ""),
+        alone=alone,
         simulate=simulate,
     )
 
@@ -48,48 +73,89 @@ def trial_spec(
 def run_trial(tune_config: dict[str, Any]) -> None:
     """Train `tune_config["spec"]` (a `TrialSpec`), reporting each epoch and at last the outcome.
 
-    The last report holds `outcome` (completed, diverged or failed), for the latter two a `reason`. One trial that fails
-    must not end a sweep, so nothing is raised; the traceback is kept in the run's folder as `error.txt`.
+    When a run goes on from a checkpoint, the epochs that it has are reported first, with `replayed` set. The last
+    report holds `outcome` (completed, diverged, failed, out_of_memory, stopped or disk_full), `epoch`, the seconds of
+    this attempt over all its workers as `device_seconds` and, unless completed, a `reason`. One trial that fails must
+    not end a sweep, so nothing is raised; what is not understood leaves its traceback in the run's folder as
+    `error.txt`.
     """
     from ray import tune
 
     spec: TrialSpec = tune_config["spec"]
-    run_dir = Path(spec["run_dir"])
+    tune.report(ended(spec, tune.report))
+
+
+def ended(spec: TrialSpec, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Train one run, reporting its epochs; how it ended, as the last report of `run_trial`."""
+    config, run_dir = TrialConfig.from_dict(spec["config"]), Path(spec["run_dir"])
+    attempt = Attempt(stop_file=Path(spec["stop_file"]) if spec["stop_file"] else None)
     epochs_seen = 0
 
-    def report(metrics: dict[str, Any]) -> None:
+    def epoch(metrics: dict[str, Any]) -> None:
         nonlocal epochs_seen
         epochs_seen = int(metrics["epoch"])
-        tune.report(dict(metrics))
+        report(dict(metrics))
 
     try:
-        final = {**_trained(spec, report), "outcome": "completed"}
-    except DivergedError as error:
-        final = {"outcome": "diverged", "reason": str(error), "epoch": epochs_seen}
+        final = {**_trained(spec, epoch, attempt), "outcome": "completed"}
     except Exception as error:
-        with suppress(OSError):
-            run_dir.mkdir(parents=True, exist_ok=True)
-            (run_dir / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        final = {"outcome": "failed", "reason": reason, "epoch": epochs_seen}
-    tune.report(final)
+        final = {**_failure(error, run_dir), "epoch": epochs_seen}
+    if final["outcome"] != "completed":
+        release_memory()
+    return {**final, "device_seconds": attempt.device_seconds(config.workers)}
 
 
-def _trained(spec: TrialSpec, report: Any) -> dict[str, Any]:
+def _failure(error: Exception, run_dir: Path) -> dict[str, Any]:
+    """The outcome of a run that `error` ended, and the reason."""
+    from trainers.exhaustion import exhausted
+
+    known = exhausted(error, run_dir) or error
+    for kind, outcome in OUTCOMES.items():
+        if isinstance(known, kind):
+            return {"outcome": outcome, "reason": str(known)}
+    with suppress(OSError):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+    return {"outcome": "failed", "reason": f"{type(error).__name__}: {error}".splitlines()[0]}
+
+
+def release_memory() -> None:
+    """Give back what a run that ended in an error held: the next one may be given to this very process."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def _trained(spec: TrialSpec, report: Callable[[dict[str, Any]], None], attempt: Attempt) -> dict[str, Any]:
     config, run_dir = TrialConfig.from_dict(spec["config"]), Path(spec["run_dir"])
     if spec["simulate"] is None:
-        return train(config, run_dir, report)
+        return train(config, run_dir, report, attempt)
     from study.simulate import run_simulated
+    from trainers.stop import require_no_stop, stop_requested
 
-    return run_simulated(config, run_dir, report, spec["simulate"], trial_id=spec["trial_id"]) or {}
+    require_no_stop(attempt.stop_file)
+    final = run_simulated(
+        config,
+        run_dir,
+        report,
+        spec["simulate"],
+        trial_id=spec["trial_id"],
+        stopped=lambda: stop_requested(attempt.stop_file),
+    )
+    if final is None:
+        raise StoppedError("stopped as asked")
+    return final
 
 
-def train(config: TrialConfig, run_dir: Path, report: Any) -> dict[str, Any]:
+def train(
+    config: TrialConfig, run_dir: Path, report: Callable[[dict[str, Any]], None], attempt: Attempt
+) -> dict[str, Any]:
     """The run's final metrics, by the host that its number of workers asks for."""
     from trainers.host import run_local, run_ray
+    from trainers.stop import require_no_stop
 
-    if config.workers == 1:
-        return run_local(config, run_dir, on_epoch=report)
-    from ray.tune.integration.ray_train import TuneReportCallback
-
-    return run_ray(config, run_dir, callbacks=[TuneReportCallback()])
+    require_no_stop(attempt.stop_file)
+    host = run_local if config.workers == 1 else run_ray
+    return host(config, run_dir, report, attempt)

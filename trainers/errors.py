@@ -19,3 +19,19 @@ class ReplicaError(RuntimeError):
 
 class InvariantError(RuntimeError):
     """A run that checks itself found a tensor that should not be there, or not hold what it holds; names the tensor."""
+
+
+class StoppedError(RuntimeError):
+    """A run stopped because it was asked to; it has saved its state, and goes on when it is started again."""
+
+
+class OutOfMemoryError(RuntimeError):
+    """The memory of the host or of the device does not hold the run."""
+
+
+class DiskFullError(RuntimeError):
+    """A file could not be written because its disk, or the user's share of it, is full; the last whole one is there."""
+
+
+class WorkersDiedError(RuntimeError):
+    """The run's workers died again and again without an epoch's progress in between."""

@@ -1,25 +1,36 @@
 """Two hosts for one loop: this process, or a Ray Train worker group.
 
 A worker group costs seconds to start, so a one-worker trial may run in the process that asks for it; several workers
-need the group: torch's process group over gloo (CPU) or nccl (GPU).
+need the group: torch's process group over gloo (CPU) or nccl (GPU). A group whose workers die is started again, and
+goes on from the run's last checkpoint.
 """
 
 import json
+import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from trainers.attempt import Attempt
+from trainers.checkpoint import recorded_history
 from trainers.config import TrialConfig
-from trainers.errors import DivergedError, InvariantError, ReplicaError, UserError
+from trainers.errors import DivergedError, InvariantError, ReplicaError, StoppedError, UserError, WorkersDiedError
+from trainers.exhaustion import exhausted
+from trainers.progress import Metrics
 from trainers.replicas import Replicas
-from trainers.worker import Metrics, require_run_dir, train
+from trainers.stop import require_no_stop
+from trainers.worker import require_run_dir, train
 
 OnEpoch = Callable[[Metrics], None]
 
+MOST_DEATHS = 3  # of a run's workers, without a new epoch in between; whatever kills them kills them again
+
 _POLL_SECONDS = 0.2
+
+_OWN_ERRORS = (UserError, DivergedError, StoppedError, ReplicaError, InvariantError)
 
 
 def device_of(config: TrialConfig) -> torch.device:
@@ -30,7 +41,9 @@ def device_of(config: TrialConfig) -> torch.device:
     return torch.device(wanted)
 
 
-def run_local(config: TrialConfig, run_dir: Path, on_epoch: OnEpoch | None = None) -> Metrics:
+def run_local(
+    config: TrialConfig, run_dir: Path, on_epoch: OnEpoch | None = None, attempt: Attempt | None = None
+) -> Metrics:
     """Train with one worker in this process; returns the final metrics.
 
     Raises:
@@ -39,50 +52,97 @@ def run_local(config: TrialConfig, run_dir: Path, on_epoch: OnEpoch | None = Non
     if config.workers != 1:
         raise UserError(f"{config.workers} workers need Ray Train; one process runs one worker")
     require_run_dir(run_dir)
-    return train(config, run_dir, Replicas(), device_of(config), on_epoch or (lambda metrics: None))
+    return train(config, run_dir, Replicas(), device_of(config), on_epoch or (lambda metrics: None), attempt)
 
 
 def run_ray(
-    config: TrialConfig, run_dir: Path, on_epoch: OnEpoch | None = None, callbacks: Sequence[Any] = ()
+    config: TrialConfig, run_dir: Path, on_epoch: OnEpoch | None = None, attempt: Attempt | None = None
 ) -> Metrics:
     """Train with `config.workers` workers under Ray Train, which must be initialised; returns the final metrics.
 
     Args:
         config: the run.
         run_dir: the run's own folder, which every worker must be able to reach.
-        on_epoch: called in this process with each epoch's metrics.
-        callbacks: Ray Train's own `UserCallback`s, for a run inside a Tune trial.
+        on_epoch: called in this process, on a thread of its own, with each epoch's metrics: at first, with `replayed`
+            set, those that the run has from earlier attempts. No epoch is told twice, also where workers die.
+        attempt: what this attempt is told beside the configuration.
 
     Raises:
-        UserError, DivergedError, ReplicaError, InvariantError: as the workers raised them. RuntimeError: anything else
-            that ended them.
+        What `trainers.worker.train` raises, as the workers raised it. WorkersDiedError: they died `MOST_DEATHS` times
+        without a new epoch in between, each time from something else than those.
     """
+    require_run_dir(run_dir)
+    run_dir, attempt = run_dir.resolve(), attempt or Attempt()
+    told = _Told(on_epoch, lambda: attempt.device_seconds(config.workers))
+    deaths, epochs_then = 0, -1
+    while True:
+        require_no_stop(attempt.stop_file)
+        told.replay(recorded_history(run_dir))
+        try:
+            return _fit(config, run_dir, told, attempt)
+        except Exception as error:
+            if own := _own_error(error, run_dir):
+                raise own from error
+            epochs_now = len(recorded_history(run_dir))
+            deaths = deaths + 1 if epochs_now == epochs_then else 1
+            epochs_then = epochs_now
+            if deaths == MOST_DEATHS:
+                reason = next(iter(str(error).splitlines()), type(error).__name__)
+                raise WorkersDiedError(
+                    f"its workers died {deaths} times after epoch {epochs_now} without ending another: {reason}"
+                ) from error
+
+
+def _fit(config: TrialConfig, run_dir: Path, told: "_Told", attempt: Attempt) -> Metrics:
+    """One worker group, from its start to its end."""
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    require_run_dir(run_dir)
-    run_dir = run_dir.resolve()
-    epochs = run_dir / "epochs.jsonl"
+    for left_behind in run_dir.glob("epochs-*.jsonl"):
+        left_behind.unlink(missing_ok=True)
+    epochs = run_dir / f"epochs-{secrets.token_hex(4)}.jsonl"  # a group that outlives its driver writes to another
     on_cuda = _cluster_has_gpus() if config.device == "auto" else config.device == "cuda"
     worker: Any = _ray_worker  # Ray's annotation denies that a worker may return something; it may
     trainer = TorchTrainer(
         worker,
-        train_loop_config={"config": config.to_dict(), "run_dir": str(run_dir), "cuda": on_cuda},
+        train_loop_config={
+            "config": config.to_dict(),
+            "run_dir": str(run_dir),
+            "cuda": on_cuda,
+            "attempt": attempt.to_dict(),
+        },
         scaling_config=ScalingConfig(
             num_workers=config.workers,
             use_gpu=on_cuda,
             resources_per_worker={"CPU": config.threads, "GPU": int(on_cuda)},
         ),
-        run_config=RunConfig(
-            name="train", storage_path=str(run_dir / "ray"), callbacks=[_epoch_writer(epochs), *callbacks]
-        ),
+        run_config=RunConfig(name="train", storage_path=str(run_dir / "ray"), callbacks=[_epoch_writer(epochs)]),
     )
-    with _Follow(epochs, on_epoch):
-        try:
-            result: Any = trainer.fit()
-        except Exception as error:
-            raise _workers_own(error) from error
+    try:
+        with _Follow(epochs, told):
+            result: Any = _off_the_main_thread(trainer.fit)
+    finally:
+        epochs.unlink(missing_ok=True)
     return dict(result.return_value)
+
+
+def _off_the_main_thread(call: Callable[[], Any]) -> Any:
+    """What `call` returns or raises: on the main thread, Ray Train would put its own answer to Ctrl-C in place."""
+    outcome: list[Any] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(call())
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return outcome[0]
 
 
 def _cluster_has_gpus() -> bool:
@@ -99,8 +159,9 @@ def _ray_worker(settings: dict[str, Any]) -> Metrics:
     context = ray.train.get_context()
     replicas = Replicas(context.get_world_rank(), context.get_world_size())
     device = ray.train.torch.get_device() if settings["cuda"] else torch.device("cpu")
-    config = TrialConfig.from_dict(settings["config"])
-    return train(config, Path(settings["run_dir"]), replicas, device, ray.train.report)
+    config, attempt = TrialConfig.from_dict(settings["config"]), Attempt.from_dict(settings["attempt"])
+    # The driver has told the earlier epochs: through Ray Train each would take as long as a poll of its workers.
+    return train(config, Path(settings["run_dir"]), replicas, device, ray.train.report, attempt, replay=False)
 
 
 def _epoch_writer(path: Path) -> Any:
@@ -115,12 +176,33 @@ def _epoch_writer(path: Path) -> Any:
     return EpochWriter()
 
 
-class _Follow:
-    """Calls `on_epoch` for every line that is appended to a file while the context is open."""
+class _Told:
+    """Passes each epoch on once, in order, whether workers report it or only a checkpoint tells of it."""
 
-    def __init__(self, path: Path, on_epoch: OnEpoch | None) -> None:
-        self.path, self.on_epoch = path, on_epoch
-        self.position = path.stat().st_size if path.exists() else 0
+    def __init__(self, on_epoch: OnEpoch | None, device_seconds: Callable[[], float]) -> None:
+        self.on_epoch, self.device_seconds = on_epoch, device_seconds
+        self.last = 0
+
+    def __call__(self, metrics: Metrics) -> None:
+        if metrics["epoch"] <= self.last:
+            return
+        self.last = metrics["epoch"]
+        if self.on_epoch is not None:
+            self.on_epoch(metrics)
+
+    def replay(self, history: list[Metrics]) -> None:
+        """Pass on what a checkpoint tells of."""
+        for metrics in history:
+            self({**metrics, "replayed": True, "device_seconds": self.device_seconds()})
+
+
+class _Follow:
+    """Calls `told` for every line that is appended to a file while the context is open; raises what `told` raised."""
+
+    def __init__(self, path: Path, told: _Told) -> None:
+        self.path, self.told = path, told
+        self.position = 0
+        self.failure: Exception | None = None
         self.done = threading.Event()
         self.thread = threading.Thread(target=self._poll, daemon=True)
 
@@ -130,29 +212,33 @@ class _Follow:
     def __exit__(self, *exc: object) -> None:
         self.done.set()
         self.thread.join()
+        if self.failure is not None:
+            raise self.failure
 
     def _poll(self) -> None:
         finished = False
-        while not finished:
+        while not finished and self.failure is None:
             finished = self.done.wait(_POLL_SECONDS)
-            self._deliver()  # once more after the end: the last lines
+            try:
+                self._deliver()  # once more after the end: the last lines
+            except Exception as error:
+                self.failure = error
 
     def _deliver(self) -> None:
-        if self.on_epoch is None or not self.path.exists():
+        if not self.path.exists():
             return
         with self.path.open() as file:
             file.seek(self.position)
             while (line := file.readline()).endswith("\n"):
                 self.position = file.tell()
-                self.on_epoch(json.loads(line))
+                self.told(json.loads(line))
 
 
-def _workers_own(error: BaseException) -> BaseException:
-    """The workers' own exception inside what Ray Train raises, so that one run fails alike under both hosts."""
+def _own_error(error: BaseException, run_dir: Path) -> BaseException | None:
+    """The run's own exception inside what Ray Train raises, so that one run fails alike under both hosts."""
     failures = getattr(error, "worker_failures", None) or {}
-    candidates: list[BaseException] = [*failures.values()]
-    for failure in candidates:
+    for failure in (error, *failures.values()):
         for cause in (failure, getattr(failure, "cause", None), failure.__cause__):
-            if isinstance(cause, (UserError, DivergedError, ReplicaError, InvariantError)):
+            if isinstance(cause, _OWN_ERRORS):
                 return cause
-    return error
+    return exhausted(error, run_dir)

@@ -39,7 +39,11 @@ class Replicas:
 
     def maximum(self, value: int) -> int:
         """The largest of all workers' numbers, on every worker."""
-        return max(int(number) for number in self.gather(torch.tensor([value], device=self._device())))
+        return max(self.gather_numbers(value))
+
+    def gather_numbers(self, value: int) -> list[int]:
+        """Every worker's number, in the order of ranks, on every worker."""
+        return [int(number) for number in self.gather(torch.tensor([value], device=self._device()))]
 
     def share(self, count: int) -> slice:
         """This worker's part of `count` items in a row; parts differ by one item at most."""

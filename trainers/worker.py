@@ -9,30 +9,40 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from trainers import checkpoint
-from trainers.checkpoint import Progress
+from trainers.atomic import clear_partials, write_json
+from trainers.attempt import Attempt
 from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData, Split, open_prepared
-from trainers.errors import UserError
+from trainers.errors import ReplicaError, StoppedError, UserError
+from trainers.exhaustion import exhausted
 from trainers.learner import Learner
 from trainers.memory.invariants import Bystanders, check_invariants
 from trainers.memory.measure import measured_step
+from trainers.progress import EpochSums, Metrics
 from trainers.replicas import Replicas
+from trainers.stop import stop_requested
 from trainers.update_rules.draws import derived_seed
 
-Metrics = dict[str, Any]
 Report = Callable[[Metrics], None]
 
 _RESULT = "result.json"
 
 
-def train(config: TrialConfig, run_dir: Path, replicas: Replicas, device: torch.device, report: Report) -> Metrics:
+def train(
+    config: TrialConfig,
+    run_dir: Path,
+    replicas: Replicas,
+    device: torch.device,
+    report: Report,
+    attempt: Attempt | None = None,
+    replay: bool = True,
+) -> Metrics:
     """Train to the last epoch, from the run's last checkpoint if there is one; returns the final metrics.
 
     Args:
@@ -44,28 +54,49 @@ def train(config: TrialConfig, run_dir: Path, replicas: Replicas, device: torch.
             epoch), val_accuracy and val_accuracy_top5 (fractions; absent without validation), flip_rate (share of
             binary weights flipped a step, mean over steps), lr, temperature (mean over layers and steps; absent where
             there is none), peak_memory_bytes and memory_*_bytes (of the worker with the highest peak: the total and its
-            categories, see `trainers.memory.report`), train_seconds (so far, evaluation not counted).
+            categories, see `trainers.memory.report`), train_seconds (so far, evaluation not counted), device_seconds
+            (of this attempt so far, over all workers). A `note` says where the run did not go on as it should have.
+        attempt: what this attempt is told beside the configuration.
+        replay: whether to report the epochs that the run has from earlier attempts, first, with `replayed` set.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
+        StoppedError: the attempt's stop file is there; the run is saved as it was after the step.
+        OutOfMemoryError: memory does not hold the run.
+        DiskFullError: a checkpoint or result could not be written; the last whole one is there.
         InvariantError: `config.check` is set, and memory holds what it should not.
-        ReplicaError: workers hold different weights after an epoch.
-        UserError: the folder holds another run, or its checkpoint is damaged.
+        ReplicaError: workers hold different weights after an epoch, or start from different checkpoints.
+        UserError: the folder holds another run, or all of its checkpoints are damaged.
     """
-    data = open_prepared(
-        config.dataset, config.data_root, prepared_root=config.prepared_root, image_size=config.image_size
-    )
-    run = _Run(config, data, run_dir, replicas, device)
-    for epoch in range(run.progress.epochs_done, config.epochs):
-        report(run.epoch(epoch))
-    return run.finish()
+    attempt = attempt or Attempt()
+    try:
+        data = open_prepared(
+            config.dataset, config.data_root, prepared_root=config.prepared_root, image_size=config.image_size
+        )
+        run = _Run(config, data, run_dir, replicas, device, attempt)
+        if replay:
+            for metrics in run.progress.history:
+                report(run.told({**metrics, "replayed": True}))
+        for epoch in range(run.progress.epochs_done, config.epochs):
+            report(run.told(run.epoch(epoch)))
+        return run.finish()
+    except Exception as error:
+        if (found := exhausted(error, run_dir)) is None or found is error:
+            raise
+        raise found from error
 
 
 class _Run:
     """One worker's view of one run."""
 
     def __init__(
-        self, config: TrialConfig, data: PreparedData, run_dir: Path, replicas: Replicas, device: torch.device
+        self,
+        config: TrialConfig,
+        data: PreparedData,
+        run_dir: Path,
+        replicas: Replicas,
+        device: torch.device,
+        attempt: Attempt,
     ) -> None:
         torch.set_num_threads(config.threads)
         if device.type == "cuda":
@@ -76,45 +107,70 @@ class _Run:
         self.learner = Learner(config, data, replicas, device)
         self.training = data.split("train", config.val_fraction)
         self.validation = data.split("validation", config.val_fraction) if config.val_fraction else None
-        last = checkpoint.last_checkpoint(run_dir)
-        self.progress = checkpoint.restore(last, self.learner) if last.exists() else Progress()
+        self.attempt = attempt
+        self.progress, self.note = checkpoint.restore(run_dir, self.learner)
+        steps = set(replicas.gather_numbers(self.progress.steps_done))
+        if len(steps) > 1:
+            raise ReplicaError(
+                f"workers start from checkpoints of {sorted(steps)} steps; all must read the same {run_dir}"
+            )
+        if replicas.rank == 0:
+            clear_partials(run_dir)
+            clear_partials(run_dir / "checkpoints")
+            if self.note:
+                checkpoint.replace_last(run_dir)
+
+    def told(self, metrics: Metrics) -> Metrics:
+        """An epoch's metrics as they are reported: with what is this attempt's own."""
+        note, self.note = self.note, ""
+        own = {"device_seconds": self.attempt.device_seconds(self.replicas.size)}
+        return {**metrics, **own, **({"note": note} if note else {})}
 
     def epoch(self, epoch: int) -> Metrics:
-        """Train one epoch, validate, save; returns its metrics."""
-        started, measured = time.perf_counter(), 0.0
+        """Train one epoch, or the rest of it, validate, save; returns its metrics."""
+        self._stop_here()
         self.learner.start_epoch(epoch)
-        losses: list[float] = []
-        flip_rates: list[float] = []
-        temperatures: list[float] = []
+        sums = self.progress.sums or EpochSums()
         binary_weights = self.learner.rule.binary_weights
-        for batch in epoch_batches(len(self.training), self.config, epoch):
+        started = time.perf_counter()
+        for batch in epoch_batches(len(self.training), self.config, epoch)[sums.steps :]:
             if self._measures_next_step():
                 paused = time.perf_counter()
-                losses.append(self._measured_step(batch, epoch))
-                measured += time.perf_counter() - paused
+                loss = self._measured_step(batch, epoch)
+                started += time.perf_counter() - paused
             else:
-                losses.append(self._step(batch, epoch))
+                loss = self._step(batch, epoch)
             if self.bystanders is not None:
                 check_invariants(self.learner, self.bystanders)
-            flip_rates.append(self.learner.rule.flips / binary_weights)
-            if (temperature := self.learner.rule.temperature()) is not None:
-                temperatures.append(temperature)
-        self.progress.train_seconds += time.perf_counter() - started - measured
+            sums.add(loss, self.learner.rule.flips / binary_weights, self.learner.rule.temperature())
+            if stop_requested(self.attempt.stop_file, self.replicas):
+                self._add_seconds(started)
+                self._stop(sums)
+        self._add_seconds(started)
+        self.progress.sums = None
         self.replicas.require_equal(self.learner.model, self._scalars(), epoch + 1)
-        metrics: Metrics = {
-            "epoch": epoch + 1,
-            "train_loss": sum(losses) / len(losses),
-            "flip_rate": sum(flip_rates) / len(flip_rates),
-            "lr": self.learner.rule.lr,
-        }
-        if temperatures:
-            metrics["temperature"] = sum(temperatures) / len(temperatures)
-        metrics.update(self.progress.memory)
+        metrics: Metrics = {"epoch": epoch + 1, **sums.means(), "lr": self.learner.rule.lr, **self.progress.memory}
         metrics["train_seconds"] = self.progress.train_seconds
         if self.validation is not None:
             metrics["val_accuracy"], metrics["val_accuracy_top5"] = self._accuracy(self.validation)
-        self._save(epoch, metrics)
+        self._end_epoch(metrics)
         return metrics
+
+    def _add_seconds(self, started: float) -> None:
+        self.progress.train_seconds += time.perf_counter() - started
+
+    def _stop_here(self) -> None:
+        """Stop between two epochs, where nothing has been done that is not on disk."""
+        if stop_requested(self.attempt.stop_file, self.replicas):
+            raise StoppedError(f"stopped as asked, after {self.progress.epochs_done} epochs")
+
+    def _stop(self, sums: EpochSums) -> None:
+        """Save in the middle of an epoch, then stop."""
+        self.progress.sums = sums
+        self._save(best=False)
+        raise StoppedError(
+            f"stopped as asked, after {self.progress.epochs_done} epochs and {sums.steps} steps; both are saved"
+        )
 
     def _step(self, batch: np.ndarray, epoch: int) -> float:
         mine = batch[self.replicas.share(len(batch))]
@@ -159,15 +215,18 @@ class _Run:
         first, fifth = self.replicas.sum(counts).tolist()
         return first / len(split), fifth / len(split)
 
-    def _save(self, epoch: int, metrics: Metrics) -> None:
-        self.progress.epochs_done = epoch + 1
-        self.progress.latest = metrics
+    def _end_epoch(self, metrics: Metrics) -> None:
+        self.progress.epochs_done += 1
+        self.progress.history.append(metrics)
         accuracy, best = metrics.get("val_accuracy"), self.progress.best_accuracy
         improved = accuracy is None or best is None or accuracy > best
         if improved:
             self.progress.best_accuracy = accuracy
+        self._save(best=improved)
+
+    def _save(self, best: bool) -> None:
         if self.replicas.rank == 0:
-            checkpoint.save(self.run_dir, self.learner, self.progress, best=improved)
+            checkpoint.save(self.run_dir, self.learner, self.progress, best=best)
         self.replicas.barrier()  # nobody reports an epoch that is not on disk yet
 
     def finish(self) -> Metrics:
@@ -179,10 +238,8 @@ class _Run:
             split = self.data.split("test", self.config.val_fraction)
             metrics["test_accuracy"], metrics["test_accuracy_top5"] = self._accuracy(split)
         if self.replicas.rank == 0:
-            partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(metrics))
-            partial.replace(path)
-        return metrics
+            write_json(path, metrics)
+        return self.told(metrics)
 
 
 def epoch_batches(count: int, config: TrialConfig, epoch: int) -> list[np.ndarray]:

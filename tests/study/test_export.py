@@ -26,8 +26,8 @@ from trainers.errors import UserError
 from trainers.host import run_local
 from trainers.learner import Learner, new_model
 from trainers.models.packed import WEIGHTS, load_packed
+from trainers.progress import Metrics
 from trainers.replicas import Replicas
-from trainers.worker import Metrics
 
 RUN, OTHER, PRUNED = "Digits-MLP-binary-search-0003", "Digits-MLP-real-SGD-search-0001", "Digits-MLP-bop-search-0002"
 
@@ -93,7 +93,7 @@ def evaluated(config: TrialConfig, file: Path) -> Tensor:
     """The logits of the run's own model in evaluation mode."""
     data = data_of(config)
     learner = Learner(config, data, Replicas(), torch.device("cpu"))
-    checkpoint.restore(file, learner)
+    checkpoint.restore_from(file, learner)
     with torch.no_grad():
         return learner.model.eval()(inputs(data))
 
@@ -292,7 +292,7 @@ def test_a_checkpoint_that_is_damaged_or_none_is_refused(study: Path, tmp_path: 
     with pytest.raises(UserError, match=r"checkpoint .* cannot be read"):
         export_run(str(run_dir))
     shutil.copy(exported / WEIGHTS, last_checkpoint(run_dir))
-    with pytest.raises(UserError, match="is not a checkpoint of a run"):
+    with pytest.raises(UserError, match="not a checkpoint of a run"):
         export_run(str(run_dir))
 
 

@@ -11,7 +11,7 @@ from trainers.checkpoint import last_checkpoint
 from trainers.config import TrialConfig
 from trainers.errors import UserError
 from trainers.host import run_local, run_ray
-from trainers.worker import Metrics
+from trainers.progress import Metrics
 
 MakeConfig = Callable[..., TrialConfig]
 
@@ -39,6 +39,10 @@ def test_a_ray_train_worker_holds_the_bits_that_this_process_holds(digits: MakeC
     assert [metrics["epoch"] for metrics in ray] == [metrics["epoch"] for metrics in local]
     for key in ("train_loss", "val_accuracy", "test_accuracy", "peak_memory_bytes"):
         assert here[key] == there[key]
+    assert [metrics.get("replayed", False) for metrics in ray] == [False, False]
+    again: list[Metrics] = []
+    run_ray(config, tmp_path / "ray", again.append)
+    assert [(metrics["epoch"], metrics["replayed"]) for metrics in again] == [(1, True), (2, True)]
 
 
 @pytest.mark.usefixtures("ray_is_up")

@@ -18,8 +18,9 @@ from trainers.host import run_local
 from trainers.learner import Learner
 from trainers.memory.report import CATEGORIES
 from trainers.preflight import preflight
+from trainers.progress import Metrics
 from trainers.replicas import Replicas, state_hash
-from trainers.worker import Metrics, epoch_batches
+from trainers.worker import epoch_batches
 
 MakeConfig = Callable[..., TrialConfig]
 
@@ -41,6 +42,12 @@ def weights(run_dir: Path) -> dict[str, torch.Tensor]:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
 
 
+def results(epochs: list[Metrics]) -> list[Metrics]:
+    """What does not depend on the clock, or on whether an epoch is told again."""
+    own = ("train_seconds", "device_seconds", "replayed")
+    return [{key: value for key, value in metrics.items() if key not in own} for metrics in epochs]
+
+
 @pytest.mark.parametrize("settings", RULES, ids=lambda s: "-".join(str(v) for v in s.values()))
 def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(
     settings: dict[str, Any], digits: MakeConfig, tmp_path: Path
@@ -58,10 +65,9 @@ def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(
     with pytest.raises(InterruptError):
         run_local(config, interrupted, stop_after_first)
     run_local(config, interrupted, got.append)
-    for mine, theirs in zip(got, expected, strict=True):
-        assert {k: v for k, v in mine.items() if k != "train_seconds"} == {
-            k: v for k, v in theirs.items() if k != "train_seconds"
-        }
+    assert [metrics.get("replayed", False) for metrics in got] == [False, True, False, False]
+    assert results(got[1:]) == results(expected)
+    assert results(got[:1]) == results(expected[:1])
     first, second = weights(whole), weights(interrupted)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -82,7 +88,7 @@ def test_epochs_report_what_a_comparison_needs(digits: MakeConfig, tmp_path: Pat
     for metrics in epochs:
         assert set(metrics) == {
             *("epoch", "train_loss", "val_accuracy", "val_accuracy_top5", "flip_rate", "lr", "temperature"),
-            *("peak_memory_bytes", "train_seconds"),
+            *("peak_memory_bytes", "train_seconds", "device_seconds"),
             *(f"memory_{category}_bytes" for category in CATEGORIES),
         }
         assert metrics["peak_memory_bytes"] == sum(metrics[f"memory_{category}_bytes"] for category in CATEGORIES)
@@ -90,6 +96,7 @@ def test_epochs_report_what_a_comparison_needs(digits: MakeConfig, tmp_path: Pat
         assert metrics["val_accuracy"] <= metrics["val_accuracy_top5"] <= 1
     assert final["status"] == "completed"
     assert final["test_accuracy"] <= final["test_accuracy_top5"]
+    assert epochs[0]["device_seconds"] < epochs[1]["device_seconds"] < final.pop("device_seconds")
     assert json.loads((tmp_path / "result.json").read_text()) == final
 
 
@@ -133,14 +140,36 @@ def test_a_folder_of_another_run_is_refused_with_what_differs(digits: MakeConfig
         run_local(digits(lr=2.0), tmp_path)
 
 
-def test_a_damaged_checkpoint_is_said_plainly_and_kept(digits: MakeConfig, tmp_path: Path) -> None:
-    run_local(digits(), tmp_path)
+def test_a_damaged_last_checkpoint_gives_way_to_the_best_one_and_is_said(digits: MakeConfig, tmp_path: Path) -> None:
+    config = digits(epochs=3)
+    whole: list[Metrics] = []
+    run_local(config, tmp_path, whole.append)
+    expected = {name: tensor.clone() for name, tensor in weights(tmp_path).items()}  # not a view of the file
     path = last_checkpoint(tmp_path)
-    damaged = path.read_bytes()[: path.stat().st_size // 2]
+    damaged = bytearray(path.read_bytes())
+    damaged[-9] ^= 1  # one bit of one tensor
     path.write_bytes(damaged)
-    with pytest.raises(UserError, match="cannot be read"):
-        run_local(digits(), tmp_path)
-    assert path.read_bytes() == damaged
+    best = max(whole, key=lambda metrics: (metrics["val_accuracy"], -metrics["epoch"]))["epoch"]
+    again: list[Metrics] = []
+    run_local(config, tmp_path, again.append)
+    assert [metrics.get("replayed", False) for metrics in again] == [epoch < best for epoch in range(3)]
+    assert "last.safetensors cannot be read (its content is not what was written)" in again[0]["note"]
+    assert again[0]["note"].endswith(f"the run goes on from its best checkpoint, of epoch {best}")
+    assert results([{k: v for k, v in metrics.items() if k != "note"} for metrics in again]) == results(whole)
+    assert all(torch.equal(expected[name], tensor) for name, tensor in weights(tmp_path).items())
+
+
+def test_a_run_without_a_whole_checkpoint_is_refused_and_keeps_what_is_there(
+    digits: MakeConfig, tmp_path: Path
+) -> None:
+    run_local(digits(epochs=1), tmp_path)
+    paths = (last_checkpoint(tmp_path), best_checkpoint(tmp_path))
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:-40])
+    before = [path.read_bytes() for path in paths]
+    with pytest.raises(UserError, match=r"last.safetensors cannot be read .*best.safetensors cannot be read .*remove "):
+        run_local(digits(epochs=1), tmp_path)
+    assert [path.read_bytes() for path in paths] == before
 
 
 def test_peak_memory_is_the_same_in_equal_runs_and_larger_for_adam(digits: MakeConfig, tmp_path: Path) -> None:

@@ -1,0 +1,35 @@
+"""What one attempt at a run is told beside its configuration: none of it changes what is trained.
+
+A run may take several attempts: it is stopped and goes on, or its process dies and is started again.
+"""
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at a run.
+
+    Args:
+        stop_file: a path whose existence asks the run to finish its step, save and stop; None: nothing asks.
+        began: when the attempt began, in seconds since 1970, for the device seconds that it reports.
+    """
+
+    stop_file: Path | None = None
+    began: float = field(default_factory=time.time)
+
+    def device_seconds(self, workers: int) -> float:
+        """Seconds since the attempt began, once for each worker."""
+        return max(0.0, time.time() - self.began) * workers
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field by name, as plain values that travel to another process."""
+        return {**asdict(self), "stop_file": str(self.stop_file) if self.stop_file else None}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Attempt":
+        """The inverse of `to_dict`."""
+        return cls(**{**values, "stop_file": Path(values["stop_file"]) if values["stop_file"] else None})

@@ -1,0 +1,108 @@
+"""How far a run has come, and what it has measured: the part of a checkpoint that is no tensor."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+Metrics = dict[str, Any]
+
+
+@dataclass
+class EpochSums:
+    """What an epoch that has begun has added up so far, in the order of its steps.
+
+    Kept where a run stops in the middle of an epoch, so that the epoch's means come out to the same bits.
+    """
+
+    steps: int = 0
+    loss: float = 0.0
+    flip_rate: float = 0.0
+    temperature: float = 0.0
+    temperature_steps: int = 0  # steps that had a temperature
+
+    def add(self, loss: float, flip_rate: float, temperature: float | None) -> None:
+        """Take one step's loss, flip rate and temperature."""
+        self.steps += 1
+        self.loss += loss
+        self.flip_rate += flip_rate
+        if temperature is not None:
+            self.temperature += temperature
+            self.temperature_steps += 1
+
+    def means(self) -> Metrics:
+        """The epoch's metrics of these steps: `train_loss`, `flip_rate` and, where there is one, `temperature`."""
+        means = {"train_loss": self.loss / self.steps, "flip_rate": self.flip_rate / self.steps}
+        if self.temperature_steps:
+            means["temperature"] = self.temperature / self.temperature_steps
+        return means
+
+
+@dataclass
+class Progress:
+    """How far a run has come and what it has measured so far."""
+
+    epochs_done: int = 0
+    steps_done: int = 0
+    train_seconds: float = 0.0
+    memory: dict[str, int] = field(default_factory=dict)  # of the measured step, by metric name
+    best_accuracy: float | None = None
+    history: list[Metrics] = field(default_factory=list)  # each ended epoch's metrics, in order
+    sums: EpochSums | None = None  # of the epoch that was stopped in its middle
+
+    @property
+    def latest(self) -> Metrics:
+        """The last ended epoch's metrics; empty before there is one."""
+        return self.history[-1] if self.history else {}
+
+    def to_json(self) -> str:
+        """As one line of JSON; floats keep their bits."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Progress":
+        """The inverse of `to_json`, for text that may be anything.
+
+        Raises:
+            ValueError: it is not what `to_json` writes.
+        """
+        content = _object(json.loads(text), "progress")
+        if set(content) != set(cls.__dataclass_fields__):
+            raise ValueError(f"progress has the entries {sorted(content)}")
+        for name in ("epochs_done", "steps_done"):
+            _count(content[name], name)
+        _number(content["train_seconds"], "train_seconds")
+        for name, size in _object(content["memory"], "memory").items():
+            _count(size, name)
+        if content["best_accuracy"] is not None:
+            _number(content["best_accuracy"], "best_accuracy")
+        if not isinstance(content["history"], list) or len(content["history"]) != content["epochs_done"]:
+            raise ValueError("history does not hold one entry an epoch")
+        for epoch, metrics in enumerate(content["history"], start=1):
+            for name, value in _object(metrics, f"epoch {epoch}").items():
+                _number(value, name)
+            if metrics.get("epoch") != epoch:
+                raise ValueError(f"history has epoch {metrics.get('epoch')} in place {epoch}")
+        if content["sums"] is not None:
+            sums = _object(content["sums"], "sums")
+            if set(sums) != set(EpochSums.__dataclass_fields__):
+                raise ValueError(f"sums has the entries {sorted(sums)}")
+            for name, value in sums.items():
+                (_count if name.endswith("steps") else _number)(value, name)
+            content["sums"] = EpochSums(**sums)
+        return cls(**content)
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is no object")
+    return value
+
+
+def _number(value: Any, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{name} is no number")
+
+
+def _count(value: Any, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{name} is no count")
