@@ -62,7 +62,7 @@ class TrialRecord:
         reason: why it ended so.
         rung: the epoch at which it was pruned.
         attempts: how often it was started.
-        out_of_memory, deaths: how many of its attempts ended for lack of memory, and with their processes.
+        out_of_memory: how many of its attempts ended for lack of memory.
         last_epoch: the last epoch that is logged.
         metrics: those of the last epoch, and of the end.
         epochs_used: epochs trained, those that were trained twice included.
@@ -82,7 +82,6 @@ class TrialRecord:
     rung: int | None = None
     attempts: int = 0
     out_of_memory: int = 0
-    deaths: int = 0
     last_epoch: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     epochs_used: int = 0
@@ -290,7 +289,6 @@ def add(trials: dict[str, TrialRecord], event: Mapping[str, Any]) -> None:
     elif name == "attempt_end":
         trial.outcome, trial.how, trial.reason = INTERRUPTED, event["how"], event["reason"]
         trial.out_of_memory += event["how"] == "out_of_memory"
-        trial.deaths += event["how"] == "died"
     elif name == "end":
         trial.outcome, trial.how, trial.reason, trial.rung = event["outcome"], "", event["reason"], event["rung"]
         trial.metrics = {**trial.metrics, **event["metrics"]}

@@ -14,9 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# A process may die of something that passes: a killed worker, a node that left. The third death is the trial's own.
-DEATHS_ALLOWED = 2
-STOPPED, DIED, OUT_OF_MEMORY, DISK_FULL = "stopped", "died", "out_of_memory", "disk_full"
+STOPPED, OUT_OF_MEMORY, DISK_FULL = "stopped", "out_of_memory", "disk_full"
 HOW = {STOPPED: "interrupted", OUT_OF_MEMORY: "out_of_memory", DISK_FULL: "disk_full"}
 
 
@@ -36,25 +34,18 @@ class Ending:
     reason: str = ""
 
 
-def ending(result: Mapping[str, Any] | None, *, died: bool = False, alone: bool = False, deaths: int = 0) -> Ending:
+def ending(result: Mapping[str, Any] | None, *, died: bool = False, alone: bool = False) -> Ending:
     """What the end of an attempt means.
 
     Args:
         result: the attempt's last report.
-        died: its process ended without saying how.
+        died: its process ended without saying how, and will not be started again by this command.
         alone: it had the device to itself.
-        deaths: how many of the trial's attempts have died before.
     """
-    said = str((result or {}).get("outcome") or "")
+    if died:
+        return Ending(True, "failed", "the process that ran it died")
+    said = str((result or {}).get("outcome") or "pruned")
     reason = str((result or {}).get("reason") or "")
     if said == OUT_OF_MEMORY and alone:
         return Ending(True, "infeasible", reason)
-    if said in HOW:
-        return Ending(False, HOW[said], reason)
-    if said:
-        return Ending(True, said, reason)
-    if not died:
-        return Ending(True, "pruned")
-    if deaths < DEATHS_ALLOWED:
-        return Ending(False, DIED, "the process that ran it died")
-    return Ending(True, "failed", f"the process that ran it died {deaths + 1} times")
+    return Ending(False, HOW[said], reason) if said in HOW else Ending(True, said, reason)

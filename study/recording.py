@@ -148,6 +148,12 @@ class TuneRecorder(Recorder, Callback):
         if not result.get("outcome"):
             self._kept(lambda: self.epoch(trial.config["spec"], result))
 
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Its process died, and Tune starts it again."""
+        last = trial.last_result or {}
+        seconds, why = last.get("device_seconds"), "the process that ran it died"
+        self._kept(lambda: self.attempt_end(trial.config["spec"], "died", why, seconds))
+
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._kept(lambda: self._settle(trial, died=False))
 
@@ -157,7 +163,7 @@ class TuneRecorder(Recorder, Callback):
     def _settle(self, trial: Trial, died: bool) -> None:
         spec: TrialSpec = trial.config["spec"]
         last = trial.last_result or {}
-        how = ending(None if died else last, died=died, alone=bool(spec.get("alone")), deaths=self._record(spec).deaths)
+        how = ending(last, died=died, alone=bool(spec.get("alone")))
         if not how.over:
             self.attempt_end(spec, how.outcome, how.reason, last.get("device_seconds"))
             return

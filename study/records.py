@@ -40,6 +40,9 @@ SCHEMA = pa.schema(
         ("temperature", pa.float64()),
         ("optimizer", pa.string()),
         ("bop_threshold", pa.float64()),
+        ("bop_momentum_bits", pa.int64()),
+        ("freeze_num", pa.int64()),
+        ("activation_memory", pa.string()),
         ("batch_size", pa.int64()),
         ("image_size", pa.int64()),
         ("width", pa.float64()),
@@ -53,6 +56,13 @@ SCHEMA = pa.schema(
         ("peak_memory_bytes", pa.int64()),
         *((f"memory_{category}_bytes", pa.int64()) for category in CATEGORIES),
         ("train_seconds", pa.float64()),
+        ("rung", pa.int64()),
+        ("attempts", pa.int64()),
+        ("epochs_used", pa.int64()),
+        ("device_seconds", pa.float64()),
+        ("test_opened", pa.int64()),
+        ("test_forced", pa.int64()),
+        ("simulated", pa.string()),
         ("mlflow_run_id", pa.string()),
         ("parent_run_id", pa.string()),
         ("git_commit", pa.string()),
@@ -61,11 +71,16 @@ SCHEMA = pa.schema(
         ("command", pa.string()),
     ]
 )
-"""Accuracies are fractions 0..1, memory is in bytes, times in seconds; a metric is the last one recorded."""
+"""Accuracies are fractions 0..1, memory is in bytes, times in seconds; a metric is the last one recorded.
+
+`rung` is the epoch at which a run was pruned; `simulated` is null where it was trained.
+"""
 
 TAGS = ("study", "dataset", "model", "algorithm", "method", "phase", "trial_id", "seed", "status")
 ORIGIN_TAGS = ("git_commit", "versions", "hardware", "command")
-PARAMS = ("epochs", "lr", "batch_size", "image_size", "width", "workers")
+# What a run has used (PROTOCOL §4.2); null in records of before it was counted.
+ACCOUNT = ("rung", "attempts", "epochs_used", "device_seconds", "test_opened", "test_forced")
+PARAMS = ("epochs", "lr", "batch_size", "image_size", "width", "workers", "activation_memory")
 METRICS = (
     "val_accuracy",
     "val_accuracy_top5",
@@ -77,10 +92,12 @@ METRICS = (
     *(f"memory_{category}_bytes" for category in CATEGORIES),
     "train_seconds",
 )
+# Of models with convolutional blocks; the MLP has none to freeze.
+PARAMS_OF_CONVOLUTIONS = ("freeze_num",)
 # A setting that only one algorithm reads; in other runs' rows it is null.
 PARAMS_OF_ALGORITHM = {
     "binary": ("mask_type", "scheduler_type", "temperature"),
-    "bop": ("bop_threshold",),
+    "bop": ("bop_threshold", "bop_momentum_bits"),
     "real": ("optimizer",),
 }
 
@@ -203,9 +220,12 @@ def _all_runs(client: MlflowClient, experiment_id: str) -> list[Run]:
 def _row(run: Run) -> dict[str, Any]:
     tags, params, metrics = run.data.tags, run.data.params, run.data.metrics
     own = PARAMS + PARAMS_OF_ALGORITHM.get(tags.get("algorithm", ""), ())
+    own += () if tags.get("model") == "MLP" else PARAMS_OF_CONVOLUTIONS
     row: dict[str, Any] = {name: tags.get(name) for name in TAGS + ORIGIN_TAGS}
     row |= {name: _typed(name, params) for name in own}
     row |= {name: metrics.get(name) for name in METRICS}
+    row |= {name: _typed(name, tags) for name in ACCOUNT}
+    row["simulated"] = tags.get("simulated") or None
     for name in ("seed", "peak_memory_bytes"):
         row[name] = None if row[name] is None else int(row[name])
     return {**row, "mlflow_run_id": run.info.run_id, "parent_run_id": tags.get("mlflow.parentRunId")}

@@ -137,12 +137,14 @@ def test_out_of_memory_alone_on_the_device_is_infeasible(log: StudyLog, tmp_path
     assert record(log).outcome == "infeasible"
 
 
-def test_a_run_whose_process_died_goes_on_twice_and_then_has_failed(log: StudyLog, tmp_path: Path) -> None:
-    for expected in ("interrupted", "interrupted", "failed"):
-        writer = recorder(log)
-        writer.on_trial_start(0, [], trial(tmp_path))
-        writer.on_trial_error(0, [], trial(tmp_path))
-        assert record(log).outcome == expected
+def test_a_run_whose_process_died_goes_on_until_tune_gives_it_up(log: StudyLog, tmp_path: Path) -> None:
+    writer = recorder(log)
+    writer.on_trial_start(0, [], trial(tmp_path))
+    writer.on_trial_recover(0, [], trial(tmp_path, EPOCH))
+    assert (record(log).outcome, record(log).how, record(log).device_seconds) == ("interrupted", "died", 4.0)
+    writer.on_trial_start(0, [], trial(tmp_path))
+    writer.on_trial_error(0, [], trial(tmp_path, EPOCH))
+    assert (record(log).outcome, record(log).attempts) == ("failed", 2)
 
 
 def test_what_the_log_could_not_take_is_kept_for_the_command_to_say(log: StudyLog, tmp_path: Path) -> None:

@@ -18,12 +18,13 @@ from trainers.errors import UserError
 
 COLUMNS = [
     "study", "dataset", "model", "algorithm", "method", "phase", "trial_id", "seed", "status", "epochs", "lr",
-    "mask_type", "scheduler_type", "temperature", "optimizer", "bop_threshold", "batch_size", "image_size", "width",
-    "workers", "val_accuracy", "val_accuracy_top5", "test_accuracy", "test_accuracy_top5", "train_loss", "flip_rate",
-    "peak_memory_bytes", "memory_weights_bytes", "memory_latent_bytes", "memory_optimizer_state_bytes",
-    "memory_gradients_bytes", "memory_saved_activations_bytes", "memory_real_parameters_and_buffers_bytes",
-    "memory_workspace_bytes", "train_seconds", "mlflow_run_id", "parent_run_id", "git_commit", "versions", "hardware",
-    "command",
+    "mask_type", "scheduler_type", "temperature", "optimizer", "bop_threshold", "bop_momentum_bits", "freeze_num",
+    "activation_memory", "batch_size", "image_size", "width", "workers", "val_accuracy", "val_accuracy_top5",
+    "test_accuracy", "test_accuracy_top5", "train_loss", "flip_rate", "peak_memory_bytes", "memory_weights_bytes",
+    "memory_latent_bytes", "memory_optimizer_state_bytes", "memory_gradients_bytes", "memory_saved_activations_bytes",
+    "memory_real_parameters_and_buffers_bytes", "memory_workspace_bytes", "train_seconds", "rung", "attempts",
+    "epochs_used", "device_seconds", "test_opened", "test_forced", "simulated", "mlflow_run_id", "parent_run_id",
+    "git_commit", "versions", "hardware", "command",
 ]  # fmt: skip
 
 
@@ -55,8 +56,23 @@ def test_a_row_holds_what_was_recorded_last(recorded: Path) -> None:
     assert row["parent_run_id"] and row["parent_run_id"] != row["mlflow_run_id"]
 
 
+def test_a_row_says_what_its_run_has_used(fresh_study: Path) -> None:
+    tracker = Tracker(default_tracking_uri(fresh_study), "fresh")
+    run_id = record_run(tracker, None, "Digits", "bop", "search", "t", 1, "running", 0.5, 0.1, 2)
+    used = {"attempts": 2, "epochs_used": 3, "device_seconds": 4.5, "test_opened": 1, "test_forced": 0, "rung": 2}
+    tracker.finish(run_id, "pruned", tags={**{key: str(value) for key, value in used.items()}, "simulated": ""})
+    row = row_of(collect(fresh_study), "t")
+    assert {key: row[key] for key in used} == used
+    assert row["simulated"] is None
+    assert (row["bop_momentum_bits"], row["freeze_num"], row["activation_memory"]) == (32, None, "stock")
+
+
 def test_settings_that_an_algorithm_does_not_read_are_null(recorded: Path) -> None:
-    used = {"binary": {"mask_type", "scheduler_type", "temperature"}, "bop": {"bop_threshold"}, "real": {"optimizer"}}
+    used = {
+        "binary": {"mask_type", "scheduler_type", "temperature"},
+        "bop": {"bop_threshold", "bop_momentum_bits"},
+        "real": {"optimizer"},
+    }
     every = set().union(*used.values())
     for row in collect(recorded).to_pylist():
         assert {name for name in every if row[name] is not None} == used.get(row["algorithm"], set())
