@@ -64,8 +64,10 @@ def parser() -> Parser:
     prepare.add_argument("--source", metavar="PATH", help="where the originals lie, if not under the data root")
     prepare.add_argument("--download", action="store_true", help="fetch the original files")
 
-    compare = _command(subparsers, "compare", "table, figure and results.parquet of a study", commands.compare)
+    compare = _command(subparsers, "compare", "table, verdicts and figures of a study", commands.compare)
     compare.add_argument("directory", metavar="DIR", help="the study's folder")
+    add_option(compare, "margin", type=float, metavar="POINTS", help="of comparable accuracies (default: the study's)")
+    _add_unequal_switch(compare)
 
     export = _command(
         subparsers, "export", "a trained run as a folder of packed weights, for prediction", commands.export

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     from study.session import open_session
 
     with open_session(folder) as session:
-        return run_study(study, folder, session, needs)
+        return run_study(study, folder, session, needs, allow_unequal=options.allow_unequal)
 
 
 def _simulated(options: argparse.Namespace, study: StudyConfig) -> int:
@@ -88,7 +88,7 @@ def _simulated(options: argparse.Namespace, study: StudyConfig) -> int:
     nothing = MemoryReport(**dict.fromkeys(CATEGORIES, 0))
     needs = {cell.name: Need(cell.name, nothing, 1) for cell in study.cells}
     with open_session(folder) as session:
-        return run_study(study, folder, session, needs)
+        return run_study(study, folder, session, needs, allow_unequal=options.allow_unequal)
 
 
 def sweep(options: argparse.Namespace) -> int:
@@ -225,10 +225,10 @@ def prepare(options: argparse.Namespace) -> int:
 
 
 def compare(options: argparse.Namespace) -> int:
-    """Table, figure and results.parquet, from recorded runs alone."""
+    """Table, figures, results.parquet and verdicts.json, from recorded runs alone."""
     from study.flow import show_comparison
 
-    show_comparison(options.directory)
+    show_comparison(options.directory, allow_unequal=options.allow_unequal, margin=options.margin)
     return 0
 
 

@@ -1,27 +1,29 @@
-"""Accuracy against peak memory: one point a method, with its 95 % interval over the confirmation seeds.
+"""Accuracy against peak memory: one point a method, with 95 % intervals over the confirmation seeds both ways.
 
-One panel per data set and model. A panel shows confirmed results; where nothing is confirmed yet it shows the single
-best search or train results with hollow marks, and says so. Methods are labelled beside their points, in colours that
-stay apart for colour-blind readers (Okabe and Ito, "Color Universal Design", 2008), each with a mark of its own. Points
-that would hide one another are set side by side.
+One panel per data set and model, with the Pareto front of the means as a line (PROTOCOL §6.4). A panel shows confirmed
+results; where nothing is confirmed yet it shows the single best search or train results with hollow marks, and says so.
+Methods are labelled beside their points, in colours that stay apart for colour-blind readers (Okabe and Ito, "Color
+Universal Design", 2008), each with a mark of its own; an ablation's variants share their method's colour.
+Over several workloads a second figure shows the performance profiles (PROTOCOL §6.5).
 """
 
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.text import Annotation
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
-from matplotlib.transforms import Bbox
 
-from study.summary import CellGroup, Estimate, MethodSummary
+from study.findings import Findings
+from study.placement import Point, place_labels, set_side_by_side
+from study.statistics import BOOTSTRAP_FROM, FURTHEST_RATIO, mean_and_interval, profile
+from study.summary import CellGroup, MethodSummary, base_method
+from study.verdict import ON_FRONT, PERHAPS, Overall, WorkloadVerdicts
 from trainers.data.catalog import lookup
 from trainers.errors import UserError
 
@@ -33,65 +35,111 @@ STYLES = {  # colour and mark of each method; the same in every figure
     "real-SGD": ("#009E73", "^"),
     "real-Adam": ("#CC79A7", "D"),
 }
-OTHER_STYLE = ("#000000", "P")
-INK, FAINT_INK = "#333333", "#666666"
+VARIANT_MARKS = ("v", "p", "<", "*", ">", "h", "P", "d", "8")
+OTHER_COLOUR = "#000000"
+INK, FAINT_INK, WARNING_INK = "#333333", "#666666", "#B00020"
 PANEL_INCHES = (6.4, 4.8)
 MOST_COLUMNS = 3
 CAPTION_CHARACTERS = 78  # that fit below one panel
-MARK_APART = 12  # points between the middles of marks that stand side by side
 LEAST_OCTAVES = 2  # of memory that an axis spans, so that a difference of a few bytes does not look like one
 CHANCE_GAP = 25  # per cent; further below the lowest point the chance line would squeeze the points: say it in words
-# Where a label may stand, in degrees and points from its point; of the places that are free, the first is taken.
-ANGLES = (0, 180, 35, 145, -35, -145, 90, -90)
-DISTANCES = (9, 22, 36, 52, 70)
 
 
-@dataclass
-class Point:
-    """A method's point: accuracies in per cent, memory in MiB, and where in MiB its mark is drawn."""
+def draw_figures(findings: Findings, folder: Path) -> tuple[Path, ...]:
+    """Write `accuracy_vs_memory` and, over several workloads, `performance_profile`, each as PNG and SVG.
 
-    summary: MethodSummary
-    memory: float
-    mean: float
-    half_width: float
-    drawn_at: float
+    Returns:
+        The paths, PNG before SVG.
 
-    @property
-    def style(self) -> tuple[str, str]:
-        return STYLES.get(self.summary.method, OTHER_STYLE)
+    Raises:
+        UserError: a file cannot be written.
+    """
+    banners = tuple(banner.split(":")[0] for banner in findings.banners)
+    paths: tuple[Path, ...] = draw_figure(findings.workloads, folder / "accuracy_vs_memory", findings.study, banners)
+    if findings.overall and findings.overall.standings:
+        paths += draw_profiles(findings.overall, folder / "performance_profile", findings.study, banners)
+    return paths
 
 
-def draw_figure(groups: Sequence[CellGroup], stem: Path, study: str) -> tuple[Path, Path]:
-    """Write `<stem>.png` and `<stem>.svg`, whole or not at all, and return their paths.
+def draw_figure(
+    workloads: Sequence[WorkloadVerdicts], stem: Path, study: str, banners: Sequence[str] = ()
+) -> tuple[Path, Path]:
+    """Write the panels as `<stem>.png` and `<stem>.svg`, each whole or not at all, and return their paths.
 
     Args:
-        groups: what `summarise` returned; at least one.
+        workloads: scores and verdicts; at least one.
         stem: the path without its suffix.
         study: the study's name, for the title.
+        banners: what must be read before anything else, a few words each.
 
     Raises:
         UserError: the files cannot be written.
     """
-    columns = min(MOST_COLUMNS, len(groups))
-    rows = math.ceil(len(groups) / columns)
-    size = (PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows + 0.3)
-    figure = Figure(
-        figsize=size,
-        dpi=150,
-        layout=ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.12),
-    )
-    canvas = FigureCanvasAgg(figure)
-    figure.suptitle(f"Accuracy against peak memory, study {study}", fontsize=12, color=INK)
+    columns = min(MOST_COLUMNS, len(workloads))
+    rows = math.ceil(len(workloads) / columns)
+    figure = _page((PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows + 0.3))
+    _title(figure, f"Accuracy against peak memory, study {study}", banners)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    panels = [(axis, _draw_frame(axis, group)) for axis, group in zip(axes, groups, strict=False)]
-    for spare in axes[len(groups) :]:
+    panels = [(axis, *_draw_frame(axis, workload)) for axis, workload in zip(axes, workloads, strict=False)]
+    for spare in axes[len(workloads) :]:
         spare.remove()
-    canvas.draw()  # the layout settles, and with it where every point lies on the page
+    figure.canvas.draw()  # the layout settles, and with it where every point lies on the page
     figure.set_layout_engine("none")
-    for axis, points in panels:
-        _set_side_by_side(axis, points)
+    for axis, points, line in panels:
+        set_side_by_side(axis, points)
         _draw_points(axis, points)
-        _place_labels(axis, points)
+        place_labels(axis, points, [line] if line else [])
+    return _write(figure, stem)
+
+
+def draw_profiles(overall: Overall, stem: Path, study: str, banners: Sequence[str] = ()) -> tuple[Path, Path]:
+    """Write every method's performance profile ρ(τ) as `<stem>.png` and `<stem>.svg`; see `draw_figure`."""
+    figure = _page((7.2, 4.8))
+    _title(figure, f"Performance profiles over {len(overall.workloads)} workloads, study {study}", banners)
+    axis = figure.subplots()
+    _plain_axes(
+        axis, f"τ: error, as a multiple of the least error (1 to {FURTHEST_RATIO:g})", "ρ(τ): share of workloads"
+    )
+    methods = [standing.method for standing in overall.standings]
+    for standing, (colour, mark) in zip(overall.standings, _styles(methods), strict=True):
+        steps = sorted({1.0, FURTHEST_RATIO, *(ratio for ratio in standing.ratios if ratio <= FURTHEST_RATIO)})
+        axis.plot(
+            steps,
+            [profile(standing.ratios, tau) for tau in steps],
+            drawstyle="steps-post",
+            color=colour,
+            marker=mark,
+            markersize=6,
+            markeredgecolor="white",
+            linewidth=1.8,
+            label=f"{standing.method} (area {standing.area:.2f})",
+            clip_on=False,
+        )
+    axis.set_xlim(1, FURTHEST_RATIO)
+    axis.set_ylim(-0.02, 1.02)
+    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
+    return _write(figure, stem)
+
+
+def shown(group: CellGroup) -> tuple[str, list[MethodSummary]]:
+    """Which accuracy a panel shows (`test` or `validation`) and of which rows, never of both kinds."""
+    return group.measure, [row for row in group.scored if row.memory and group.accuracy(row)]
+
+
+def _page(size: tuple[float, float]) -> Figure:
+    figure = Figure(figsize=size, dpi=150, layout=ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.12))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _title(figure: Figure, text: str, banners: Sequence[str]) -> None:
+    width = int(figure.get_figwidth() * 12)
+    lines = [line for banner in banners for line in textwrap.wrap(banner, width)]
+    colour = WARNING_INK if lines else INK
+    figure.suptitle("\n".join([*lines, *textwrap.wrap(text, width)]), fontsize=12, color=colour)
+
+
+def _write(figure: Figure, stem: Path) -> tuple[Path, Path]:
     paths = (stem.with_suffix(".png"), stem.with_suffix(".svg"))
     for path in paths:
         unfinished = path.with_name(f".{path.name}.part")
@@ -105,49 +153,76 @@ def draw_figure(groups: Sequence[CellGroup], stem: Path, study: str) -> tuple[Pa
     return paths
 
 
-def shown(group: CellGroup) -> tuple[str, list[MethodSummary]]:
-    """Which accuracy a panel shows (`test_accuracy` or `val_accuracy`) and of which methods, never of both kinds.
-
-    Confirmed methods alone where there are any, by test accuracy if each of them was tested.
-    """
-    confirmed = [method for method in group.methods if method.confirmed]
-    methods = [method for method in confirmed or group.methods if method.peak_memory_bytes]
-    measure = "test_accuracy" if methods and all(method.test_accuracy for method in methods) else "val_accuracy"
-    return measure, [method for method in methods if getattr(method, measure)]
-
-
-def _draw_frame(axis: Axes, group: CellGroup) -> list[Point]:
-    """Everything of a panel but its points, which it returns."""
-    measure, methods = shown(group)
+def _draw_frame(axis: Axes, workload: WorkloadVerdicts) -> tuple[list[Point], list[tuple[float, float]]]:
+    """Everything of a panel but its points, which it returns with the corners of the front's line."""
+    group = workload.group
+    measure, rows = shown(group)
     info = lookup(group.dataset)
     title = group.dataset.rstrip("/").rsplit("/", 1)[-1] if info is None else info.title
     lines = textwrap.wrap(f"{title}: {group.model}", 62, break_on_hyphens=False)
     axis.set_title("\n".join(lines), fontsize=10.5, color=INK)
-    axis.set_xlabel("peak memory of training (MiB, log scale)", color=INK)
-    axis.set_ylabel(f"{'test' if measure == 'test_accuracy' else 'validation'} accuracy (%)", color=INK)
+    _plain_axes(axis, "peak memory of training (MiB, log scale)", f"{measure} accuracy (%)")
+    points = _points(group, rows)
+    if not points:
+        axis.text(0.5, 0.5, "no run with accuracy and memory", transform=axis.transAxes, ha="center", color=INK)
+        return [], []
+    _scale_memory(axis, points)
+    _scale_accuracy(axis, points, None if info is None else 100 / info.num_classes)
+    front = {verdict.row.label for verdict in workload.verdicts if verdict.front == ON_FRONT}
+    line = _front_line(axis, [point for point, row in zip(points, rows, strict=True) if row.label in front])
+    if line:
+        axis.plot(*zip(*line, strict=True), color="#b5b5b5", linewidth=1.2, zorder=1.5)
+    caption = "\n".join(textwrap.wrap(_caption(workload, rows), CAPTION_CHARACTERS))
+    axis.annotate(caption, (0, 0), (0, -42), "axes fraction", "offset points", fontsize=8.5, color=FAINT_INK, va="top")
+    return points, line
+
+
+def _plain_axes(axis: Axes, across: str, up: str) -> None:
+    axis.set_xlabel(across, color=INK)
+    axis.set_ylabel(up, color=INK)
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(colors=INK, which="both")
     axis.grid(color="#e4e4e4", linewidth=0.7)
     axis.set_axisbelow(True)
-    points = [_point(method, getattr(method, measure)) for method in methods]
-    if not points:
-        axis.text(0.5, 0.5, "no run with accuracy and memory", transform=axis.transAxes, ha="center", color=INK)
-        return []
-    _scale_memory(axis, [point.memory for point in points])
-    _scale_accuracy(axis, points, None if info is None else 100 / info.num_classes)
-    caption = "\n".join(textwrap.wrap(_caption(methods), CAPTION_CHARACTERS))
-    axis.annotate(caption, (0, 0), (0, -42), "axes fraction", "offset points", fontsize=8.5, color=FAINT_INK, va="top")
+
+
+def _points(group: CellGroup, rows: Sequence[MethodSummary]) -> list[Point]:
+    same_n = len({len(row.seeds) for row in rows}) == 1
+    points = []
+    for row, style in zip(rows, _styles([row.method for row in rows]), strict=True):
+        n = f"n = {len(row.seeds)}"
+        name = row.label
+        if not row.confirmed:
+            name = f"{row.method} ({row.phase}, {n})"
+        elif not same_n:
+            name += f" ({n})"
+        accuracy = mean_and_interval(list(group.accuracy(row).values())).scaled(100)
+        memory = mean_and_interval(list(row.memory.values())).scaled(1 / MIB)
+        points.append(Point(name, accuracy, memory, style, row.confirmed, memory.mean))
     return points
 
 
-def _point(method: MethodSummary, estimate: Estimate) -> Point:
-    memory = (method.peak_memory_bytes or 0) / MIB
-    return Point(method, memory, 100 * estimate.mean, 100 * (estimate.half_width or 0), memory)
+def _styles(methods: Sequence[str]) -> list[tuple[str, str]]:
+    """Colour and mark of each: a variant has its method's colour and a mark of its own."""
+    variants: dict[str | None, list[str]] = {}
+    styles = []
+    for method in methods:
+        base = base_method(method)
+        colour = STYLES[base][0] if base else OTHER_COLOUR
+        if method in STYLES:
+            styles.append(STYLES[method])
+            continue
+        known = variants.setdefault(base, [])
+        if method not in known:
+            known.append(method)
+        styles.append((colour, VARIANT_MARKS[known.index(method) % len(VARIANT_MARKS)]))
+    return styles
 
 
-def _scale_memory(axis: Axes, values: Sequence[float]) -> None:
+def _scale_memory(axis: Axes, points: Sequence[Point]) -> None:
     """A log2 axis with room for labels, marked at powers of two and, where those are few, halfway between them."""
-    low, high = math.log2(min(values)), math.log2(max(values))
+    low = math.log2(min(max(point.memory.interval[0], point.memory.mean / 2) for point in points))
+    high = math.log2(max(point.memory.interval[1] for point in points))
     room = max(0.22 * (high - low), (LEAST_OCTAVES - high + low) / 2)
     low, high = low - room, high + room
     axis.set_xscale("log", base=2)
@@ -162,8 +237,8 @@ def _scale_memory(axis: Axes, values: Sequence[float]) -> None:
 
 def _scale_accuracy(axis: Axes, points: Sequence[Point], chance: float | None) -> None:
     """An axis around the intervals, in per cent, with the chance level as a line where it is near."""
-    low = min(point.mean - point.half_width for point in points)
-    high = max(point.mean + point.half_width for point in points)
+    low = max(0.0, min(point.accuracy.interval[0] for point in points))
+    high = min(100.0, max(point.accuracy.interval[1] for point in points))
     if chance is not None:
         near = low - chance < CHANCE_GAP
         if near:
@@ -184,143 +259,46 @@ def _scale_accuracy(axis: Axes, points: Sequence[Point], chance: float | None) -
     axis.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10]))
 
 
-def _caption(methods: Sequence[MethodSummary]) -> str:
-    if not methods[0].confirmed:
+def _front_line(axis: Axes, front: Sequence[Point]) -> list[tuple[float, float]]:
+    """The most accuracy that a memory buys, by the means, as a stair: its corners, a step up at each point."""
+    corners: list[tuple[float, float]] = []
+    for point in sorted(front, key=lambda point: point.memory.mean):
+        if corners:
+            corners.append((point.memory.mean, corners[-1][1]))
+        corners.append((point.memory.mean, point.accuracy.mean))
+    return [*corners, (axis.get_xlim()[1], corners[-1][1])] if corners else []
+
+
+def _caption(workload: WorkloadVerdicts, rows: Sequence[MethodSummary]) -> str:
+    if not rows[0].confirmed:
         return "Hollow: the best single search or train result, not confirmed on fresh seeds; no interval."
-    counts = sorted({len(method.seeds) for method in methods})
+    counts = sorted({len(row.seeds) for row in rows})
     n = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
-    return (
-        f"Mean and 95 % interval (Student's t) over confirmation seeds, {n}, of each method's best configuration. "
-        "Marks that would overlap stand side by side."
+    kinds = ["Student's t"] * (counts[0] < BOOTSTRAP_FROM) + ["bootstrap"] * (counts[-1] >= BOOTSTRAP_FROM)
+    perhaps = [verdict.row.label for verdict in workload.verdicts if verdict.front == PERHAPS]
+    text = (
+        f"Mean and 95 % interval ({' or '.join(kinds)}) over confirmation seeds, {n}. Line: Pareto front of the means"
     )
-
-
-def _set_side_by_side(axis: Axes, points: Sequence[Point]) -> None:
-    """Move marks that overlap apart (`drawn_at`), in the order of their memory, around the middle of their places."""
-    scale = _pixels_per_point(axis)
-    clusters: list[list[Point]] = []
-    for point in sorted(points, key=lambda point: point.memory):
-        boxes = _mark_boxes(axis, point)
-        touching = [
-            c
-            for c in clusters
-            if any(one.overlaps(other) for p in c for one in _mark_boxes(axis, p) for other in boxes)
-        ]
-        clusters = [c for c in clusters if not any(c is t for t in touching)] + [
-            [p for c in touching for p in c] + [point]
-        ]
-    for cluster in clusters:
-        pixels = axis.transData.transform([(point.memory, point.mean) for point in cluster])
-        middle = float(pixels[:, 0].mean())
-        for place, point in enumerate(cluster):
-            x = middle + (place - (len(cluster) - 1) / 2) * MARK_APART * scale
-            point.drawn_at = point.memory if len(cluster) == 1 else axis.transData.inverted().transform((x, 0))[0]
+    text += f"; perhaps on it, by the intervals: {', '.join(perhaps)}. " if perhaps else ". "
+    return text + "Marks that would overlap stand side by side."
 
 
 def _draw_points(axis: Axes, points: Sequence[Point]) -> None:
     for point in points:
         colour, mark = point.style
-        confirmed = point.summary.confirmed
+        (low, high), (left, right) = point.accuracy.interval, point.memory_interval
         axis.errorbar(
             point.drawn_at,
-            point.mean,
-            yerr=point.half_width or None,
+            point.accuracy.mean,
+            yerr=None if low == high else np.array([[point.accuracy.mean - low], [high - point.accuracy.mean]]),
+            xerr=None if left == right else np.array([[point.drawn_at - left], [right - point.drawn_at]]),
             fmt=mark,
             markersize=8,
             color=colour,
-            markerfacecolor=colour if confirmed else "white",
-            markeredgecolor="white" if confirmed else colour,
-            markeredgewidth=0.8 if confirmed else 1.5,
+            markerfacecolor=colour if point.filled else "white",
+            markeredgecolor="white" if point.filled else colour,
+            markeredgewidth=0.8 if point.filled else 1.5,
             elinewidth=1.6,
             capsize=4,
             zorder=3,
         )
-
-
-def _place_labels(axis: Axes, points: Sequence[Point]) -> None:
-    """Write each method's name where it covers no mark, no interval and no other name; a thin line leads to far ones.
-
-    Places are tried from near to far; the first free one is taken, or the least covered.
-    """
-    canvas = axis.figure.canvas
-    assert isinstance(canvas, FigureCanvasAgg)
-    renderer, scale = canvas.get_renderer(), _pixels_per_point(axis)
-    frame = axis.get_window_extent(renderer)
-    taken = [box for point in points for box in _mark_boxes(axis, point)]
-    taken += [text.get_window_extent(renderer) for text in axis.texts]
-    same_n = len({len(point.summary.seeds) for point in points}) == 1
-    for point in sorted(points, key=lambda point: -point.mean):
-        summary = point.summary
-        name = summary.method
-        if not summary.confirmed:
-            name += f" ({summary.phase}, n = {len(summary.seeds)})"
-        elif not same_n:
-            name += f" (n = {len(summary.seeds)})"
-        text = axis.annotate(
-            name,
-            (point.drawn_at, point.mean),
-            (0, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=10,
-            color=[0.75 * part for part in to_rgb(point.style[0])],  # text needs more contrast than a mark
-            zorder=4,
-        )
-        places = []
-        for order, (distance, angle) in enumerate((d, a) for d in DISTANCES for a in ANGLES):
-            offset = (distance * math.cos(math.radians(angle)), distance * math.sin(math.radians(angle)))
-            _stand(text, offset)
-            box = text.get_window_extent(renderer).padded(1.5 * scale)
-            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
-            covered = sum(_shared_area(box, other) for other in taken) + (0 if inside else box.width * box.height)
-            covered += box.height**2 * _crossings(
-                axis, point, offset, [other for other in points if other is not point]
-            )
-            places.append((covered, order, offset, box))
-            if covered == 0:
-                break
-        _, _, offset, box = min(places, key=lambda place: place[:2])
-        _stand(text, offset)
-        taken.append(box)
-        if math.hypot(*offset) > DISTANCES[0] + 1:
-            line = {"arrowstyle": "-", "color": point.style[0], "linewidth": 0.7, "shrinkA": 1, "shrinkB": 5}
-            axis.annotate(
-                "", (point.drawn_at, point.mean), offset, textcoords="offset points", arrowprops=line, zorder=2.5
-            )
-
-
-def _crossings(axis: Axes, point: Point, offset: tuple[float, float], points: Sequence[Point]) -> int:
-    """How many of the other points' marks and intervals lie under the line from a point to its name."""
-    x, y = axis.transData.transform((point.drawn_at, point.mean))
-    steps = [step / 20 * _pixels_per_point(axis) for step in range(21)]
-    line = [(x + step * offset[0], y + step * offset[1]) for step in steps]
-    boxes = [box for other in points if other is not point for box in _mark_boxes(axis, other)]
-    return sum(any(box.contains(*place) for place in line) for box in boxes)
-
-
-def _stand(text: Annotation, offset: tuple[float, float]) -> None:
-    text.set_position(offset)
-    text.set_horizontalalignment("center" if abs(offset[0]) < 1 else "left" if offset[0] > 0 else "right")
-
-
-def _pixels_per_point(axis: Axes) -> float:
-    return axis.figure.dpi / 72
-
-
-def _mark_boxes(axis: Axes, point: Point) -> list[Bbox]:
-    """The pixels that a point's mark and its interval cover."""
-    scale = _pixels_per_point(axis)
-    ends = (point.mean, point.mean - point.half_width, point.mean + point.half_width)
-    (x, y), (_, low), (_, high) = axis.transData.transform([(point.drawn_at, end) for end in ends])
-    mark, cap = 5 * scale, 4.5 * scale
-    return [
-        Bbox.from_extents(x - mark, y - mark, x + mark, y + mark),
-        Bbox.from_extents(x - 1.5 * scale, low, x + 1.5 * scale, high),
-        Bbox.from_extents(x - cap, low - scale, x + cap, low + scale),
-        Bbox.from_extents(x - cap, high - scale, x + cap, high + scale),
-    ]
-
-
-def _shared_area(one: Bbox, other: Bbox) -> float:
-    shared = Bbox.intersection(one, other)
-    return 0.0 if shared is None else float(shared.width * shared.height)

@@ -10,7 +10,14 @@ from study.progress import say
 from study.session import Session
 
 
-def run_study(study: StudyConfig, folder: StudyFolder, session: Session, needs: Mapping[str, Need]) -> int:
+def run_study(
+    study: StudyConfig,
+    folder: StudyFolder,
+    session: Session,
+    needs: Mapping[str, Need],
+    *,
+    allow_unequal: bool = False,
+) -> int:
     """Run what the study still lacks and show the comparison; 0, or 1 where a cell or a confirmation has no result.
 
     Where MLflow does not answer, there is no comparison yet, which is said, and the status is 1.
@@ -20,6 +27,7 @@ def run_study(study: StudyConfig, folder: StudyFolder, session: Session, needs: 
         folder: claimed for the study's cells.
         session: the work in its folder.
         needs: the memory of one run of each cell, by the cell's name.
+        allow_unequal: compare methods whose offered budgets differ, below a banner.
     """
     from study.cluster import connect
     from study.confirm import confirm
@@ -42,18 +50,20 @@ def run_study(study: StudyConfig, folder: StudyFolder, session: Session, needs: 
     if session.delivery.flush():
         unfinished.append("MLflow lacks records, so nothing is compared yet")
     else:
-        show_comparison(folder.path)
+        show_comparison(folder.path, allow_unequal=allow_unequal, margin=study.confirm.margin)
     say(f"open the MLflow UI on this study: python -m study ui {folder.shown}")
     if unfinished:
         say(f"not all is well: {'; '.join(unfinished)}; a failed run's traceback is in {folder.shown}/runs/*/error.txt")
     return 1 if unfinished else 0
 
 
-def show_comparison(directory: str | Path) -> None:
+def show_comparison(directory: str | Path, *, allow_unequal: bool = False, margin: float | None = None) -> None:
     """Compare the recorded runs of a study's folder and print the table and where the files are."""
     from study.compare import compare
 
-    comparison = compare(directory)
+    comparison = compare(directory, allow_unequal=allow_unequal, margin=margin)
     say(f"\n{comparison.table}\n")
-    say(f"figure: {comparison.figures[0]}")
+    for figure in comparison.figures[::2]:
+        say(f"figure: {figure}")
     say(f"results: {comparison.results}")
+    say(f"verdicts: {comparison.verdicts}")

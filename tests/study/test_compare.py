@@ -1,16 +1,26 @@
-"""The comparison in the terminal says what the records hold, marks what is not confirmed, and fits the page."""
+"""`compare` reads recorded runs alone, says what they hold, and leaves whole files or none."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from study.compare import compare, percent
-from study.summary import Estimate
+from study.__main__ import main
+from study.compare import compare
 from study.tracking import Tracker, default_tracking_uri
+from tests.study.made_up_runs import OFFER
 from tests.study.recorded_study import record_run
 from trainers.errors import UserError
+
+
+def recorded_offers(folder: Path, **by_method: str) -> None:
+    """Let the sweeps of a recorded study say what they were offered."""
+    tracker = Tracker(default_tracking_uri(folder), "recorded")
+    for method, offered in by_method.items():
+        tags = {"dataset": "Digits", "model": "MLP", "method": method, "offered": offered}
+        tracker.finish(tracker.sweep_run(f"Digits-MLP-{method}", tags, {}), "completed")
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +37,17 @@ def line_of(table: str, start: str, occurrence: int = 0) -> str:
     return [line for line in table.splitlines() if line.startswith(start)][occurrence]
 
 
-def test_a_confirmed_method_shows_mean_interval_memory_time_and_trials(table: str) -> None:
-    assert line_of(table, "bop").split() == (
-        ["bop", "3", "seeds"] + ["92.0", "±", "2.5"] + ["91.0", "±", "2.5"] + ["10.0", "0.25x", "3.0"] + ["2", "1", "2"]
-    )
+def test_a_confirmed_method_shows_mean_interval_and_memory(table: str) -> None:
+    words = ["bop", "3", "92.0", "[89.5,", "94.5]", "91.0", "[88.5,", "93.5]", "10.0", "0.25x"]
+    assert line_of(table, "bop").split()[:10] == words
+
+
+def test_trials_are_counted_by_outcome(table: str) -> None:
+    assert line_of(table, "bop", 1).split()[:6] == ["bop", "2", "1", "1", "1", "0"]
 
 
 def test_an_unconfirmed_method_says_so(table: str) -> None:
-    line = line_of(table, "binary ", 1)
-    assert "no: search, 1 seed *" in line and "91.0 ± –" in line
+    assert line_of(table, "binary (search) *").split()[3:6] == ["1", "91.0", "[–]"]
     assert "* Not confirmed" in table
 
 
@@ -54,7 +66,8 @@ def test_a_learning_rate_is_named_only_where_it_drives_something(table: str) -> 
 
 
 def test_values_at_a_ranges_edge_are_noted_below(table: str) -> None:
-    assert table.rstrip().endswith("  Digits-MLP-bop: lr 0.98 lies at the upper edge of 0.1..1")
+    edges = table[table.index("At the edge of a search range") :]
+    assert "  Digits-MLP-bop: lr 0.98 lies at the upper edge of 0.1..1\n" in edges
 
 
 def test_the_table_fits_120_columns_and_names_the_data_set(table: str) -> None:
@@ -62,15 +75,45 @@ def test_the_table_fits_120_columns_and_names_the_data_set(table: str) -> None:
     assert "scikit-learn" in line_of(table, "Digits, MLP: ")
 
 
-def test_compare_writes_results_and_figure_from_a_copied_study(recorded_copy: Path) -> None:
+def test_compare_writes_results_verdicts_and_figure_from_a_copied_study(recorded_copy: Path) -> None:
     comparison = compare(recorded_copy)
     assert comparison.results.parent == recorded_copy and pq.read_table(comparison.results).num_rows == 65
     assert [path.name for path in comparison.figures] == ["accuracy_vs_memory.png", "accuracy_vs_memory.svg"]
     assert all(path.stat().st_size > 1000 for path in comparison.figures)
+    verdicts = json.loads(comparison.verdicts.read_text())
+    assert verdicts["study"] == "recorded" and verdicts["git_commit"] and len(verdicts["ledger"]) == 7
+    assert [one["label"] for one in verdicts["workloads"][0]["methods"]][:2] == ["binary", "bop"]
 
 
 def test_compare_twice_says_the_same(recorded_copy: Path) -> None:
-    assert compare(recorded_copy).table == compare(recorded_copy).table
+    first, second = compare(recorded_copy), compare(recorded_copy)
+    assert first.table == second.table and first.findings == second.findings
+
+
+def test_unequal_budgets_are_refused_with_status_2_unless_they_are_allowed(
+    recorded_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PROTOCOL §4.4"""
+    recorded_offers(recorded_copy, bop=OFFER.tag(), binary=OFFER.tag().replace('"trials": 5', '"trials": 9'))
+    assert main(["compare", str(recorded_copy)]) == 2
+    assert "search trials: 9 for binary; 5 for bop (4 fewer)" in capsys.readouterr().err
+    assert not (recorded_copy / "results.parquet").exists() and not (recorded_copy / "verdicts.json").exists()
+    assert main(["compare", str(recorded_copy), "--allow-unequal"]) == 0
+    assert "!! UNEQUAL BUDGETS" in capsys.readouterr().out
+
+
+def test_the_margin_can_be_given_and_must_mean_something(recorded_copy: Path) -> None:
+    """PROTOCOL §6.2"""
+    assert "margin ±7.5 points" in compare(recorded_copy, margin=7.5).table
+    with pytest.raises(UserError, match="margin is 0 points; give more than 0"):
+        compare(recorded_copy, margin=0.0)
+
+
+def test_verdicts_that_cannot_be_written_are_said_plainly(recorded_copy: Path) -> None:
+    (recorded_copy / "verdicts.json").mkdir()
+    with pytest.raises(UserError, match=r"verdicts\.json cannot be written"):
+        compare(recorded_copy)
+    assert not list(recorded_copy.glob(".verdicts*"))
 
 
 def test_a_study_without_a_completed_run_is_refused(fresh_study: Path) -> None:
@@ -82,16 +125,3 @@ def test_a_study_without_a_completed_run_is_refused(fresh_study: Path) -> None:
     with pytest.raises(UserError, match="runs: 1 pruned, 1 running"):
         compare(fresh_study)
     assert not (fresh_study / "results.parquet").exists()
-
-
-@pytest.mark.parametrize(
-    ("estimate", "text"),
-    [
-        (None, "–"),
-        (Estimate(0.5, None, 1), "50.0 ± –"),
-        (Estimate(0.5, 0.0, 3), "50.0 ± 0.0"),
-        (Estimate(0.91249, 0.00551, 3), "91.2 ± 0.6"),
-    ],
-)
-def test_accuracies_are_shown_in_per_cent(estimate: Estimate | None, text: str) -> None:
-    assert percent(estimate) == text

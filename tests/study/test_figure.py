@@ -1,30 +1,29 @@
-"""The figure shows one point a method, of one kind of accuracy, with names that can be read."""
+"""The figures show one point a method, of one kind of accuracy, with names that can be read; and the profiles."""
 
 import re
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from study.figure import draw_figure, shown
-from study.summary import CellGroup, Estimate, MethodSummary
+from study.figure import draw_figure, draw_figures, shown
+from study.findings import find
+from study.summary import summarise
+from study.verdict import WorkloadVerdicts, judge
+from tests.study.made_up_runs import Row, confirmed, run, searched, sweep_tags, table
 from trainers.errors import UserError
 
 METHODS = ("binary", "bop", "frozen", "real-SGD", "real-Adam")
 
 
-def summary(
-    method: str, mib: float | None, accuracy: float, phase: str = "confirm", tested: bool = True, n: int = 3
-) -> MethodSummary:
-    estimate = Estimate(accuracy, 0.02 if n > 1 else None, n)
-    test = estimate if tested else None
-    memory = None if mib is None else int(mib * 2**20)
-    return MethodSummary(method, phase, tuple(range(n)), n, {}, estimate, test, memory, 1.0, (), Counter())
+def workloads(*rows: Row | Sequence[Row]) -> list[WorkloadVerdicts]:
+    return judge(summarise(table(*rows)), 1.0)
 
 
-def group(*methods: MethodSummary, dataset: str = "Digits") -> CellGroup:
-    return CellGroup(dataset, "MLP", methods)
+def bop(**changes: Any) -> list[Row]:
+    return confirmed("bop", [0.88, 0.90, 0.92], **changes)
 
 
 def texts(svg: Path) -> str:
@@ -33,49 +32,82 @@ def texts(svg: Path) -> str:
 
 
 def test_every_method_is_named_once_even_where_all_points_coincide(tmp_path: Path) -> None:
-    png, svg = draw_figure([group(*(summary(name, 10, 0.9) for name in METHODS))], tmp_path / "figure", "s")
-    for name in METHODS:
+    variants = ("binary-EWM-const", "binary-WPM-const")
+    rows = [confirmed(name, [0.88, 0.90, 0.92]) for name in (*METHODS, *variants)]
+    png, svg = draw_figure(workloads(*rows), tmp_path / "figure", "s")
+    for name in (*METHODS, *variants):
         assert texts(svg).splitlines().count(name) == 1
     with Image.open(png) as picture:
         assert picture.width > 800 and picture.height > 600
 
 
 def test_the_title_the_study_and_n_are_stated(tmp_path: Path) -> None:
-    _, svg = draw_figure([group(summary("bop", 10, 0.9))], tmp_path / "figure", "my study")
+    _, svg = draw_figure(workloads(bop()), tmp_path / "figure", "my study", ["SIMULATED on synthetic learning curves"])
     written = " ".join(texts(svg).split())
     assert "scikit-learn" in written and "MLP" in written and "study my study" in written and "n = 3" in written
-    assert "chance 10 %" in written
+    assert "chance 10 %" in written and "SIMULATED" in written and "Student's t" in written
 
 
 def test_a_data_set_of_ones_own_has_its_file_name_and_no_chance_level(tmp_path: Path) -> None:
-    _, svg = draw_figure([group(summary("bop", 10, 0.9), dataset="/a/own.parquet")], tmp_path / "figure", "s")
+    _, svg = draw_figure(workloads(bop(dataset="/a/own.parquet")), tmp_path / "figure", "s")
     assert "own.parquet: MLP" in texts(svg) and "chance" not in texts(svg)
 
 
 def test_confirmed_and_unconfirmed_results_do_not_share_a_panel(tmp_path: Path) -> None:
-    mixed = group(summary("bop", 10, 0.9), summary("real-Adam", 40, 0.99, "search", tested=False, n=1))
-    assert [method.method for method in shown(mixed)[1]] == ["bop"]
-    searched = group(summary("bop", 10, 0.9, "search", tested=False, n=1))
-    assert shown(searched)[0] == "val_accuracy"
-    _, svg = draw_figure([searched], tmp_path / "figure", "s")
+    (mixed,) = workloads(bop(), searched("real-Adam"))
+    assert [method.method for method in shown(mixed.group)[1]] == ["bop"]
+    alone = workloads(searched("bop"))
+    assert shown(alone[0].group)[0] == "validation"
+    _, svg = draw_figure(alone, tmp_path / "figure", "s")
     assert "bop (search, n = 1)" in texts(svg) and "not confirmed" in " ".join(texts(svg).split())
 
 
 def test_a_panel_shows_test_accuracy_only_if_every_method_in_it_was_tested() -> None:
-    tested, untested = summary("bop", 10, 0.9), summary("frozen", 10, 0.9, tested=False)
-    assert shown(group(tested))[0] == "test_accuracy"
-    assert shown(group(tested, untested))[0] == "val_accuracy"
+    untested = [row | {"test_accuracy": None} for row in confirmed("frozen", [0.9, 0.9])]
+    assert shown(workloads(bop())[0].group)[0] == "test"
+    assert shown(workloads(bop(), untested)[0].group)[0] == "validation"
+
+
+def test_methods_of_several_n_are_named_with_theirs(tmp_path: Path) -> None:
+    many = confirmed("frozen", [0.7 + place / 100 for place in range(10)], 20)
+    _, svg = draw_figure(workloads(bop(), many), tmp_path / "figure", "s")
+    written = " ".join(texts(svg).split())
+    assert "bop (n = 3)" in written and "frozen (n = 10)" in written and "(Student's t or bootstrap)" in written
+
+
+def test_intervals_of_memory_and_what_is_perhaps_on_the_front_are_drawn_and_said(tmp_path: Path) -> None:
+    rows = [confirmed("bop", [0.90, 0.91, 0.92], [10, 11, 12]), confirmed("frozen", [0.90, 0.92, 0.90], [11, 11, 12])]
+    png, svg = draw_figure(workloads(*rows), tmp_path / "figure", "s")
+    assert png.stat().st_size > 1000
+    assert "perhaps on it, by the intervals: frozen." in " ".join(texts(svg).split())
 
 
 def test_many_panels_and_methods_without_memory_are_drawn(tmp_path: Path) -> None:
-    groups = [group(summary("bop", 10, 0.9), dataset=name) for name in ("MNIST", "CIFAR10", "CIFAR100")]
-    png, svg = draw_figure([*groups, group(summary("bop", None, 0.5))], tmp_path / "figure", "s")
+    panels = [bop(dataset=name) for name in ("MNIST", "CIFAR10", "CIFAR100")]
+    bare = [row | {"peak_memory_bytes": None} for row in bop()]
+    png, svg = draw_figure(workloads(*panels, bare), tmp_path / "figure", "s")
     assert png.stat().st_size > 1000
     assert "no run with accuracy and memory" in texts(svg)
+
+
+def test_over_several_workloads_the_profiles_are_drawn_beside(tmp_path: Path) -> None:
+    """PROTOCOL §6.5"""
+    rows = [confirmed(name, [accuracy, accuracy], dataset=dataset) for dataset in ("Digits", "MNIST")
+            for name, accuracy in (("bop", 0.9), ("binary", 0.8))]  # fmt: skip
+    rows.append([run("frozen", "confirm", 0, 11, 0.5, status="diverged", dataset=name) for name in ("Digits", "MNIST")])
+    methods = ("bop", "binary", "frozen")
+    tags = sweep_tags(*methods) | sweep_tags(*methods, dataset="MNIST")
+    paths = draw_figures(find("s", table(*rows), tags), tmp_path)
+    assert [path.name for path in paths] == [
+        "accuracy_vs_memory.png", "accuracy_vs_memory.svg", "performance_profile.png", "performance_profile.svg"
+    ]  # fmt: skip
+    written = texts(paths[3])
+    assert "bop (area 1.00)" in written and "binary (area 0.67)" in written and "frozen (area 0.00)" in written
+    assert len(draw_figures(find("s", table(bop()), sweep_tags("bop")), tmp_path)) == 2
 
 
 def test_a_figure_that_cannot_be_written_is_said_plainly(tmp_path: Path) -> None:
     (tmp_path / "figure.png").mkdir()
     with pytest.raises(UserError, match=r"figure\.png cannot be written"):
-        draw_figure([group(summary("bop", 10, 0.9))], tmp_path / "figure", "s")
+        draw_figure(workloads(bop()), tmp_path / "figure", "s")
     assert [path.name for path in tmp_path.iterdir()] == ["figure.png"]

@@ -86,7 +86,7 @@ def test_an_interval_holds_its_mean_and_is_the_same_in_every_order(values: list[
 def test_intervals_hold_the_true_mean_as_often_as_they_say(
     n: int, population: str, true_mean: float, least: float
 ) -> None:
-    """§5.2: 95 % nominally. Over 400 samples the share's own standard error is 0.011, and the bootstrap is a few per
+    """§5.2: 95 % nominally. Over 300 samples the share's own standard error is 0.013, and the bootstrap is a few per
     cent below its level on ten values and on skewed ones."""
     generator = np.random.default_rng(20)
     draw = {
@@ -95,10 +95,10 @@ def test_intervals_hold_the_true_mean_as_often_as_they_say(
         "binomial": lambda: generator.binomial(360, 0.95, size=n) / 360,  # accuracies on 360 test images
     }[population]
     held = 0
-    for _ in range(400):
+    for _ in range(300):
         low, high = mean_and_interval(list(draw())).interval
         held += low <= true_mean <= high
-    assert least <= held / 400 <= 0.98
+    assert least <= held / 300 <= 0.98
 
 
 def test_a_paired_difference_is_over_common_seeds_with_the_paired_t_test() -> None:
@@ -150,13 +150,13 @@ def test_many_pairs_draw_their_flips_and_never_reach_zero() -> None:
 
 
 def test_p_values_of_equal_methods_are_uniform() -> None:
-    """§5.4: at level 5 % one in twenty; 600 pairs of samples, whose share has a standard error of 0.009."""
+    """§5.4: at level 5 % one in twenty; 300 pairs of samples, whose share has a standard error of 0.013."""
     generator = np.random.default_rng(5)
     for n in (5, 12):
         samples = [paired_difference(dict(enumerate(row)), dict.fromkeys(range(n), 0.0))
-                   for row in generator.normal(size=(600, n))]  # fmt: skip
+                   for row in generator.normal(size=(300, n))]  # fmt: skip
         rejected = np.mean([one.p < 0.05 for one in samples if one and one.p is not None])
-        assert 0.025 <= rejected <= 0.08
+        assert 0.02 <= rejected <= 0.09
 
 
 def test_holms_worked_example() -> None:

@@ -1,0 +1,59 @@
+"""Rows of a results table and tags of sweeps, made up without a database: what tests of the comparison's rules read."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from study.ledger import Offered
+from study.records import SCHEMA
+
+MIB = 2**20
+SEEDS = (11, 12, 13)
+OFFER = Offered(5, 4, (1, 3), 1, SEEDS)
+LATER_COLUMNS = ("rung", "attempts", "epochs_used", "device_seconds", "test_opened", "test_forced", "simulated",
+                 "bop_momentum_bits", "freeze_num", "activation_memory")  # fmt: skip
+
+Row = dict[str, Any]
+
+
+def run(method: str, phase: str, number: int, seed: int, validation: float | None, **changes: Any) -> Row:
+    """One completed run of four epochs and two seconds; `changes` replace or add columns."""
+    dataset = changes.get("dataset", "Digits")
+    trial_id = f"{dataset}-MLP-{method}-{phase}-{number:04d}" + (f"-s{seed}" if phase == "confirm" else "")
+    row = dict.fromkeys((*SCHEMA.names, *LATER_COLUMNS)) | {
+        "dataset": dataset, "model": "MLP", "algorithm": method.partition("-")[0], "method": method, "phase": phase,
+        "trial_id": trial_id, "seed": seed, "status": "completed", "val_accuracy": validation, "lr": 0.1,
+        "peak_memory_bytes": 10 * MIB, "train_seconds": 1.5, "mlflow_run_id": f"run of {trial_id}", "epochs": 4,
+        "epochs_used": 4, "device_seconds": 2.0, "test_opened": 1 if phase == "confirm" else 0, "test_forced": 0,
+        "hardware": "2 x test",
+    }  # fmt: skip
+    return row | changes
+
+
+def confirmed(method: str, accuracies: Sequence[float], mib: float | Sequence[float] = 10.0, number: int = 0,
+              seeds: Sequence[int] = (), **changes: Any) -> list[Row]:  # fmt: skip
+    """One configuration's confirmation, a run a seed; the validation accuracy is that of the test plus one point."""
+    seeds = seeds or range(11, 11 + len(accuracies))
+    memory = [mib] * len(accuracies) if isinstance(mib, int | float) else mib
+    return [
+        run(method, "confirm", number, seed, accuracy + 0.01, test_accuracy=accuracy,
+            peak_memory_bytes=round(one * MIB), **changes)
+        for seed, accuracy, one in zip(seeds, accuracies, memory, strict=True)
+    ]  # fmt: skip
+
+
+def searched(method: str, count: int = 5, **changes: Any) -> list[Row]:
+    """A search of completed trials."""
+    return [run(method, "search", number, 1, 0.5 + number / 100, **changes) for number in range(count)]
+
+
+def table(*rows: Row | Sequence[Row]) -> pa.Table:
+    """Rows, and lists of rows, as one table."""
+    return pa.Table.from_pylist([row for one in rows for row in ([one] if isinstance(one, dict) else one)])
+
+
+def sweep_tags(*methods: str, dataset: str = "Digits", **changes: str) -> dict[str, dict[str, str]]:
+    """The tags of a sweep's run for each method; all offered `OFFER`."""
+    tags = {"dataset": dataset, "model": "MLP", "offered": OFFER.tag(), "trials": "5", "side_by_side": "1"}
+    return {f"{dataset}-MLP-{method}": {**tags, "method": method, **changes} for method in methods}
