@@ -139,7 +139,7 @@ def _trained(spec: TrialSpec, report: Callable[[dict[str, Any]], None], attempt:
     final = run_simulated(
         config,
         run_dir,
-        report,
+        lambda metrics: report({**metrics, "device_seconds": attempt.device_seconds(config.workers)}),
         spec["simulate"],
         trial_id=spec["trial_id"],
         stopped=lambda: stop_requested(attempt.stop_file),

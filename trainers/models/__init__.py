@@ -5,7 +5,6 @@ Parameter names, shapes and order are those of the authors' checkpoints.
 """
 
 import inspect
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +21,9 @@ from trainers.models.network import ConvolutionalNetwork, takes_side
 
 _MODELS: dict[str, Callable[..., nn.Module]] = {"AdamBNN": AdamBNN, "BCDNet": BCDNet, "MLP": MLP}
 _LEAST = {"num_classes": 1, "in_channels": 1, "in_features": 1, "hid_dim": 1, "depth": 1, "freeze_num": 0}
+# Far above any network here. Beyond, building alone would take minutes, or counts would no longer fit in 64 bits.
+_MOST = {"num_classes": 10**6, "in_channels": 10**4, "in_features": 10**9, "hid_dim": 10**6, "depth": 1000}
+_MOST_WIDTH = 100
 
 
 def build_model(name: str, num_classes: int, *, weight_scale: str = "none", **options: Any) -> nn.Module:
@@ -69,9 +71,11 @@ def _check_numbers(options: dict[str, Any]) -> None:
         least = _LEAST.get(option)
         if least is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
             raise UserError(f"{option} {value!r} is not a whole number of at least {least}")
+        if option in _MOST and value > _MOST[option]:
+            raise UserError(f"{option} {value!r} is above {_MOST[option]}; give a smaller one")
     width = options.get("width", 1.0)
-    if isinstance(width, bool) or not isinstance(width, (int, float)) or not (math.isfinite(width) and width > 0):
-        raise UserError(f"width {width!r} is not a finite number above 0; 1 is the published network")
+    if isinstance(width, bool) or not isinstance(width, (int, float)) or not 0 < width <= _MOST_WIDTH:
+        raise UserError(f"width {width!r} is not a number above 0, at most {_MOST_WIDTH}; 1 is the published network")
 
 
 def check_image_size(name: str, image_size: int) -> None:

@@ -195,10 +195,17 @@ def _state_dict(content: object, path: Path) -> tuple[dict[str, Tensor], tuple[s
 _WANTED = "give a file whose `state_dict` or `model` maps parameter names to tensors"
 
 
+_PLAIN_TYPES = (
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+)
+
+
 def _is_plain(value: object) -> bool:
     return (
         isinstance(value, Tensor)
         and value.layout == torch.strided
         and value.device.type == "cpu"
-        and not (value.is_quantized or value.is_complex() or value.is_nested)
+        and not value.is_nested
+        and value.dtype in _PLAIN_TYPES
     )

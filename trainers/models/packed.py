@@ -10,9 +10,9 @@ parameters and buffers: at no time do binary weights exist as floats, but for th
 
 import hashlib
 import json
-import math
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -21,7 +21,6 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from trainers.binary.layers import binary_layers
@@ -68,7 +67,7 @@ class ModelDescription:
             raise UserError(f"channels {self.channels!r} is not 1 (grey) or 3 (RGB); give one of them")
         for name in ("mean", "std"):
             values = tuple(getattr(self, name))
-            finite = all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+            finite = all(isinstance(value, (int, float)) and abs(value) <= sys.float_info.max for value in values)
             if len(values) != self.channels or not finite or (name == "std" and min(values) <= 0):
                 kind = "positive " if name == "std" else ""
                 raise UserError(f"{name} {values} is not {self.channels} finite {kind}numbers, one a channel")
@@ -124,15 +123,20 @@ def restored_model(about: ModelDescription, tensors: Mapping[str, Tensor], where
 
 def _check_fits(model: nn.Module, tensors: Mapping[str, Tensor], where: str, name: str) -> None:
     expected = model.state_dict()
+    fitting = [
+        key
+        for key, value in tensors.items()
+        if key in expected and (value.shape, value.dtype) == (expected[key].shape, expected[key].dtype)
+    ]
     problems = {
         "missing": [key for key in expected if key not in tensors],
         "unexpected": [key for key in tensors if key not in expected],
         "of another shape or type": [
             f"{key} {tuple(value.shape)} {value.dtype} instead of {tuple(expected[key].shape)} {expected[key].dtype}"
             for key, value in tensors.items()
-            if key in expected and (value.shape, value.dtype) != (expected[key].shape, expected[key].dtype)
+            if key in expected and key not in fitting
         ],
-        "not finite": [key for key, value in tensors.items() if not bool(torch.isfinite(value).all())],
+        "not finite": [key for key in fitting if not bool(torch.isfinite(tensors[key]).all())],
     }
     found = [
         f"{', '.join(keys[:_SHOWN])}{f' and {len(keys) - _SHOWN} more' if len(keys) > _SHOWN else ''} {problem}"
@@ -221,7 +225,7 @@ def load_packed(folder: str | Path) -> tuple[nn.Module, ModelDescription]:
         raise UserError(f"{file} is damaged or belongs to another {DESCRIPTION}; copy the whole folder again")
     try:
         tensors = safetensors.torch.load(content)
-    except SafetensorError as error:
+    except Exception as error:  # beside its own errors, types that torch lacks and sizes that memory lacks
         raise UserError(f"{file} is no safetensors file ({error}); export the run again") from error
     return restored_model(about, tensors, str(file)), about
 
@@ -238,7 +242,7 @@ def _read_description(file: Path) -> tuple[ModelDescription, str]:
         return ModelDescription(**values), digest
     except UserError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{file} does not describe a packed model ({error!r}); export the run again") from error
 
 

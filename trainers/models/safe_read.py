@@ -5,8 +5,11 @@ tensors and plain containers only. A few harmless things that old training scrip
 numbers, the parsed command line) are read as empty placeholders; everything else that is no tensor is refused.
 """
 
+import os
 import pickle
 import re
+import warnings
+import zipfile
 from pathlib import Path
 
 import torch
@@ -42,20 +45,36 @@ def read_checkpoint(path: Path) -> object:
     Raises:
         UserError: no such file, damaged, no checkpoint, or it asks for more than tensors.
     """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+    if not os.path.isfile(path):
+        what = "is a folder" if os.path.isdir(path) else "does not exist"
         raise UserError(f"pretrained file {path} {what}; give the path of a .pth, .pth.tar or .safetensors file")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        with torch.serialization.safe_globals([(_Placeholder, name) for name in _SWALLOWED]):
+        _refuse_compressed(path)
+        with warnings.catch_warnings(), torch.serialization.safe_globals([(_Placeholder, name) for name in _SWALLOWED]):
+            warnings.simplefilter("ignore")  # of odd pickle protocols and the like: it can be read or it cannot
             return torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(
             f"{path} cannot be read: {error.strerror or error}; check the file and its permissions"
         ) from None
     except Exception as error:  # whatever a damaged or hostile file makes a reader raise is the file's fault
         raise UserError(_unreadable(path, error)) from None
+
+
+def _refuse_compressed(path: Path) -> None:
+    """torch does not compress its archives; a compressed one could fill the memory with what a small one unpacks to."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > path.stat().st_size:
+        raise UserError(
+            f"{path} is compressed: it would unpack to {unpacked} bytes; save it anew with torch.save, uncompressed"
+        )
 
 
 def _unreadable(path: Path, error: Exception) -> str:
