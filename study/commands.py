@@ -289,5 +289,6 @@ def _checked(study: StudyConfig) -> "tuple[StudyConfig, dict[str, Need]]":
 
 
 def _offers(study: StudyConfig, confirm: ConfirmConfig | None) -> dict[str, dict[str, Any]]:
-    """By cell name, the budget that this command offers."""
-    return {cell.name: Offered.to_cell(cell, confirm).as_dict() for cell in study.cells}
+    """By cell name, the budget that this command offers, and with it the margin by which scores will be compared."""
+    margin = {"margin": confirm.margin} if confirm else {}
+    return {cell.name: {**Offered.to_cell(cell, confirm).as_dict(), **margin} for cell in study.cells}

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from study.config import ConfirmConfig
-from study.ledger import CellLedger, Key, ledger, refuse_unequal, unequal_workloads
+from study.ledger import CellLedger, Key, ledger, recorded_margin, refuse_unequal, unequal_workloads
 from study.remarks import remarks
 from study.summary import CellGroup, summarise
 from study.verdict import Overall, WorkloadVerdicts, as_dict, judge, overall
@@ -146,9 +146,9 @@ def _simulated(rows: Sequence[Mapping[str, Any]], sweeps: Mapping[str, Mapping[s
 
 
 def _margin(sweeps: Mapping[str, Mapping[str, str]]) -> float:
-    """The study's margin, which its sweeps' tags hold; the narrowest, where they were run with several."""
-    found = [float(tags["margin"]) for tags in sweeps.values() if tags.get("margin")]
-    return min(found, default=ConfirmConfig().margin)
+    """The study's margin, which stands beside the budget in its sweeps' tags; the narrowest, where they hold several."""
+    recorded = (recorded_margin(tags.get("offered")) for tags in sweeps.values())
+    return min((margin for margin in recorded if margin is not None), default=ConfirmConfig().margin)
 
 
 def _overall_as_dict(found: Overall | None) -> dict[str, Any] | None:

@@ -89,6 +89,14 @@ class Offered:
             return None
 
 
+def recorded_margin(tag: str | None) -> float | None:
+    """The margin of equivalence (§6.2) that a sweep's tag `offered` holds beside the budget; None where it does not."""
+    try:
+        return float(json.loads(tag or "null")["margin"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 @dataclass(frozen=True)
 class Used:
     """What the runs of one phase of a cell took (§4.2).

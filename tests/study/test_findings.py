@@ -61,7 +61,7 @@ def test_a_simulated_study_says_so_first(where: str) -> None:
 
 def test_the_margin_is_the_studys_unless_one_is_given() -> None:
     assert find("s", ROWS, EQUAL).margin == 1.0
-    tags = sweep_tags("binary", "real-Adam", margin="2.5")
+    tags = sweep_tags("binary", "real-Adam", offered=json.dumps({**OFFER.as_dict(), "margin": 2.5}))
     assert find("s", ROWS, tags).margin == 2.5
     assert find("s", ROWS, tags, margin=0.5).margin == 0.5
 

@@ -1,6 +1,7 @@
 """Every method is charged all that it ran, and ranked only beside methods that were offered the same (PROTOCOL §4)."""
 
 import dataclasses
+import json
 from collections import Counter
 from typing import Any
 
@@ -14,6 +15,7 @@ from study.ledger import (
     check_offers,
     differences,
     ledger,
+    recorded_margin,
     refuse_unequal,
     unequal_workloads,
 )
@@ -82,7 +84,12 @@ def test_what_was_offered_survives_its_tag() -> None:
 @pytest.mark.parametrize("text", [None, "", "null", "[]", "{", '{"trials": 3}', '"x"', '{"trials": "many"}'])
 def test_a_tag_that_does_not_say_what_was_offered_is_unknown(text: str | None) -> None:
     """§4.5"""
-    assert Offered.from_tag(text) is None
+    assert Offered.from_tag(text) is None and recorded_margin(text) is None
+
+
+def test_the_margin_stands_beside_the_budget() -> None:
+    text = json.dumps({**OFFER.as_dict(), "margin": 2.5})
+    assert recorded_margin(text) == 2.5 and Offered.from_tag(text) == OFFER
 
 
 def test_the_order_of_seeds_is_no_difference() -> None:
