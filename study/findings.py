@@ -146,7 +146,7 @@ def _simulated(rows: Sequence[Mapping[str, Any]], sweeps: Mapping[str, Mapping[s
 
 
 def _margin(sweeps: Mapping[str, Mapping[str, str]]) -> float:
-    """The study's margin, which stands beside the budget in its sweeps' tags; the narrowest, where they hold several."""
+    """The study's margin, which its sweeps' tags hold beside the budget; the narrowest, where they hold several."""
     recorded = (recorded_margin(tags.get("offered")) for tags in sweeps.values())
     return min((margin for margin in recorded if margin is not None), default=ConfirmConfig().margin)
 
