@@ -1,4 +1,4 @@
-"""`python -m study`: run, plan, sweep, train, prepare, compare, export and ui.
+"""`python -m study`: run, plan, sweep, train, prepare, compare, export, doctor and ui.
 
 A problem that the user can mend ends with one line on stderr and exit status 2, Ctrl-C with one line and 130. What is
 heavy to import (torch, Ray, MLflow) is imported by the command that needs it, so that `--help` answers at once.
@@ -84,6 +84,10 @@ def parser() -> Parser:
     export.add_argument("--force", action="store_true", help="replace an export that is there already")
     add_option(export, "data_root", metavar="DIR", help="folder of the sources (default: where the run read them)")
     add_option(export, "prepared_root", metavar="DIR", help="folder of prepared data (default: where the run read it)")
+
+    doctor = _command(subparsers, "doctor", "what a study's records disagree on", commands.doctor)
+    doctor.add_argument("directory", metavar="DIR", help="the study's folder")
+    doctor.add_argument("--repair", action="store_true", help="bring the records together; copies are kept")
 
     ui = _command(subparsers, "ui", "open the MLflow pages of a study", commands.ui)
     ui.add_argument("directory", metavar="DIR", help="the study's folder")

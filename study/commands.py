@@ -248,6 +248,13 @@ def export(options: argparse.Namespace) -> int:
     return 0
 
 
+def doctor(options: argparse.Namespace) -> int:
+    """What a study's records disagree on; 1 where they do."""
+    from study.doctor import doctor as examined
+
+    return examined(options.directory, repair=options.repair)
+
+
 def ui(options: argparse.Namespace) -> int:
     """MLflow's pages on a study's records, until Ctrl-C."""
     from study.ui import serve

@@ -127,6 +127,16 @@ def read_study(directory: str | Path) -> StudyRecords:
     Raises:
         UserError: no such folder, no study in it, no records of it, or records that cannot be read.
     """
+    study, tracking_uri, experiment_id, runs = read_runs(directory)
+    trials = [_row(run) for run in runs if run.data.tags.get("run_kind") == "trial"]
+    trials.sort(key=lambda row: (row["dataset"], row["model"], row["method"], row["phase"], row["trial_id"]))
+    sweeps = {run.data.tags["cell"]: run.data.tags for run in runs if run.data.tags.get("run_kind") == "sweep"}
+    table = pa.Table.from_pylist(trials, schema=SCHEMA)
+    return StudyRecords(study, tracking_uri, experiment_id, table, sweeps)
+
+
+def read_runs(directory: str | Path) -> tuple[str, str, str, list[Run]]:
+    """A study's name, tracking URI, experiment id and all runs that MLflow holds of it. Raises as `read_study` does."""
     study, tracking_uri = study_identity(directory)
     database = database_path(tracking_uri)
     if database is not None:
@@ -147,11 +157,7 @@ def read_study(directory: str | Path) -> StudyRecords:
         runs = _all_runs(client, experiment.experiment_id)
     except MlflowException as error:
         raise UserError(f"the records in {tracking_uri} cannot be read: {error.message}") from error
-    trials = [_row(run) for run in runs if run.data.tags.get("run_kind") == "trial"]
-    trials.sort(key=lambda row: (row["dataset"], row["model"], row["method"], row["phase"], row["trial_id"]))
-    sweeps = {run.data.tags["cell"]: run.data.tags for run in runs if run.data.tags.get("run_kind") == "sweep"}
-    table = pa.Table.from_pylist(trials, schema=SCHEMA)
-    return StudyRecords(study, tracking_uri, experiment.experiment_id, table, sweeps)
+    return study, tracking_uri, experiment.experiment_id, runs
 
 
 def collect(directory: str | Path) -> pa.Table:

@@ -51,7 +51,7 @@ def check_database(database: Path, *, thorough: bool = False) -> None:
     Raises:
         UserError: not a database, damaged, or without MLflow's tables.
     """
-    remedy = "restore it from a copy, or delete it to start the records anew"
+    remedy = f"`python -m study doctor {database.parent} --repair` keeps a copy and makes it again from the study's log"
     try:
         with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=rw", uri=True, timeout=30)) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
