@@ -24,6 +24,7 @@ def parser() -> Parser:
     _add_output(run, "studies/<name of the study>")
     add_option(run, "trials", type=int, metavar="N", help="search trials a cell (default: as the study says)")
     _add_asha_switch(run)
+    _add_at_once(run)
     _add_data_options(run)
     run.add_argument("--download", action="store_true", help="fetch data sets that are not on disk")
     run.add_argument(
@@ -47,6 +48,7 @@ def parser() -> Parser:
     add_option(sweep, "trials", type=int, default=20, metavar="N", help="search trials in all (default: 20)")
     add_option(sweep, "temperature_mode", default="decoupled", metavar="TEXT", help="decoupled (default) or coupled")
     _add_asha_switch(sweep)
+    _add_at_once(sweep)
     add_option(sweep, "grace_period", type=int, metavar="N", help="epochs before a trial may be stopped (default: 1)")
     add_option(sweep, "reduction_factor", type=int, metavar="N", help="one trial in N goes on at a rung (default: 3)")
     _add_output(sweep, "studies/sweep")
@@ -136,6 +138,11 @@ def _add_asha_switch(command: Parser) -> None:
     command.add_argument(
         "--no-asha", "--no_asha", dest="asha", action="store_false", help="let every trial finish (no early stopping)"
     )
+
+
+def _add_at_once(command: Parser) -> None:
+    text = "most trials side by side; 1 makes a search repeatable (default: as many as fit)"
+    add_option(command, "at_once", type=int, metavar="N", help=text)
 
 
 if __name__ == "__main__":

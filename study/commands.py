@@ -13,13 +13,13 @@ from study.config import (
     ResourcesConfig,
     SearchConfig,
     StudyConfig,
-    check_search,
     dataset_label,
     make_cell,
 )
 from study.folder import StudyFolder
 from study.ledger import Offered, check_offers, refuse_unequal
 from study.progress import Counter, Progress, say
+from study.settings import check_resources, check_search
 from study.study_file import load_study
 from trainers.config import ALGORITHMS, TrialConfig, one_of
 from trainers.errors import DivergedError, UserError
@@ -37,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
         options.study,
         trials=options.trials,
         asha=options.asha,
+        at_once=options.at_once,
         tracking_uri=options.tracking_uri,
         data_root=options.data_root,
         prepared_root=options.prepared_root,
@@ -109,12 +110,15 @@ def sweep(options: argparse.Namespace) -> int:
         temperature_mode=options.temperature_mode,
     )
     check_search(search)
+    taken = {name: values.pop(name) for name in _RESOURCES if name in values}
+    resources = ResourcesConfig(**taken, at_once=options.at_once)
+    check_resources(resources)
     cell = make_cell(
         dataset,
         model,
         method,
         search=search,
-        resources=ResourcesConfig(**{name: values.pop(name) for name in _RESOURCES if name in values}),
+        resources=resources,
         data_root=values.pop("data_root", "data"),
         prepared_root=values.pop("prepared_root", None),
         fixed=values,

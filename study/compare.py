@@ -10,11 +10,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.config import check_margin
 from study.figure import draw_figures
 from study.findings import Findings, find
 from study.provenance import git_commit, package_version
 from study.records import read_study, write_results
+from study.settings import check_margin
 from study.table import render
 from trainers.errors import UserError
 

@@ -17,6 +17,7 @@ from study.recording import Place, TuneRecorder
 from study.search import best_trials, open_journal, open_search, search_trial_id
 from study.sweep import open_sweep
 from study.trial import TrialSpec, trial_spec
+from study.tune_state import call_folder
 from trainers.config import TrialConfig
 
 
@@ -91,7 +92,7 @@ def confirm(
     if waiting:
         recorder = TuneRecorder(log, places)
         need = largest_need([needs[cell.name] for cell in cells])
-        run_listed(waiting, cells[0].base, recorder, folder.tune / "confirm" / f"{len(done):04d}", need)
+        run_listed(waiting, cells[0].base, recorder, call_folder(folder.tune, "confirm"), need, cells[0].at_once)
         outcomes |= recorder.outcomes
     for name in opened:
         log.append("sweep_end", cell=name, tags={})

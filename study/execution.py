@@ -14,13 +14,15 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.tune.schedulers import AsyncHyperBandScheduler
+from ray.tune.schedulers import TrialScheduler
 
-from study.config import AshaConfig
 from study.plan import Need, gpu_memory, machine_memory
 from study.recording import TuneRecorder
-from study.search import METRIC, JournalSearch
+from study.scheduler import DEATHS_ALLOWED, PatientScheduler, SearchScheduler
+from study.search import JournalSearch
 from study.trial import TrialSpec, run_trial
+from study.tune_hooks import Hooks, Sequel
+from study.tune_state import TrialFiles, clear_call
 from trainers.config import TrialConfig
 from trainers.errors import UserError
 
@@ -40,6 +42,9 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # The older output engine is the one that `verbose=0` silences.
     "RAY_AIR_NEW_OUTPUT": "0",
+    # Seconds between copies of Tune's state. Nothing reads them, and writing out all trials costs the more the more
+    # there are.
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
     # Trials read and write absolute paths; a change of working directory would only move relative data folders.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
@@ -117,49 +122,40 @@ def uses_gpu(config: TrialConfig, cluster: Mapping[str, float]) -> bool:
     return config.device == "cuda" or (config.device == "auto" and cluster.get("GPU", 0) > 0)
 
 
-def asha_scheduler(asha: AshaConfig, epochs: int) -> AsyncHyperBandScheduler:
-    """ASHA over epochs, also those of a trial that goes on from a checkpoint.
-
-    A trial at its last epoch is not stopped but left to finish, since its last report comes after that.
-    """
-    return AsyncHyperBandScheduler(
-        time_attr="epoch",
-        metric=METRIC,
-        mode="max",
-        max_t=epochs,
-        grace_period=asha.grace_period,
-        reduction_factor=asha.reduction_factor,
-        stop_last_trials=False,
-    )
-
-
 def run_search(
     search: JournalSearch,
     trials: int,
     config: TrialConfig,
-    asha: AshaConfig | None,
     recorder: TuneRecorder,
     state: Path,
     need: Need,
-) -> None:
-    """Run `trials` further trials of a search, side by side as they fit.
+    at_once: int | None = None,
+) -> int:
+    """Run `trials` further trials of a search, side by side as they fit; the largest number of them that ran at once.
 
     Args:
         search: says what each trial is.
         trials: how many.
-        config: the configuration that they start from; its workers, threads, device and epochs count.
-        asha: early stopping, or None.
+        config: the configuration that they start from; its workers, threads and device count.
         recorder: learns what happens.
-        state: the folder for Tune's own state.
+        state: the folder for what Tune writes during the call (`study.tune_state`).
         need: the memory of one trial.
+        at_once: the most side by side; None for as many as fit.
     """
-    scheduler = asha_scheduler(asha, config.epochs) if asha else None
-    _fit(config, recorder, state, need, {}, search_alg=search, num_samples=trials, scheduler=scheduler)
+    asked = {"search_alg": search, "num_samples": trials}
+    return _fit(config, recorder, state, need, {}, SearchScheduler(search), at_once, search, **asked)
 
 
-def run_listed(specs: list[TrialSpec], config: TrialConfig, recorder: TuneRecorder, state: Path, need: Need) -> None:
-    """Run the given trials to their ends, side by side as they fit; arguments as for `run_search`."""
-    _fit(config, recorder, state, need, {"spec": tune.grid_search(specs)})
+def run_listed(
+    specs: list[TrialSpec],
+    config: TrialConfig,
+    recorder: TuneRecorder,
+    state: Path,
+    need: Need,
+    at_once: int | None = None,
+) -> int:
+    """Run the given trials to their ends, side by side as they fit; arguments and result as for `run_search`."""
+    return _fit(config, recorder, state, need, {"spec": tune.grid_search(specs)}, PatientScheduler(), at_once)
 
 
 def _fit(
@@ -168,27 +164,43 @@ def _fit(
     state: Path,
     need: Need,
     param_space: dict[str, Any],
+    scheduler: TrialScheduler,
+    at_once: int | None,
+    search: JournalSearch | None = None,
     **options: Any,
-) -> None:
+) -> int:
     os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
-    resources, at_once = room_for(config, resources_here(), need)
+    resources, room = room_for(config, resources_here(), need)
+    clear_call(state)
+    files = TrialFiles(state.parent.parent, recorder.attempts)
+    # In this order: the study's log, the search's journal, Tune's own record; so each holds what the next one says.
+    hooks = Hooks([recorder, *([Sequel(search)] if search else []), files])
     tuner = tune.Tuner(
         tune.with_resources(run_trial, resources),
         param_space=param_space,
         tune_config=tune.TuneConfig(
-            max_concurrent_trials=at_once,
-            # A fresh process spends seconds on importing torch, and a trial leaves nothing behind that the next reads.
-            # The driver of a worker group that was stopped cannot be used again.
+            max_concurrent_trials=min(room, at_once or room),
+            # A fresh process spends seconds on importing torch, and a trial leaves nothing behind that the next
+            # reads. The driver of a worker group that was stopped cannot be used again.
             reuse_actors=config.workers == 1,
             trial_name_creator=_name,
             trial_dirname_creator=_name,
+            scheduler=scheduler,
             **options,
         ),
         run_config=tune.RunConfig(
-            name=state.name, storage_path=str(state.parent), callbacks=[recorder], verbose=0, log_to_file=False
+            name=state.name,
+            storage_path=str(state.parent),
+            callbacks=[hooks],
+            failure_config=tune.FailureConfig(max_failures=DEATHS_ALLOWED),
+            verbose=0,
+            log_to_file=False,
         ),
     )
     tuner.fit()
+    hooks.check()
+    clear_call(state)
+    return hooks.most_at_once
 
 
 def _name(trial: Any) -> str:

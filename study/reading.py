@@ -1,6 +1,7 @@
 """Reads a study file strictly: plain YAML data only, of a bounded size, no unknown keys, no wrong types."""
 
 import reprlib
+import types
 import typing
 from collections.abc import Mapping
 from dataclasses import fields
@@ -104,15 +105,15 @@ def _check_plain(value: Any, path: Path) -> None:
 
 
 def section(
-    values: Any, where: str, shape: type | None, types: Mapping[str, type | tuple[type, ...]] | None = None
+    values: Any, where: str, shape: type | None, kinds_of: Mapping[str, type | tuple[type, ...]] | None = None
 ) -> dict[str, Any]:
     """One part of a study file, with its keys and their types checked.
 
     Args:
         values: what the file holds there.
         where: names the part in a message.
-        shape: the dataclass that the part fills: its fields are the keys; None takes those of `types` alone.
-        types: keys with the types they take, beside or instead of the dataclass's own.
+        shape: the dataclass that the part fills: its fields are the keys; None takes those of `kinds_of` alone.
+        kinds_of: keys with the types they take, beside or instead of the dataclass's own.
 
     Raises:
         UserError: not a mapping, an unknown key (the known ones are named), or a wrong type.
@@ -123,7 +124,7 @@ def section(
     if shape is not None:
         hints = typing.get_type_hints(shape)
         allowed = {entry.name: _plain(hints[entry.name]) for entry in fields(shape)}
-    for name, kinds in (types or {}).items():
+    for name, kinds in (kinds_of or {}).items():
         allowed[name] = kinds if isinstance(kinds, tuple) else (kinds,)
     for name, value in values.items():
         if name not in allowed:
@@ -139,6 +140,8 @@ def section(
 
 def _plain(hint: Any) -> tuple[type, ...]:
     """The YAML types that fill a field of this annotation."""
+    if isinstance(hint, types.UnionType):  # `int | None`: None is what a key that is left out means
+        hint = typing.get_args(hint)[0]
     origin = typing.get_origin(hint) or hint
     if origin in (int, str, bool):
         return (origin,)

@@ -124,6 +124,10 @@ class Recorder:
                 "test_opened", trial_id=spec["trial_id"], forced=forced, accuracy=float(report["test_accuracy"])
             )
 
+    def attempts(self, trial_id: str) -> int:
+        """How often a run was started, over all commands."""
+        return self._log.trials()[trial_id].attempts
+
     def _record(self, spec: TrialSpec) -> TrialRecord:
         return self._log.trials()[spec["trial_id"]]
 

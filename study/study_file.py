@@ -12,7 +12,7 @@
     resources: {workers: 1, threads: 1}
 
 `cells` lists blocks, each the product of its data sets, models and methods; a block's `fixed` goes before the study's.
-What else may stand in a file are the fields of the classes in `study.config`.
+What else may stand in a file are the fields of the classes in `study.settings`.
 """
 
 import os
@@ -20,18 +20,18 @@ import re
 from pathlib import Path
 from typing import Any
 
-from study.config import (
+from study.config import StudyConfig, make_cell
+from study.reading import read_yaml, section
+from study.settings import (
     AshaConfig,
     ConfirmConfig,
     ResourcesConfig,
     SearchConfig,
-    StudyConfig,
     check_confirm,
+    check_resources,
     check_search,
     fixed_settings,
-    make_cell,
 )
-from study.reading import read_yaml, section
 from trainers.errors import UserError
 
 PRESETS = Path(__file__).parent / "presets"
@@ -42,6 +42,7 @@ def load_study(
     *,
     trials: int | None = None,
     asha: bool = True,
+    at_once: int | None = None,
     tracking_uri: str | None = None,
     data_root: str = "data",
     prepared_root: str | None = None,
@@ -52,6 +53,7 @@ def load_study(
         source: `quickstart`, `six-datasets`, `paper`, or the path of a study file.
         trials: replaces the file's number of search trials.
         asha: False switches early stopping off whatever the file says.
+        at_once: replaces the file's number of trials side by side.
         tracking_uri: replaces the file's.
         data_root, prepared_root: where data lie on this machine.
 
@@ -69,7 +71,9 @@ def load_study(
         searching["trials"] = trials
     search = SearchConfig(**searching, asha=_asha(pruner) if asha else None)
     check_search(search)
-    resources = ResourcesConfig(**section(top.get("resources", {}), "resources", ResourcesConfig))
+    taking = section(top.get("resources", {}), "resources", ResourcesConfig)
+    resources = ResourcesConfig(**taking if at_once is None else {**taking, "at_once": at_once})
+    check_resources(resources)
     confirming = section(top.get("confirm", {}), "confirm", ConfirmConfig)
     confirm = ConfirmConfig(
         **{**confirming, **({"seeds": tuple(confirming["seeds"])} if "seeds" in confirming else {})}

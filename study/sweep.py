@@ -15,12 +15,26 @@ from search_spaces import edge_notes
 from study.config import Cell
 from study.execution import run_search
 from study.folder import StudyFolder
+from study.front import accuracy, best_trials
+from study.journal import open_journal
 from study.log import StudyLog
 from study.plan import Need
 from study.progress import Progress, describe, percent, say
 from study.recording import Place, TuneRecorder
-from study.search import JournalSearch, best_trials, ended, open_journal, open_search, search_trial_id
+from study.search import (
+    JournalSearch,
+    ended,
+    interrupted,
+    open_search,
+    search_trial_id,
+    settle,
+    waiting_alone,
+)
+from study.tune_state import call_folder, write_missing
 from trainers.config import TrialConfig
+
+# The search's own note, in its journal, of the largest number of trials that it ever ran side by side.
+SIDE_BY_SIDE = "side_by_side"
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,7 @@ class SweepResult:
         best_value: its validation accuracy after the last epoch.
         edges: the values of the best trial that lie at the edge of their range, in words.
         notes: what else a reader should know of the result.
+        side_by_side: the largest number of trials that ran at once; with more than 1 the search may not be repeatable.
     """
 
     cell: Cell
@@ -42,6 +57,7 @@ class SweepResult:
     best_value: float | None
     edges: list[str]
     notes: list[str]
+    side_by_side: int
 
     def lines(self) -> list[str]:
         """The sweep's report."""
@@ -63,16 +79,32 @@ def sweep(cell: Cell, folder: StudyFolder, log: StudyLog, need: Need) -> SweepRe
     """
     storage = open_journal(folder.journal)
     study = open_search(cell, storage)
+    records = log.trials()
+    settle(study, cell, records)
     open_sweep(cell, folder, log)
     earlier = ended(study)
-    missing = cell.trials - len(earlier)
-    if missing > 0:
-        say(f"[{cell.name}] {missing} trials to run" + (f", {len(earlier)} are there already" if earlier else ""))
+    over = {search_trial_id(cell, trial.number): trial.user_attrs.get("outcome", "failed") for trial in earlier}
+    write_missing(folder.tune, over, {trial_id: record.attempts for trial_id, record in records.items()})
+    # What was begun is brought to its end, even where the budget has shrunk since.
+    missing = max(cell.trials - len(earlier) - len(waiting_alone(study)), len(interrupted(study)))
+    if missing or waiting_alone(study):
+        say(
+            f"[{cell.name}] {missing + len(waiting_alone(study))} trials to run"
+            + (f", {len(earlier)} are there already" if earlier else "")
+        )
         best = best_trials(study, 1)
-        progress = Progress(cell.name, cell.trials, ended=len(earlier), best=best[0].value if best else None)
+        progress = Progress(cell.name, cell.trials, ended=len(earlier), best=accuracy(best[0]) if best else None)
         recorder = TuneRecorder(log, Place(progress, cell.name))
-        state = folder.tune / cell.name / f"search-{len(earlier):04d}"
-        run_search(JournalSearch(cell, storage, folder), missing, cell.base, cell.search.asha, recorder, state, need)
+        state = call_folder(folder.tune, cell.name)
+        at_once = 0
+        if missing:
+            search = JournalSearch(cell, storage, folder)
+            at_once = run_search(search, missing, cell.base, recorder, state, need, cell.at_once)
+        if alone := len(waiting_alone(study)):
+            say(f"[{cell.name}] {alone} trials ran out of memory; each is tried once more, alone")
+            search = JournalSearch(cell, storage, folder, alone=True)
+            at_once = max(at_once, run_search(search, alone, cell.base, recorder, state, need, at_once=1))
+        study.set_user_attr(SIDE_BY_SIDE, max(at_once, study.user_attrs.get(SIDE_BY_SIDE, 0)))
         for trial_id, outcome in recorder.outcomes.items():
             if outcome == "pruned":  # a trial stopped in the middle of a checkpoint may have written after its removal
                 shutil.rmtree(folder.run_dir(trial_id), ignore_errors=True)
@@ -80,7 +112,7 @@ def sweep(cell: Cell, folder: StudyFolder, log: StudyLog, need: Need) -> SweepRe
         say(f"[{cell.name}] {len(earlier)} of {cell.trials} trials are there already; nothing to run")
     result = summarize(cell, study)
     edges = f"{cell.name}: {'; '.join(result.edges)}" if result.edges else ""
-    log.append("sweep_end", cell=cell.name, tags={"range_edges": edges})
+    log.append("sweep_end", cell=cell.name, tags={"range_edges": edges, "side_by_side": str(result.side_by_side)})
     return result
 
 
@@ -101,17 +133,18 @@ def open_sweep(cell: Cell, folder: StudyFolder, log: StudyLog) -> None:
 
 def summarize(cell: Cell, study: optuna.Study) -> SweepResult:
     """The report on a cell's search, from its journal alone."""
-    outcomes = Counter(trial.user_attrs.get("outcome", "failed") for trial in ended(study))
+    outcomes = dict(Counter(trial.user_attrs.get("outcome", "failed") for trial in ended(study)))
+    side_by_side = int(study.user_attrs.get(SIDE_BY_SIDE, 0))
     best = best_trials(study, 1)
     if not best:
-        return SweepResult(cell, dict(outcomes), None, None, [], [])
+        return SweepResult(cell, outcomes, None, None, [], [], side_by_side)
     config = TrialConfig.from_dict(json.loads(best[0].user_attrs["config"]))
     edges = edge_notes(best[0].params, best[0].distributions)
-    return SweepResult(cell, dict(outcomes), config, best[0].value, edges, _tie_note(cell, study))
+    return SweepResult(cell, outcomes, config, accuracy(best[0]), edges, _tie_note(cell, study), side_by_side)
 
 
 def _tie_note(cell: Cell, study: optuna.Study) -> list[str]:
-    """Says so where another trial reached the same best value, since then the earlier one was taken by rule alone."""
+    """Says so where another trial reached the same best values, since then the earlier one was taken by rule alone."""
     first, *others = best_trials(study, 10)
-    tied = [search_trial_id(cell, trial.number) for trial in others if trial.value == first.value]
+    tied = [search_trial_id(cell, trial.number) for trial in others if trial.values == first.values]
     return [f"{', '.join(tied)} reached the same value; the earlier trial counts as the best"] if tied else []

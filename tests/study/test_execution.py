@@ -3,8 +3,7 @@
 import pytest
 
 from study import execution
-from study.config import AshaConfig
-from study.execution import GPU_MEMORY, NODE_MEMORY, asha_scheduler
+from study.execution import GPU_MEMORY, NODE_MEMORY
 from study.plan import CONTEXT_BYTES, GIB, MIB, PROCESS_BYTES, Need
 from trainers.config import TrialConfig
 from trainers.errors import UserError
@@ -73,9 +72,3 @@ def test_a_run_larger_than_the_memory_is_refused_with_what_is_lacking() -> None:
         room_for(config(), nodes, peak=3 * GIB)
     with pytest.raises(UserError, match=r"600\.0 MiB more than the 2\.50 GiB of one GPU"):
         room_for(config(), {"CPU": 1.0, "GPU": 1.0, GPU_MEMORY: 2.5 * GIB}, peak=2 * GIB)
-
-
-def test_early_stopping_counts_epochs_and_leaves_the_last_one_to_finish() -> None:
-    scheduler = asha_scheduler(AshaConfig(grace_period=2, reduction_factor=3), epochs=9)
-    assert scheduler._time_attr == "epoch"
-    assert scheduler._stop_last_trials is False

@@ -7,9 +7,19 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from study.config import Cell, ResourcesConfig, SearchConfig, make_cell
+from study.config import AshaConfig, Cell, ResourcesConfig, SearchConfig, make_cell
 from study.folder import StudyFolder
-from study.search import JournalSearch, best_trials, ended, open_journal, open_search
+from study.log import TrialRecord
+from study.search import (
+    JournalSearch,
+    best_trials,
+    ended,
+    open_journal,
+    open_search,
+    search_trial_id,
+    settle,
+    waiting_alone,
+)
 
 
 def cell(method: str = "bop", **search: Any) -> Cell:
@@ -36,8 +46,8 @@ def finish(search: JournalSearch, name: str, value: float) -> dict[str, Any]:
     asked = search.suggest(name)
     assert asked is not None
     for number in (1, 2, 3):
-        search.on_trial_result(name, epoch(number, value))
-    search.on_trial_complete(name, {**epoch(3, value), "outcome": "completed"})
+        search.report(name, epoch(number, value))
+    search.conclude(name, {**epoch(3, value), "outcome": "completed"})
     return asked["spec"]
 
 
@@ -51,8 +61,8 @@ def test_trial_ids_and_run_folders_carry_the_cell_and_the_trial_number(tmp_path:
 def test_a_stopped_trial_is_told_as_pruned_with_its_values(tmp_path: Path) -> None:
     search = search_in(tmp_path, cell())
     search.suggest("a")
-    search.on_trial_result("a", epoch(1, 0.9))
-    search.on_trial_complete("a", epoch(1, 0.9))
+    search.report("a", epoch(1, 0.9))
+    search.conclude("a", epoch(1, 0.9))  # no last word of its own: the scheduler stopped it
     (trial,) = study_in(tmp_path, cell()).trials
     assert trial.state == TrialState.PRUNED
     assert trial.intermediate_values == {1: 0.9}
@@ -63,8 +73,8 @@ def test_a_stopped_trial_is_told_as_pruned_with_its_values(tmp_path: Path) -> No
 def test_a_diverged_or_failed_trial_is_told_as_failed_whatever_it_reached(tmp_path: Path, outcome: str) -> None:
     search = search_in(tmp_path, cell())
     search.suggest("a")
-    search.on_trial_result("a", epoch(1, 0.9))
-    search.on_trial_complete("a", {"epoch": 1, "outcome": outcome})
+    search.report("a", epoch(1, 0.9))
+    search.conclude("a", {"epoch": 1, "outcome": outcome})
     (trial,) = study_in(tmp_path, cell()).trials
     assert (trial.state, trial.user_attrs["outcome"]) == (TrialState.FAIL, outcome)
 
@@ -72,15 +82,15 @@ def test_a_diverged_or_failed_trial_is_told_as_failed_whatever_it_reached(tmp_pa
 def test_a_trial_whose_process_died_is_told_as_failed(tmp_path: Path) -> None:
     search = search_in(tmp_path, cell())
     search.suggest("a")
-    search.on_trial_complete("a", None, error=True)
+    search.conclude("a", None, error=True)
     assert study_in(tmp_path, cell()).trials[0].state == TrialState.FAIL
 
 
 def test_a_value_that_is_no_number_is_not_told(tmp_path: Path) -> None:
     search = search_in(tmp_path, cell())
     search.suggest("a")
-    search.on_trial_result("a", epoch(1, math.nan))
-    search.on_trial_result("a", {"epoch": 2})
+    search.report("a", epoch(1, math.nan))
+    search.report("a", {"epoch": 2})
     assert study_in(tmp_path, cell()).trials[0].intermediate_values == {}
 
 
@@ -90,7 +100,7 @@ def test_an_interrupted_trial_is_taken_up_again_as_it_was(tmp_path: Path) -> Non
     again = restarted.suggest("other")
     assert before is not None and again is not None
     assert again["spec"] == before["spec"]
-    restarted.on_trial_complete("other", {**epoch(3, 0.5), "outcome": "completed"})
+    restarted.conclude("other", {**epoch(3, 0.5), "outcome": "completed"})
     assert [trial.state for trial in study_in(tmp_path, cell()).trials] == [TrialState.COMPLETE]
 
 
@@ -121,11 +131,126 @@ def test_the_best_are_the_completed_ones_by_last_epoch_and_the_earlier_of_equals
     for name, value in (("a", 0.5), ("b", 0.7), ("c", 0.7)):
         finish(search, name, value)
     search.suggest("d")
-    search.on_trial_result("d", epoch(1, 0.99))
-    search.on_trial_complete("d", epoch(1, 0.99))
+    search.report("d", epoch(1, 0.99))
+    search.conclude("d", epoch(1, 0.99))
     assert [trial.number for trial in best_trials(study_in(tmp_path, cell()), 3)] == [1, 2, 0]
 
 
 def test_cells_share_a_journal_and_nothing_else(tmp_path: Path) -> None:
     finish(search_in(tmp_path, cell()), "a", 0.5)
     assert ended(study_in(tmp_path, cell("real-SGD"))) == []
+
+
+def test_a_trial_at_a_rung_stops_where_others_were_better_and_its_rung_is_kept(tmp_path: Path) -> None:
+    of = cell(asha=AshaConfig(grace_period=1, reduction_factor=2))
+    search = search_in(tmp_path, of)
+    for name, value in (("a", 0.5), ("b", 0.6)):
+        search.suggest(name)
+        assert not search.report(name, epoch(1, value))
+    search.suggest("c")
+    assert search.report("c", epoch(1, 0.4))
+    search.conclude("c", epoch(1, 0.4))
+    trial = study_in(tmp_path, of).trials[2]
+    assert (trial.state, trial.user_attrs["rung"], trial.intermediate_values) == (TrialState.PRUNED, 1, {1: 0.4})
+
+
+def test_a_replayed_epoch_changes_nothing_in_the_journal(tmp_path: Path) -> None:
+    search = search_in(tmp_path, cell())
+    search.suggest("a")
+    stopped = [search.report("a", epoch(number, 0.5)) for number in (1, 2)]
+    before = (tmp_path / "optuna.journal").read_bytes()
+    again = search_in(tmp_path, cell())
+    again.suggest("b")
+    opened = len((tmp_path / "optuna.journal").read_bytes())
+    assert [again.report("b", {**epoch(number, 0.1), "replayed": True}) for number in (1, 2)] == stopped
+    assert len((tmp_path / "optuna.journal").read_bytes()) == opened >= len(before)
+    assert study_in(tmp_path, cell()).trials[0].intermediate_values == {1: 0.5, 2: 0.5}
+
+
+def test_an_extended_search_goes_by_all_trials_that_came_before(tmp_path: Path) -> None:
+    """The first 12 are kept as they are; rungs and draws of the others depend on them."""
+    of, further = cell(trials=12), cell(trials=24)
+    for number in range(12):
+        finish(search_in(tmp_path, of), str(number), 0.5 + 0.01 * number)
+    first = [(trial.params, trial.values) for trial in study_in(tmp_path, of).trials]
+    search = search_in(tmp_path, further)
+    asked = search.suggest("next")
+    assert asked is not None and asked["spec"]["trial_id"].endswith("search-0012")
+    assert search.report("next", epoch(1, 0.4)), "its first epoch is below those of the twelve before it"
+    assert [(trial.params, trial.values) for trial in study_in(tmp_path, further).trials[:12]] == first
+    assert further.identity() == of.identity()
+
+
+def test_a_trial_out_of_memory_waits_and_is_tried_once_more_alone(tmp_path: Path) -> None:
+    search = search_in(tmp_path, cell())
+    asked = search.suggest("a")
+    search.conclude("a", {"epoch": 0, "outcome": "out_of_memory"})
+    study = study_in(tmp_path, cell())
+    assert [trial.number for trial in waiting_alone(study)] == [0]
+    assert ended(study) == []
+    finish(search_in(tmp_path, cell()), "b", 0.5)  # no other search takes it up
+    assert study_in(tmp_path, cell()).trials[1].state == TrialState.COMPLETE
+    folder = StudyFolder(tmp_path)
+    alone = JournalSearch(cell(), open_journal(folder.journal), folder, alone=True)
+    again = alone.suggest("c")
+    assert asked is not None and again is not None
+    assert again["spec"] == {**asked["spec"], "alone": True}
+    alone.conclude("c", {"epoch": 0, "outcome": "out_of_memory"})
+    study = study_in(tmp_path, cell())
+    assert waiting_alone(study) == []
+    assert [trial.user_attrs["outcome"] for trial in ended(study)] == ["infeasible", "completed"]
+    assert [trial.number for trial in best_trials(study, 5)] == [1]
+
+
+def test_a_search_leaves_the_region_that_no_memory_is_there_for(tmp_path: Path) -> None:
+    """TPE learns nothing from a failed trial; from an infeasible one it must."""
+    of = cell("real-SGD", asha=None, trials=50)
+    asked_there = {}
+    for outcome in ("out_of_memory", "failed"):
+        folder = StudyFolder(tmp_path / outcome)
+        search = JournalSearch(of, open_journal(folder.journal), folder, alone=True)
+        rates = []
+        for number in range(of.trials):
+            asked = search.suggest(str(number))
+            assert asked is not None
+            rates.append(asked["spec"]["config"]["lr"])
+            if rates[-1] > 0.03:  # half of the range, towards which accuracy rises
+                search.conclude(str(number), {"epoch": 0, "outcome": outcome})
+            else:
+                value = 0.5 + 0.1 * math.log10(rates[-1])
+                search.conclude(str(number), {**epoch(3, value), "outcome": "completed"})
+        asked_there[outcome] = sum(rate > 0.03 for rate in rates[-20:])
+    assert asked_there["failed"] == 20
+    assert asked_there["out_of_memory"] <= 10
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [("completed", TrialState.COMPLETE), ("pruned", TrialState.PRUNED), ("failed", TrialState.FAIL)],
+)
+def test_what_the_log_says_is_over_is_told_to_the_journal_and_not_run_again(
+    tmp_path: Path, outcome: str, state: TrialState
+) -> None:
+    """A command was killed after it had logged the end of a trial."""
+    search_in(tmp_path, cell()).suggest("a")
+    name = search_trial_id(cell(), 0)
+    record = TrialRecord(name, cell().name, "search", "bop", {}, {}, outcome, metrics={"val_accuracy": 0.5})
+    settle(study_in(tmp_path, cell()), cell(), {name: record})
+    (trial,) = study_in(tmp_path, cell()).trials
+    assert (trial.state, trial.user_attrs["outcome"]) == (state, outcome)
+
+
+def test_a_trial_that_the_log_says_was_interrupted_goes_on(tmp_path: Path) -> None:
+    search_in(tmp_path, cell()).suggest("a")
+    name = search_trial_id(cell(), 0)
+    record = TrialRecord(name, cell().name, "search", "bop", {}, {}, "interrupted", how="died")
+    settle(study_in(tmp_path, cell()), cell(), {name: record})
+    assert study_in(tmp_path, cell()).trials[0].state == TrialState.RUNNING
+
+
+def test_an_interrupted_attempt_ends_no_trial(tmp_path: Path) -> None:
+    for how in ("stopped", "disk_full"):
+        search = search_in(tmp_path / how, cell())
+        search.suggest("a")
+        search.conclude("a", {"epoch": 1, "outcome": how})
+        assert study_in(tmp_path / how, cell()).trials[0].state == TrialState.RUNNING

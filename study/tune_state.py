@@ -1,0 +1,93 @@
+"""What Ray Tune keeps of its trials on disk: one small file a trial, and nothing else that lasts.
+
+    DIR/tune/<cell>/<trial_id>/trial.json   what Tune knew of a trial when it ended: Tune's id, its status, its attempts
+    DIR/tune/<cell>/call/                   what Tune itself writes while a call runs
+
+Tune's own files could be read back only by unpickling them, and nothing in them is needed: the search is in its journal
+and each run in its folder. So they are removed when the call is over, and before the next where it was killed.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+CALL = "call"
+
+
+def call_folder(tune: Path, name: str) -> Path:
+    """Where Tune writes during a call: `name` is the cell's, or `confirm`, whose runs may be of several cells."""
+    return tune / name / CALL
+
+
+def cell_of(trial_id: str) -> str:
+    """The cell that a search or confirmation trial belongs to.
+
+    >>> cell_of("Digits-MLP-bop-search-0007"), cell_of("Digits-MLP-bop-confirm-0007-s11")
+    ('Digits-MLP-bop', 'Digits-MLP-bop')
+    """
+    return re.sub(r"-(search-\d+|confirm-\d+-s\d+)$", "", trial_id)
+
+
+def trial_file(tune: Path, trial_id: str) -> Path:
+    """Where `trial.json` of a trial lies, below the study's `tune` folder."""
+    return tune / cell_of(trial_id) / trial_id / "trial.json"
+
+
+def write_trial(tune: Path, trial_id: str, tune_id: str | None, status: str, attempts: int) -> None:
+    """Write a trial's file, whole or not at all."""
+    path = trial_file(tune, trial_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"trial_id": trial_id, "tune_id": tune_id, "status": status, "attempts": attempts}
+    unfinished = path.with_name(f".trial-{os.getpid()}.json")
+    unfinished.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    unfinished.replace(path)
+
+
+def write_missing(tune: Path, ended: Mapping[str, str], attempts: Mapping[str, int]) -> None:
+    """Write the files of trials that have ended and have none: their command was killed before it came to that.
+
+    Args:
+        tune: the study's `tune` folder.
+        ended: how each of the trials ended, by id.
+        attempts: how often each was started; once where it does not say.
+    """
+    for trial_id, outcome in ended.items():
+        if not trial_file(tune, trial_id).exists():
+            status = Trial.ERROR if outcome == "failed" else Trial.TERMINATED
+            write_trial(tune, trial_id, None, status, attempts.get(trial_id, 1))
+
+
+def clear_call(folder: Path) -> None:
+    """Remove what Tune wrote during a call."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class TrialFiles(Callback):
+    """Writes each trial's file when it ends, and clears away what its run no longer needs.
+
+    Args:
+        tune: the study's `tune` folder.
+        attempts: how often a run was started, over all calls, by its trial id.
+    """
+
+    def __init__(self, tune: Path, attempts: Callable[[str], int]) -> None:
+        self._tune, self._attempts = tune, attempts
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._end(trial, Trial.TERMINATED)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._end(trial, Trial.ERROR)
+
+    def _end(self, trial: Trial, status: str) -> None:
+        spec = trial.config["spec"]
+        # Ray Train's own bookkeeping of a run with several workers; the run's checkpoints are beside it.
+        shutil.rmtree(Path(spec["run_dir"]) / "ray", ignore_errors=True)
+        write_trial(self._tune, spec["trial_id"], trial.trial_id, status, self._attempts(spec["trial_id"]))
