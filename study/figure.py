@@ -9,7 +9,8 @@ Over several workloads a second figure shows the performance profiles (PROTOCOL 
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,8 @@ STYLES = {  # colour and mark of each method; the same in every figure
     "real-SGD": ("#009E73", "^"),
     "real-Adam": ("#CC79A7", "D"),
 }
-VARIANT_MARKS = ("v", "p", "<", "*", ">", "h", "P", "d", "8")
+VARIANT_MARKS = ("v", "p", "<", ">", "h", "P", "d", "8", "H")
+VARIANT_LINES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
 OTHER_COLOUR = "#000000"
 INK, FAINT_INK, WARNING_INK = "#333333", "#666666", "#B00020"
 PANEL_INCHES = (6.4, 4.8)
@@ -80,7 +82,8 @@ def draw_figure(
     figure = _page((PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows + 0.3))
     _title(figure, f"Accuracy against peak memory, study {study}", banners)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    panels = [(axis, *_draw_frame(axis, workload)) for axis, workload in zip(axes, workloads, strict=False)]
+    styles = _styles(row.method for workload in workloads for row in workload.group.methods)
+    panels = [(axis, *_draw_frame(axis, workload, styles)) for axis, workload in zip(axes, workloads, strict=False)]
     for spare in axes[len(workloads) :]:
         spare.remove()
     figure.canvas.draw()  # the layout settles, and with it where every point lies on the page
@@ -100,14 +103,19 @@ def draw_profiles(overall: Overall, stem: Path, study: str, banners: Sequence[st
     _plain_axes(
         axis, f"τ: error, as a multiple of the least error (1 to {FURTHEST_RATIO:g})", "ρ(τ): share of workloads"
     )
-    methods = [standing.method for standing in overall.standings]
-    for standing, (colour, mark) in zip(overall.standings, _styles(methods), strict=True):
+    styles = _styles(standing.method for standing in overall.standings)
+    of_colour: Counter[str] = Counter()
+    for standing in overall.standings:
+        colour, mark = styles[standing.method]
+        line = VARIANT_LINES[of_colour[colour] % len(VARIANT_LINES)]
+        of_colour[colour] += 1
         steps = sorted({1.0, FURTHEST_RATIO, *(ratio for ratio in standing.ratios if ratio <= FURTHEST_RATIO)})
         axis.plot(
             steps,
             [profile(standing.ratios, tau) for tau in steps],
             drawstyle="steps-post",
             color=colour,
+            linestyle=line,
             marker=mark,
             markersize=6,
             markeredgecolor="white",
@@ -153,7 +161,9 @@ def _write(figure: Figure, stem: Path) -> tuple[Path, Path]:
     return paths
 
 
-def _draw_frame(axis: Axes, workload: WorkloadVerdicts) -> tuple[list[Point], list[tuple[float, float]]]:
+def _draw_frame(
+    axis: Axes, workload: WorkloadVerdicts, styles: Mapping[str, tuple[str, str]]
+) -> tuple[list[Point], list[tuple[float, float]]]:
     """Everything of a panel but its points, which it returns with the corners of the front's line."""
     group = workload.group
     measure, rows = shown(group)
@@ -162,7 +172,7 @@ def _draw_frame(axis: Axes, workload: WorkloadVerdicts) -> tuple[list[Point], li
     lines = textwrap.wrap(f"{title}: {group.model}", 62, break_on_hyphens=False)
     axis.set_title("\n".join(lines), fontsize=10.5, color=INK)
     _plain_axes(axis, "peak memory of training (MiB, log scale)", f"{measure} accuracy (%)")
-    points = _points(group, rows)
+    points = _points(group, rows, styles)
     if not points:
         axis.text(0.5, 0.5, "no run with accuracy and memory", transform=axis.transAxes, ha="center", color=INK)
         return [], []
@@ -186,10 +196,10 @@ def _plain_axes(axis: Axes, across: str, up: str) -> None:
     axis.set_axisbelow(True)
 
 
-def _points(group: CellGroup, rows: Sequence[MethodSummary]) -> list[Point]:
+def _points(group: CellGroup, rows: Sequence[MethodSummary], styles: Mapping[str, tuple[str, str]]) -> list[Point]:
     same_n = len({len(row.seeds) for row in rows}) == 1
     points = []
-    for row, style in zip(rows, _styles([row.method for row in rows]), strict=True):
+    for row in rows:
         n = f"n = {len(row.seeds)}"
         name = row.label
         if not row.confirmed:
@@ -198,24 +208,21 @@ def _points(group: CellGroup, rows: Sequence[MethodSummary]) -> list[Point]:
             name += f" ({n})"
         accuracy = mean_and_interval(list(group.accuracy(row).values())).scaled(100)
         memory = mean_and_interval(list(row.memory.values())).scaled(1 / MIB)
-        points.append(Point(name, accuracy, memory, style, row.confirmed, memory.mean))
+        points.append(Point(name, accuracy, memory, styles[row.method], row.confirmed, memory.mean))
     return points
 
 
-def _styles(methods: Sequence[str]) -> list[tuple[str, str]]:
-    """Colour and mark of each: a variant has its method's colour and a mark of its own."""
-    variants: dict[str | None, list[str]] = {}
-    styles = []
-    for method in methods:
+def _styles(methods: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Colour and mark of each method of a figure: a variant has its method's colour and a mark of its own."""
+    variants: dict[str | None, int] = {}
+    styles = {}
+    for method in sorted(set(methods)):
         base = base_method(method)
-        colour = STYLES[base][0] if base else OTHER_COLOUR
-        if method in STYLES:
-            styles.append(STYLES[method])
+        if base == method:
+            styles[method] = STYLES[method]
             continue
-        known = variants.setdefault(base, [])
-        if method not in known:
-            known.append(method)
-        styles.append((colour, VARIANT_MARKS[known.index(method) % len(VARIANT_MARKS)]))
+        place = variants[base] = variants.get(base, -1) + 1
+        styles[method] = (STYLES[base][0] if base else OTHER_COLOUR, VARIANT_MARKS[place % len(VARIANT_MARKS)])
     return styles
 
 

@@ -18,9 +18,8 @@ from scipy import stats
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05
 BOOTSTRAP_FROM = 10
-"""From this many values on, intervals are bootstrapped and p-values come from flipped signs (§5.2, §5.4)."""
+"""From this many values on, intervals and p-values are bootstrapped (§5.2, §5.4)."""
 RESAMPLES = 9_999
-MOST_ENUMERATED = 13  # 2^13 = 8,192 sign flips are about as many as would be drawn at random
 LEAST_ERROR = 0.001
 FURTHEST_RATIO = 4.0
 
@@ -132,22 +131,22 @@ def _p_value(differences: Sequence[float]) -> float | None:
         return 1.0 if differences[0] == 0 else 2.0 ** (1 - n)
     if n < BOOTSTRAP_FROM:
         return float(stats.ttest_1samp(differences, 0.0).pvalue)
-    return _sign_flip_p(np.asarray(differences, dtype=np.float64))
+    return _bootstrap_p(np.sort(np.asarray(differences, dtype=np.float64)))
 
 
-def _sign_flip_p(differences: np.ndarray) -> float:
-    """The share of sign flips of the differences whose mean is at least as far from 0 as the one observed."""
+def _bootstrap_p(differences: np.ndarray) -> float:
+    """The share of resamples under "the mean is 0" whose t is at least as far from 0 as the one observed.
+
+    The observed t counts as one of them, so that p is never 0. A resample of one value only has no spread: its t is
+    infinite, which makes p larger.
+    """
     n = len(differences)
-    if n <= MOST_ENUMERATED:
-        bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
-        flips = 1.0 - 2.0 * bits
-    else:
-        drawn = _generator(np.sort(differences)).choice((-1.0, 1.0), size=(RESAMPLES, n))
-        flips = np.vstack([np.ones(n), drawn])  # the observed one counts, so that p is never 0
-    sums = np.abs(flips @ differences)
-    observed = abs(float(differences.sum()))
-    # Flips that should tie with the observed sum may fall short of it by rounding.
-    return float(np.mean(sums >= observed * (1 - 1e-12)))
+    centred = differences - differences.mean()
+    observed = abs(differences.mean()) / differences.std(ddof=1)
+    drawn = centred[_generator(differences).integers(0, n, size=(RESAMPLES, n))]
+    means, spreads = np.abs(drawn.mean(axis=1)), drawn.std(axis=1, ddof=1)
+    further = means >= observed * spreads * (1 - 1e-12)  # what should tie may fall short of it by rounding
+    return float((1 + np.count_nonzero(further)) / (1 + RESAMPLES))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
