@@ -4,12 +4,11 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from study.arguments import config_values
 from study.config import (
     AshaConfig,
-    ConfirmConfig,
     ResourcesConfig,
     SearchConfig,
     StudyConfig,
@@ -17,7 +16,7 @@ from study.config import (
     make_cell,
 )
 from study.folder import StudyFolder
-from study.ledger import Offered, check_offers, refuse_unequal
+from study.ledger import check_offers, offers_of, refuse_unequal
 from study.progress import Counter, Progress, say
 from study.settings import check_resources, check_search
 from study.study_file import load_study
@@ -58,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     for dataset in study.datasets:
         _prepare_for(study, dataset, options.download)
     study, needs = _checked(study)
-    folder.claim(study.identity(), _offers(study, study.confirm))
+    folder.claim(study.identity(), offers_of(study, study.confirm))
     from study.flow import run_study
     from study.session import open_session
 
@@ -81,7 +80,7 @@ def _simulated(options: argparse.Namespace, study: StudyConfig) -> int:
     kind = simulation_kind(options.simulate)
     folder = StudyFolder(output, name=study.name, tracking_uri=study.tracking_uri, simulated=kind)
     write_simulation(folder.path, study, options.simulate, memory)
-    folder.claim(study.identity(), _offers(study, study.confirm))
+    folder.claim(study.identity(), offers_of(study, study.confirm))
     say(f"SIMULATED: no run of this study trains; its numbers are {kind} curves and say nothing about a method")
     from study.flow import run_study
     from study.session import open_session
@@ -125,7 +124,7 @@ def sweep(options: argparse.Namespace) -> int:
     )
     folder = StudyFolder(options.output or "studies/sweep", tracking_uri=options.tracking_uri)
     study, needs = _checked(StudyConfig(folder.name, (cell,), search))
-    folder.claim(study.identity(), _offers(study, None))
+    folder.claim(study.identity(), offers_of(study, None))
     (cell,) = study.cells
     from study.cluster import connect
     from study.session import open_session
@@ -297,9 +296,3 @@ def _checked(study: StudyConfig) -> "tuple[StudyConfig, dict[str, Need]]":
     for cell in cells:
         check_room(cell.base, needs[cell.name])
     return dataclasses.replace(study, cells=cells), needs
-
-
-def _offers(study: StudyConfig, confirm: ConfirmConfig | None) -> dict[str, dict[str, Any]]:
-    """By cell name, the budget that this command offers, and with it the margin by which scores will be compared."""
-    margin = {"margin": confirm.margin} if confirm else {}
-    return {cell.name: {**Offered.to_cell(cell, confirm).as_dict(), **margin} for cell in study.cells}
