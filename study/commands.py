@@ -129,11 +129,13 @@ def sweep(options: argparse.Namespace) -> int:
     from study.cluster import connect
     from study.session import open_session
     from study.sweep import sweep as run_sweep
+    from trainers.stop import require_no_stop
 
     with open_session(folder) as session:
         say("starting Ray ...")
         connect()
         result = run_sweep(cell, folder, session.log, needs[cell.name])
+        require_no_stop(folder.stop_file)
     say("\n".join(result.lines()))
     say(f"compare the study: python -m study compare {folder.shown}")
     if options.json:
@@ -168,6 +170,7 @@ def train(options: argparse.Namespace) -> int:
     from study.recording import Place, Recorder
     from study.session import open_session
     from study.trial import trial_spec
+    from trainers.attempt import Attempt
     from trainers.host import run_ray
 
     trial_id = f"{label}-train-{config.fingerprint()[:8]}-s{config.seed}"
@@ -178,13 +181,13 @@ def train(options: argparse.Namespace) -> int:
         connect()
         check_room(config, need)
         recorder.start(spec)
+        attempt, run_dir = Attempt(folder.stop_file), Path(spec["run_dir"])
         try:
-            final = run_ray(config, Path(spec["run_dir"]), on_epoch=lambda metrics: recorder.epoch(spec, metrics))
-        except DivergedError as error:
-            recorder.end(spec, "diverged", reason=str(error))
-            raise UserError(f"the run diverged: {error}; use a smaller lr or temperature") from None
+            final = run_ray(config, run_dir, lambda metrics: recorder.epoch(spec, metrics), attempt)
         except Exception as error:
-            recorder.end(spec, "failed", reason=f"{type(error).__name__}: {error}".splitlines()[0])
+            recorder.attempt_failed(spec, error, attempt.device_seconds(config.workers))
+            if isinstance(error, DivergedError):
+                raise UserError(f"the run diverged: {error}; use a smaller lr or temperature") from None
             raise
         recorder.end(spec, "completed", final)
     metrics = {**recorder.finals[trial_id], "mlflow_run_id": session.delivery.runs.get(trial_id)}
