@@ -9,8 +9,9 @@ import sys
 
 from study import commands
 from study.arguments import Parser, add_config_options, add_option
-from study.interrupt import INTERRUPTED
-from trainers.errors import StoppedError, UserError
+from trainers.errors import UserError
+
+INTERRUPTED = 130
 
 
 def parser() -> Parser:
@@ -104,16 +105,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, StoppedError):
-        print("\nstopped; what was done is saved, and the same command goes on from here", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("\nstopped; what has ended is recorded, and the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
-    except Exception as error:
-        from trainers.exhaustion import exhausted
-
-        if (lacking := exhausted(error)) is None:
-            raise
-        print(f"error: {lacking}", file=sys.stderr)
-        return 2
 
 
 def _command(subparsers: "argparse._SubParsersAction[Parser]", name: str, text: str, function: object) -> Parser:

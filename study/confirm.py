@@ -17,7 +17,7 @@ from study.recording import Place, TuneRecorder
 from study.search import best_trials, open_journal, open_search, search_trial_id
 from study.sweep import open_sweep
 from study.trial import TrialSpec, trial_spec
-from study.tune_state import call_folder
+from study.tune_state import call_folder, write_missing
 from trainers.config import TrialConfig
 
 
@@ -49,9 +49,7 @@ def planned(cell: Cell, settings: ConfirmConfig, folder: StudyFolder) -> list[tu
                 check=cell.base.check,
             )
             run_dir = folder.run_dir(trial_id)
-            spec = trial_spec(
-                trial_id, "confirm", cell.method, chosen, run_dir, folder.simulation, stop_file=folder.stop_file
-            )
+            spec = trial_spec(trial_id, "confirm", cell.method, chosen, run_dir, folder.simulation)
             runs.append((spec, {"confirms": search_trial_id(cell, trial.number), "rank": str(rank)}))
     return runs
 
@@ -73,6 +71,7 @@ def confirm(
         needs: the memory of one run of each cell, by the cell's name; the largest counts for all.
     """
     done = confirmed(log)
+    write_missing(folder.tune, done, {trial_id: log.trials()[trial_id].attempts for trial_id in done})
     outcomes: dict[str, str] = {}
     waiting: list[TrialSpec] = []
     places: dict[str, Place] = {}

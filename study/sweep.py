@@ -7,6 +7,7 @@ so a sweep that was stopped goes on and one with a larger budget is extended.
 import json
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import optuna
@@ -85,6 +86,7 @@ def sweep(cell: Cell, folder: StudyFolder, log: StudyLog, need: Need) -> SweepRe
     earlier = ended(study)
     over = {search_trial_id(cell, trial.number): trial.user_attrs.get("outcome", "failed") for trial in earlier}
     write_missing(folder.tune, over, {trial_id: record.attempts for trial_id, record in records.items()})
+    _remove_pruned(folder, over)
     # What was begun is brought to its end, even where the budget has shrunk since.
     missing = max(cell.trials - len(earlier) - len(waiting_alone(study)), len(interrupted(study)))
     if missing or waiting_alone(study):
@@ -105,15 +107,20 @@ def sweep(cell: Cell, folder: StudyFolder, log: StudyLog, need: Need) -> SweepRe
             search = JournalSearch(cell, storage, folder, alone=True)
             at_once = max(at_once, run_search(search, alone, cell.base, recorder, state, need, at_once=1))
         study.set_user_attr(SIDE_BY_SIDE, max(at_once, study.user_attrs.get(SIDE_BY_SIDE, 0)))
-        for trial_id, outcome in recorder.outcomes.items():
-            if outcome == "pruned":  # a trial stopped in the middle of a checkpoint may have written after its removal
-                shutil.rmtree(folder.run_dir(trial_id), ignore_errors=True)
+        _remove_pruned(folder, recorder.outcomes)  # one stopped in the middle of a checkpoint may have written since
     else:
         say(f"[{cell.name}] {len(earlier)} of {cell.trials} trials are there already; nothing to run")
     result = summarize(cell, study)
     edges = f"{cell.name}: {'; '.join(result.edges)}" if result.edges else ""
     log.append("sweep_end", cell=cell.name, tags={"range_edges": edges, "side_by_side": str(result.side_by_side)})
     return result
+
+
+def _remove_pruned(folder: StudyFolder, outcomes: Mapping[str, str]) -> None:
+    """Remove the folders of pruned runs that are still there, or are again."""
+    for trial_id, outcome in outcomes.items():
+        if outcome == "pruned":
+            shutil.rmtree(folder.run_dir(trial_id), ignore_errors=True)
 
 
 def open_sweep(cell: Cell, folder: StudyFolder, log: StudyLog) -> None:
@@ -125,7 +132,6 @@ def open_sweep(cell: Cell, folder: StudyFolder, log: StudyLog) -> None:
         "method": cell.method,
         "trials": str(cell.trials),
         "simulated": folder.simulated,
-        "objectives": json.dumps(list(cell.search.objectives)),
     }
     if (offered := folder.offered(cell.name)) is not None:
         tags["offered"] = json.dumps(offered)
