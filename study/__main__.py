@@ -9,9 +9,8 @@ import sys
 
 from study import commands
 from study.arguments import Parser, add_config_options, add_option
-from trainers.errors import UserError
-
-INTERRUPTED = 130
+from study.interrupt import INTERRUPTED
+from trainers.errors import StoppedError, UserError
 
 
 def parser() -> Parser:
@@ -105,9 +104,16 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nstopped; what has ended is recorded, and the same command goes on from here", file=sys.stderr)
+    except (KeyboardInterrupt, StoppedError):
+        print("\nstopped; what was done is saved, and the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        from trainers.exhaustion import exhausted
+
+        if (lacking := exhausted(error)) is None:
+            raise
+        print(f"error: {lacking}", file=sys.stderr)
+        return 2
 
 
 def _command(subparsers: "argparse._SubParsersAction[Parser]", name: str, text: str, function: object) -> Parser:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from study import ENVIRONMENT
+from study.interrupt import own_answers
 from study.ray_watch import watch
 from trainers.errors import UserError
 
@@ -56,7 +57,8 @@ def connect(num_cpus: int | None = None, quiet: bool = True) -> None:
     address = os.environ.get("RAY_ADDRESS")
     if address:
         try:
-            ray.init(address=address, **options)
+            with own_answers():
+                ray.init(address=address, **options)
         except ConnectionError as error:
             raise UserError(
                 f"no Ray cluster answers at RAY_ADDRESS={address} ({error}); "
@@ -68,15 +70,16 @@ def connect(num_cpus: int | None = None, quiet: bool = True) -> None:
     _shorten_temporary_folder()
     port = _free_port()
     variables["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
-    ray.init(
-        address="local",  # never another user's Ray that happens to run here
-        num_cpus=num_cpus,
-        include_dashboard=True,
-        dashboard_host="127.0.0.1",
-        dashboard_port=port,
-        object_store_memory=OBJECT_STORE_BYTES,
-        **options,
-    )
+    with own_answers():
+        ray.init(
+            address="local",  # never another user's Ray that happens to run here
+            num_cpus=num_cpus,
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            dashboard_port=port,
+            object_store_memory=OBJECT_STORE_BYTES,
+            **options,
+        )
     watch()
 
 

@@ -4,12 +4,11 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from study.arguments import config_values
 from study.config import (
     AshaConfig,
-    ConfirmConfig,
     ResourcesConfig,
     SearchConfig,
     StudyConfig,
@@ -17,7 +16,7 @@ from study.config import (
     make_cell,
 )
 from study.folder import StudyFolder
-from study.ledger import Offered, check_offers, refuse_unequal
+from study.ledger import check_offers, offers_of, refuse_unequal
 from study.progress import Counter, Progress, say
 from study.settings import check_resources, check_search
 from study.study_file import load_study
@@ -58,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     for dataset in study.datasets:
         _prepare_for(study, dataset, options.download)
     study, needs = _checked(study)
-    folder.claim(study.identity(), _offers(study, study.confirm))
+    folder.claim(study.identity(), offers_of(study, study.confirm))
     from study.flow import run_study
     from study.session import open_session
 
@@ -81,7 +80,7 @@ def _simulated(options: argparse.Namespace, study: StudyConfig) -> int:
     kind = simulation_kind(options.simulate)
     folder = StudyFolder(output, name=study.name, tracking_uri=study.tracking_uri, simulated=kind)
     write_simulation(folder.path, study, options.simulate, memory)
-    folder.claim(study.identity(), _offers(study, study.confirm))
+    folder.claim(study.identity(), offers_of(study, study.confirm))
     say(f"SIMULATED: no run of this study trains; its numbers are {kind} curves and say nothing about a method")
     from study.flow import run_study
     from study.session import open_session
@@ -125,16 +124,18 @@ def sweep(options: argparse.Namespace) -> int:
     )
     folder = StudyFolder(options.output or "studies/sweep", tracking_uri=options.tracking_uri)
     study, needs = _checked(StudyConfig(folder.name, (cell,), search))
-    folder.claim(study.identity(), _offers(study, None))
+    folder.claim(study.identity(), offers_of(study, None))
     (cell,) = study.cells
     from study.cluster import connect
     from study.session import open_session
     from study.sweep import sweep as run_sweep
+    from trainers.stop import require_no_stop
 
     with open_session(folder) as session:
         say("starting Ray ...")
         connect()
         result = run_sweep(cell, folder, session.log, needs[cell.name])
+        require_no_stop(folder.stop_file)
     say("\n".join(result.lines()))
     say(f"compare the study: python -m study compare {folder.shown}")
     if options.json:
@@ -169,6 +170,7 @@ def train(options: argparse.Namespace) -> int:
     from study.recording import Place, Recorder
     from study.session import open_session
     from study.trial import trial_spec
+    from trainers.attempt import Attempt
     from trainers.host import run_ray
 
     trial_id = f"{label}-train-{config.fingerprint()[:8]}-s{config.seed}"
@@ -179,13 +181,13 @@ def train(options: argparse.Namespace) -> int:
         connect()
         check_room(config, need)
         recorder.start(spec)
+        attempt, run_dir = Attempt(folder.stop_file), Path(spec["run_dir"])
         try:
-            final = run_ray(config, Path(spec["run_dir"]), on_epoch=lambda metrics: recorder.epoch(spec, metrics))
-        except DivergedError as error:
-            recorder.end(spec, "diverged", reason=str(error))
-            raise UserError(f"the run diverged: {error}; use a smaller lr or temperature") from None
+            final = run_ray(config, run_dir, lambda metrics: recorder.epoch(spec, metrics), attempt)
         except Exception as error:
-            recorder.end(spec, "failed", reason=f"{type(error).__name__}: {error}".splitlines()[0])
+            recorder.attempt_failed(spec, error, attempt.device_seconds(config.workers))
+            if isinstance(error, DivergedError):
+                raise UserError(f"the run diverged: {error}; use a smaller lr or temperature") from None
             raise
         recorder.end(spec, "completed", final)
     metrics = {**recorder.finals[trial_id], "mlflow_run_id": session.delivery.runs.get(trial_id)}
@@ -297,9 +299,3 @@ def _checked(study: StudyConfig) -> "tuple[StudyConfig, dict[str, Need]]":
     for cell in cells:
         check_room(cell.base, needs[cell.name])
     return dataclasses.replace(study, cells=cells), needs
-
-
-def _offers(study: StudyConfig, confirm: ConfirmConfig | None) -> dict[str, dict[str, Any]]:
-    """By cell name, the budget that this command offers, and with it the margin by which scores will be compared."""
-    margin = {"margin": confirm.margin} if confirm else {}
-    return {cell.name: {**Offered.to_cell(cell, confirm).as_dict(), **margin} for cell in study.cells}

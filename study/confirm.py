@@ -49,7 +49,9 @@ def planned(cell: Cell, settings: ConfirmConfig, folder: StudyFolder) -> list[tu
                 check=cell.base.check,
             )
             run_dir = folder.run_dir(trial_id)
-            spec = trial_spec(trial_id, "confirm", cell.method, chosen, run_dir, folder.simulation)
+            spec = trial_spec(
+                trial_id, "confirm", cell.method, chosen, run_dir, folder.simulation, stop_file=folder.stop_file
+            )
             runs.append((spec, {"confirms": search_trial_id(cell, trial.number), "rank": str(rank)}))
     return runs
 

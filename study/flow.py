@@ -8,6 +8,7 @@ from study.folder import StudyFolder
 from study.plan import Need
 from study.progress import say
 from study.session import Session
+from trainers.stop import require_no_stop
 
 
 def run_study(
@@ -28,6 +29,9 @@ def run_study(
         session: the work in its folder.
         needs: the memory of one run of each cell, by the cell's name.
         allow_unequal: compare methods whose offered budgets differ, below a banner.
+
+    Raises:
+        StoppedError: Ctrl-C; the runs that were going on are saved.
     """
     from study.cluster import connect
     from study.confirm import confirm
@@ -41,11 +45,13 @@ def run_study(
     unfinished: list[str] = []
     for cell in study.cells:
         result = sweep(cell, folder, session.log, needs[cell.name])
+        require_no_stop(folder.stop_file)
         say("\n".join(result.lines()))
         if result.best is None:
             unfinished.append(f"{cell.name} has no completed trial")
     if study.confirm.k:
         outcomes = confirm(study.cells, study.confirm, folder, session.log, needs)
+        require_no_stop(folder.stop_file)
         unfinished += [f"{trial_id} {outcome}" for trial_id, outcome in outcomes.items() if outcome != "completed"]
     if session.delivery.flush():
         unfinished.append("MLflow lacks records, so nothing is compared yet")

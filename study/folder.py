@@ -89,6 +89,11 @@ class StudyFolder:
         return self.path / "delivered.json"
 
     @property
+    def stop_file(self) -> Path:
+        """While it exists, every run of the study finishes its step, saves and stops."""
+        return self.path / ".stop"
+
+    @property
     def tune(self) -> Path:
         return self.path / "tune"
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from study.config import Cell, ConfirmConfig
+from study.config import Cell, ConfirmConfig, StudyConfig
 from trainers.errors import UserError
 
 COUNTED = ("completed", "pruned", "diverged", "failed", "infeasible")
@@ -49,7 +49,7 @@ class Offered:
     @classmethod
     def to_cell(cls, cell: Cell, confirm: ConfirmConfig | None) -> "Offered":
         """What a study offers to one of its cells; `confirm` is None where nothing is to be confirmed."""
-        asha = cell.search.asha
+        asha = cell.search.asha if len(cell.search.objectives) == 1 else None  # §7: with two, nothing is pruned
         return cls(
             trials=cell.search.trials,
             epochs=cell.base.epochs,
@@ -87,6 +87,17 @@ class Offered:
             )
         except (ValueError, KeyError, TypeError):
             return None
+
+
+def offers_of(study: StudyConfig, confirm: ConfirmConfig | None) -> dict[str, dict[str, Any]]:
+    """By cell name, what a command offers, as plain values; and with it the margin by which scores are compared (§6.2).
+
+    Args:
+        study: whose cells.
+        confirm: the confirmation; None where the command confirms nothing.
+    """
+    margin = {"margin": confirm.margin} if confirm else {}
+    return {cell.name: {**Offered.to_cell(cell, confirm).as_dict(), **margin} for cell in study.cells}
 
 
 def recorded_margin(tag: str | None) -> float | None:

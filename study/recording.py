@@ -13,11 +13,11 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from study.log import StudyLog, TrialRecord
-from study.outcomes import ending
-from study.progress import Progress
+from study.outcomes import DISK_FULL, HOW, ending
+from study.progress import Progress, say
 from study.simulate import simulated_tag
 from study.tracking import recordable
-from study.trial import TrialSpec
+from study.trial import TrialSpec, failure
 from trainers.config import TrialConfig
 from trainers.errors import UserError
 
@@ -71,6 +71,7 @@ class Recorder:
     def epoch(self, spec: TrialSpec, metrics: Mapping[str, Any]) -> None:
         """A run has done one more epoch, or tells again of one before its last checkpoint (`replayed`)."""
         trial_id, epoch, replayed = spec["trial_id"], int(metrics["epoch"]), bool(metrics.get("replayed"))
+        self._say_note(spec, metrics)
         seconds = metrics.get("device_seconds")
         if epoch > self._record(spec).last_epoch:
             self._log.append(
@@ -87,6 +88,7 @@ class Recorder:
         A pruned run's folder is removed: it is never gone on with.
         """
         trial_id, final = spec["trial_id"], final or {}
+        self._say_note(spec, final)
         record = self._record(spec)
         self.test_opening(spec, final)
         self._log.append(
@@ -113,6 +115,15 @@ class Recorder:
         record, config = self._record(spec), TrialConfig.from_dict(spec["config"])
         self._place_of(spec).progress.pause(config, record.last_epoch, record.metrics, how, reason)
 
+    def attempt_failed(self, spec: TrialSpec, error: Exception, device_seconds: float) -> None:
+        """A run ended in an error: it is over, or stopped and will go on, as the error's type says."""
+        ended = failure(error, Path(spec["run_dir"]))
+        outcome, reason = ended["outcome"], ended["reason"]
+        if outcome in HOW:
+            self.attempt_end(spec, HOW[outcome], reason, device_seconds)
+        else:
+            self.end(spec, outcome, {"device_seconds": device_seconds}, reason)
+
     def test_opening(self, spec: TrialSpec, report: Mapping[str, Any]) -> None:
         """The test set was opened, where the report says so: once by the protocol; again only by force.
 
@@ -127,6 +138,11 @@ class Recorder:
     def attempts(self, trial_id: str) -> int:
         """How often a run was started, over all commands."""
         return self._log.trials()[trial_id].attempts
+
+    @staticmethod
+    def _say_note(spec: TrialSpec, report: Mapping[str, Any]) -> None:
+        if report.get("note"):
+            say(f"note: {spec['trial_id']}: {report['note']}")
 
     def _record(self, spec: TrialSpec) -> TrialRecord:
         return self._log.trials()[spec["trial_id"]]
@@ -170,6 +186,8 @@ class TuneRecorder(Recorder, Callback):
         how = ending(last, died=died, alone=bool(spec.get("alone")))
         if not how.over:
             self.attempt_end(spec, how.outcome, how.reason, last.get("device_seconds"))
+            if how.outcome == DISK_FULL:  # every other run would end the same way
+                raise UserError(how.reason)
             return
         # The last result of a pruned or dead trial is an epoch's, which is recorded already.
         self.end(spec, how.outcome, last if last.get("outcome") and not died else None, how.reason)

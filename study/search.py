@@ -16,6 +16,7 @@ from typing import Any
 import optuna
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
+from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from study.config import Cell
@@ -28,6 +29,7 @@ from study.sampler import SeededSampler
 from study.settings import METRIC, OBJECTIVES
 from study.stopping import Rungs
 from study.trial import trial_spec
+from trainers.stop import stop_requested
 
 __all__ = [
     "METRIC",
@@ -181,10 +183,21 @@ class JournalSearch(OptunaSearch):
         trial_id = search_trial_id(self._cell, trial.number)
         run_dir, simulation = self._folder.run_dir(trial_id), self._folder.simulation
         return {
-            "spec": trial_spec(trial_id, "search", self._cell.method, config, run_dir, simulation, alone=self._alone)
+            "spec": trial_spec(
+                trial_id,
+                "search",
+                self._cell.method,
+                config,
+                run_dir,
+                simulation,
+                stop_file=self._folder.stop_file,
+                alone=self._alone,
+            )
         }
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        if stop_requested(self._folder.stop_file):
+            return Searcher.FINISHED  # type: ignore[return-value]  # Ray's annotation lacks it
         if self._earlier:
             # The trial answers with the parameters that it has, so this is the same configuration again.
             self._ot_trials[trial_id] = optuna.Trial(self._study, self._earlier.pop(0)._trial_id)

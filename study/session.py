@@ -8,6 +8,7 @@ from pathlib import Path
 
 from study.delivery import Delivery
 from study.folder import StudyFolder
+from study.interrupt import interruptible
 from study.log import RUNNING, StudyLog
 from study.progress import say
 from study.provenance import provenance
@@ -32,13 +33,13 @@ class Session:
 
 @contextmanager
 def open_session(folder: StudyFolder, show: Callable[[str], None] = say) -> Iterator[Session]:
-    """Work in a study's folder. At the end MLflow is told what it lacks, or that is said.
+    """Work in a study's folder, where Ctrl-C stops its runs. At the end MLflow is told what it lacks, or that is said.
 
     Raises:
         UserError: another command is at work there, its log cannot be used, or it is a study of before there were logs;
             for a study that was never recorded, also where MLflow cannot be reached.
     """
-    with only_one(folder.path):
+    with only_one(folder.path), interruptible(folder.stop_file):
         require_log(folder.path)
         log = StudyLog(folder.log, show)
         uri = folder.tracking_uri or default_tracking_uri(folder.path)

@@ -132,6 +132,7 @@ def open_sweep(cell: Cell, folder: StudyFolder, log: StudyLog) -> None:
         "method": cell.method,
         "trials": str(cell.trials),
         "simulated": folder.simulated,
+        "objectives": json.dumps(list(cell.search.objectives)),
     }
     if (offered := folder.offered(cell.name)) is not None:
         tags["offered"] = json.dumps(offered)

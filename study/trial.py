@@ -99,13 +99,13 @@ def ended(spec: TrialSpec, report: Callable[[dict[str, Any]], None]) -> dict[str
     try:
         final = {**_trained(spec, epoch, attempt), "outcome": "completed"}
     except Exception as error:
-        final = {**_failure(error, run_dir), "epoch": epochs_seen}
+        final = {**failure(error, run_dir), "epoch": epochs_seen}
     if final["outcome"] != "completed":
         release_memory()
     return {**final, "device_seconds": attempt.device_seconds(config.workers)}
 
 
-def _failure(error: Exception, run_dir: Path) -> dict[str, Any]:
+def failure(error: Exception, run_dir: Path) -> dict[str, Any]:
     """The outcome of a run that `error` ended, and the reason."""
     from trainers.exhaustion import exhausted
 

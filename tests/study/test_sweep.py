@@ -1,5 +1,6 @@
 """Sweeps and confirmations on real data under a real Ray: what runs, what is recorded, what a second call adds."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,13 +8,16 @@ from typing import Any
 
 import pytest
 
-from study.config import AshaConfig, Cell, ConfirmConfig, ResourcesConfig, SearchConfig, make_cell
+from study.config import AshaConfig, Cell, ConfirmConfig, ResourcesConfig, SearchConfig, StudyConfig, make_cell
 from study.folder import StudyFolder
-from study.ledger import Offered
+from study.ledger import Offered, offers_of, recorded_margin
+from study.log import StudyLog
 from study.plan import need_of_cell, needs_of_cells
 from study.records import collect, read_study
 from study.search import ended, open_journal, open_search
 from study.session import open_session
+from study.summary import two_objectives
+from study.sweep import open_sweep
 from trainers.data.prepare import prepare
 
 
@@ -45,6 +49,25 @@ def cell(data_root: Path, method: str, trials: int, **settings: Any) -> Cell:
 
 def rows(folder: StudyFolder, phase: str) -> list[dict[str, Any]]:
     return [row for row in collect(folder.path).to_pylist() if row["phase"] == phase]
+
+
+def test_a_sweeps_run_says_what_it_is_offered_and_what_it_searches_by(tmp_path: Path) -> None:
+    """PROTOCOL §4.1, §6.2, §7: what the comparison reads from its tags."""
+    both = ("val_accuracy", "peak_memory_bytes")
+    plain = cell(tmp_path, "bop", 5)
+    wanted = dataclasses.replace(plain, search=dataclasses.replace(plain.search, objectives=both))
+    folder = StudyFolder(tmp_path / "study")
+    confirm = ConfirmConfig(2, (5, 6), margin=2.5)
+    study = StudyConfig("study", (wanted,), wanted.search, confirm)
+    folder.claim(study.identity(), offers_of(study, confirm))
+    log = StudyLog(tmp_path / "log.jsonl")
+    open_sweep(wanted, folder, log)
+    (event,) = log.events()
+    tags = event["tags"]
+    assert (
+        Offered.from_tag(tags["offered"]) == Offered(5, 3, None, 2, (5, 6)) and recorded_margin(tags["offered"]) == 2.5
+    )
+    assert two_objectives(tags) and not two_objectives({**tags, "objectives": '["val_accuracy"]'})
 
 
 @pytest.mark.usefixtures("running_ray")
