@@ -1,11 +1,11 @@
 """What is searched: one define-by-run space per algorithm, in Optuna's terms.
 
-`space_for(algorithm).suggest(trial, model)` returns settings that are fields of `trainers.config.TrialConfig`. Nothing
+`space_for(algorithm).ask(trial, model)` returns settings that are fields of `trainers.config.TrialConfig`. Nothing
 is asked for that the chosen branch ignores, so every dimension the sampler sees acts on the score.
 
     >>> import optuna
     >>> trial = optuna.trial.FixedTrial({"lr": 0.001, "bop_threshold": 1e-6})
-    >>> space_for("bop").suggest(trial, "MLP")
+    >>> space_for("bop").ask(trial, "MLP")
     {'lr': 0.001, 'bop_threshold': 1e-06}
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from search_spaces import binary, bop, frozen, real
+from search_spaces import binary, bop, footprint, frozen, real
 from search_spaces.binary import TEMPERATURE_MODES
 from search_spaces.ranges import Ranges, check_ranges, edge_notes
 
@@ -51,14 +51,31 @@ class Space:
     parameters: Callable[[str], dict[str, Sequence[Any]]]
     options: tuple[str, ...] = ()
 
+    def ask(
+        self,
+        trial: Any,
+        model: str,
+        *,
+        fixed: Mapping[str, Any] | None = None,
+        ranges: Ranges | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """One configuration: what `suggest` asks for, and the settings of memory that `ranges` list values for."""
+        settings = self.suggest(trial, model, fixed=fixed, ranges=ranges, **options)
+        return {**settings, **footprint.ask(trial, self.algorithm, model, fixed, ranges)}
+
     def check_ranges(self, model: str, ranges: Ranges) -> None:
         """Refuse ranges that no trial of this space could use; ValueError says what is allowed."""
-        check_ranges(ranges, self.parameters(model), self.algorithm)
+        beside = footprint.parameters(self.algorithm, model)
+        own = {name: values for name, values in ranges.items() if name not in beside}
+        check_ranges(own, self.parameters(model), self.algorithm, beside)
+        for name in ranges.keys() - own.keys():
+            footprint.check_values(name, ranges[name])
 
     def is_empty(self, model: str, *, fixed: Mapping[str, Any] | None = None, **options: Any) -> bool:
         """Whether nothing is left to ask for, so that one trial is the whole search."""
         try:
-            self.suggest(_Probe(), model, fixed=fixed, **options)
+            self.ask(_Probe(), model, fixed=fixed, **options)
         except _AskedError:
             return False
         return True

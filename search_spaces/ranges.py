@@ -28,13 +28,16 @@ def suggest_choice(trial: optuna.Trial, name: str, default: Sequence[str], range
     return trial.suggest_categorical(name, list((ranges or {}).get(name, default)))
 
 
-def check_ranges(ranges: Ranges, known: Mapping[str, Sequence[Any]], algorithm: str) -> None:
+def check_ranges(
+    ranges: Ranges, known: Mapping[str, Sequence[Any]], algorithm: str, beside: Sequence[str] = ()
+) -> None:
     """Refuse a study's ranges that no trial could use.
 
     Args:
         ranges: the study's ranges, by Optuna parameter name.
         known: every parameter of the space with its default: `(low, high)` of a number, or the values of a choice.
         algorithm: named in the message.
+        beside: further names that a study may give ranges for, to be named in the message too.
 
     Raises:
         ValueError: an unknown name, a number's range that is not two finite numbers with 0 < low <= high, or a value
@@ -42,7 +45,9 @@ def check_ranges(ranges: Ranges, known: Mapping[str, Sequence[Any]], algorithm: 
     """
     for name, given in ranges.items():
         if name not in known:
-            raise ValueError(f"the search space of {algorithm} has no parameter {name!r}; it has {', '.join(known)}")
+            raise ValueError(
+                f"the search space of {algorithm} has no parameter {name!r}; it has {', '.join([*known, *beside])}"
+            )
         default = known[name]
         if isinstance(given, str) or not isinstance(given, Sequence) or not given:
             raise ValueError(f"range of {name}: got {given!r}; give a list")

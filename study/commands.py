@@ -295,6 +295,10 @@ def _checked(study: StudyConfig) -> "tuple[StudyConfig, dict[str, Need]]":
     from trainers.preflight import preflight
 
     cells = tuple(dataclasses.replace(cell, base=preflight(cell.base)) for cell in study.cells)
+    for cell in cells:
+        if cell.searched_memory():
+            for configuration in cell.demanding():
+                preflight(configuration)
     needs = needs_of_cells(cells)
     for cell in cells:
         check_room(cell.base, needs[cell.name])

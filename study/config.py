@@ -1,19 +1,21 @@
 """`StudyConfig`: which cells a study has, what each may spend, and what makes two studies the same one.
 
 A *cell* is one (data set, model, method); a *method* is an algorithm, for training in real space with its optimizer
-(`real` alone searches the optimizer too). The budget (trials, k, confirmation seeds) may grow from one call to the
-next; everything else is a cell's identity.
+(`real` alone searches the optimizer too), in an ablation with its mask type and scheduler. The budget (trials, k,
+confirmation seeds) may grow from one call to the next; everything else is a cell's identity.
 """
 
+import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from search_spaces import Space, space_for
+from search_spaces import Space, footprint, space_for
 from study.settings import METHODS, AshaConfig, ConfirmConfig, ResourcesConfig, SearchConfig
 from trainers.config import TrialConfig
 from trainers.errors import UserError
@@ -44,7 +46,7 @@ class Cell:
 
     Args:
         base: the configuration that every trial of the cell starts from.
-        method: one of `METHODS`.
+        method: one of `METHODS`; in an ablation with what is ablated behind it, as in `binary-EWM-gaussian`.
         fixed: names of the `TrialConfig` fields that were set on purpose and are therefore not searched.
         ranges: this method's own search ranges.
         search: the study's search settings.
@@ -93,7 +95,34 @@ class Cell:
             "temperature_mode": self.search.temperature_mode if "temperature_mode" in self.space.options else None,
             "ranges": {name: list(values) for name, values in sorted(self.ranges.items())},
             "asha": [asha.grace_period, asha.reduction_factor] if asha else None,
+            # Said only where there are several, so that studies of before there were several are still the same.
+            **({"objectives": list(self.search.objectives)} if len(self.search.objectives) > 1 else {}),
         }
+
+    def searched_memory(self) -> dict[str, Sequence[Any]]:
+        """The settings of memory that are searched, with the values that each may take."""
+        names = footprint.parameters(self.base.algorithm, self.base.model)
+        return {name: self.ranges[name] for name in names if name in self.ranges}
+
+    def configurations(self) -> list[TrialConfig]:
+        """The base with every combination of what the search may choose that changes a run's memory."""
+        choices = dict(self.searched_memory())
+        parameters = self.space.parameters(self.base.model)
+        if "optimizer" in parameters and "optimizer" not in self.fixed:
+            choices["optimizer"] = self.ranges.get("optimizer", parameters["optimizer"])
+        combinations = product(*choices.values())
+        return [self.base.replace(**dict(zip(choices, values, strict=True))) for values in combinations]
+
+    def demanding(self) -> list[TrialConfig]:
+        """Those of `configurations` among which the one is that takes the most memory.
+
+        More images a step, more channels, fewer frozen modules and more bits of momentum never take less.
+        """
+        every = self.configurations()
+        batch, width = max(one.batch_size for one in every), max(one.width for one in every)
+        frozen, bits = min(one.freeze_num for one in every), max(one.bop_momentum_bits for one in every)
+        most = (batch, width, frozen, bits)
+        return [one for one in every if (one.batch_size, one.width, one.freeze_num, one.bop_momentum_bits) == most]
 
 
 @dataclass(frozen=True)
@@ -158,8 +187,16 @@ def make_cell(
     resources: ResourcesConfig,
     data_root: str = "data",
     prepared_root: str | None = None,
+    ablated: Mapping[str, str] | None = None,
 ) -> Cell:
-    """One validated cell; `fixed` holds the `TrialConfig` fields that the user set.
+    """One validated cell.
+
+    Args:
+        dataset, model, method: what it is of.
+        fixed: the `TrialConfig` fields that the user set.
+        search, resources: the study's.
+        data_root, prepared_root: where data lie.
+        ablated: what makes the method a variant of its own, of `ABLATED`.
 
     Raises:
         UserError: an unknown method, a setting that no run could have, a range that no trial could use, or a search
@@ -168,7 +205,11 @@ def make_cell(
     if method not in METHODS:
         raise UserError(f"method {method!r} is unknown; use {', '.join(METHODS)}")
     algorithm, _, optimizer = method.partition("-")
+    ablated = ablated or {}
     settings = {**fixed, **search.fixed.get(method, {})}
+    ranges = search.ranges.get(method, {})
+    _check_ablated(method, model, ablated, settings, ranges)
+    settings = {**settings, **ablated}
     chosen = {**settings, "optimizer": optimizer} if optimizer else settings
     base = TrialConfig.from_dict(
         {
@@ -182,7 +223,6 @@ def make_cell(
             "prepared_root": prepared_root,
         }
     )
-    ranges = search.ranges.get(method, {})
     try:
         space_for(algorithm).check_ranges(model, ranges)
     except ValueError as error:
@@ -191,4 +231,25 @@ def make_cell(
         raise UserError("val_fraction 0 leaves a search nothing to choose by; give one above 0, e.g. 0.1")
     if search.asha and search.asha.grace_period > base.epochs:
         raise UserError(f"asha grace_period {search.asha.grace_period} exceeds the {base.epochs} epochs; lower it")
-    return Cell(base, method, frozenset(chosen), ranges, search, resources.at_once)
+    label = "-".join([method, *ablated.values()])
+    cell = Cell(base, label, frozenset(chosen), ranges, search, resources.at_once)
+    for name, values in cell.searched_memory().items():
+        if name in chosen:
+            raise UserError(f"{method}: {name} is fixed and has a range; leave one of them out")
+        for value in values:  # each must make a run that could be
+            base.replace(**{name: value})
+        # Where a run is spoken of that stands for all of them, it takes the first of the values.
+        cell = dataclasses.replace(cell, base=cell.base.replace(**{name: values[0]}))
+    return cell
+
+
+def _check_ablated(
+    method: str, model: str, ablated: Mapping[str, str], settings: Mapping[str, Any], ranges: Mapping[str, Any]
+) -> None:
+    """Refuse an ablation over what the method does not have, or what is settled elsewhere."""
+    for name in ablated:
+        if name not in space_for(method.partition("-")[0]).parameters(model):
+            raise UserError(f"ablate: method {method!r} has no {name}; give methods that have one a block of their own")
+        if name in settings or name in ranges:
+            where = "fixed" if name in settings else "search: ranges"
+            raise UserError(f"ablate: {name} of {method!r} is settled in {where} too; leave one of them out")

@@ -65,29 +65,26 @@ class Need:
             )
 
 
-def need_of(config: TrialConfig, what: str, optimizers: Sequence[str] = (), classes: int | None = None) -> Need:
+def need_of(config: TrialConfig, what: str, variants: Sequence[TrialConfig] = (), classes: int | None = None) -> Need:
     """The need of a run.
 
     Args:
         config: the run.
         what: its name, for messages.
-        optimizers: those that it may yet get; the most demanding counts.
+        variants: what it may yet become; the most demanding counts.
         classes: instead of the data set's own.
     """
-    variants = [config.replace(optimizer=optimizer) for optimizer in optimizers] or [config]
     own, channels, side = input_shape(config)
     classes = classes or own
     from trainers.memory.predict import predict_step
 
-    reports = [predict_step(variant, classes, channels, side) for variant in variants]
+    reports = [predict_step(variant, classes, channels, side) for variant in variants or [config]]
     return Need(what, max(reports, key=lambda report: report.total), config.workers)
 
 
 def need_of_cell(cell: Cell, classes: int | None = None) -> Need:
-    """The need of any trial of a cell: of what its search may choose, only the optimizer changes the memory."""
-    searched = "optimizer" in cell.space.parameters(cell.base.model) and "optimizer" not in cell.fixed
-    choices = cell.ranges.get("optimizer", cell.space.parameters(cell.base.model)["optimizer"]) if searched else ()
-    return need_of(cell.base, cell.name, choices, classes)
+    """The need of any trial of a cell: that of the most demanding configuration that its search may choose."""
+    return need_of(cell.base, cell.name, cell.demanding(), classes)
 
 
 def needs_of_cells(cells: Sequence[Cell]) -> dict[str, Need]:
@@ -149,7 +146,7 @@ def plan(study: StudyConfig, device_memory: int | None = None) -> Iterator[str]:
         numbers = " ".join(f"{value / MIB:>{max(len(title), 8)}.1f}" for title, value in values.items())
         fit = need.side_by_side(memory, on_gpu)
         lacking = "" if fit else f" (lacks {shown(need.bytes(on_gpu) - memory)} of {shown(memory)})"
-        yield f"{cell.name:<{width}} {cell.base.batch_size:>5} {numbers} {fit:>4}{lacking}"
+        yield f"{cell.name:<{width}} {cell.demanding()[0].batch_size:>5} {numbers} {fit:>4}{lacking}"
 
 
 def on_gpu_here(config: TrialConfig) -> bool:

@@ -161,8 +161,8 @@ class JournalSearch(OptunaSearch):
         self._study = open_search(cell, storage)
         super().__init__(
             space=self._ask,
-            metric=METRIC,
-            mode="max",
+            metric=list(cell.search.objectives),
+            mode=["max" if OBJECTIVES[name] == "maximize" else "min" for name in cell.search.objectives],
             study_name=cell.name,
             storage=storage,
             sampler=self._study.sampler,
@@ -177,7 +177,7 @@ class JournalSearch(OptunaSearch):
 
     def _ask(self, trial: Any) -> dict[str, Any]:
         """One trial's specification; nested, so that Optuna's parameter names beside it stay apart from fields."""
-        settings = self._cell.space.suggest(trial, self._cell.base.model, **self._cell.space_options)
+        settings = self._cell.space.ask(trial, self._cell.base.model, **self._cell.space_options)
         config = self._cell.base.replace(**settings)
         _note(trial, "config", json.dumps(config.to_dict(), sort_keys=True))
         trial_id = search_trial_id(self._cell, trial.number)

@@ -25,6 +25,9 @@ _SET_ELSEWHERE = {
     "prepared_root": "--prepared-root",
 }
 
+ABLATED = ("mask_type", "scheduler_type")
+"""What a block's `ablate` may list values of: each makes a method of its own."""
+
 METRIC = "val_accuracy"
 OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {METRIC: "maximize", "peak_memory_bytes": "minimize"}
 """What a search may go by, and which way; validation accuracy always, first, and in early stopping alone."""
@@ -123,6 +126,7 @@ def check_search(search: SearchConfig) -> None:
         raise UserError(
             f"search: temperature_mode {search.temperature_mode!r} is unknown; use {' or '.join(TEMPERATURE_MODES)}"
         )
+    check_objectives(search)
     for kind, by_method in (("ranges", search.ranges), ("fixed", search.fixed)):
         for method, values in by_method.items():
             if method not in METHODS:
@@ -131,6 +135,18 @@ def check_search(search: SearchConfig) -> None:
                 raise UserError(f"search: {kind}: {method} is {values!r}; give `name: value` lines")
             if kind == "fixed":
                 fixed_settings(values, f"search: fixed: {method}")
+
+
+def check_objectives(search: SearchConfig) -> None:
+    """Refuse objectives that there are not, and early stopping where there are several."""
+    objectives = list(search.objectives)
+    if objectives not in ([METRIC], list(OBJECTIVES)):
+        raise UserError(f"search: objectives is {objectives!r}; give [{METRIC}] or [{', '.join(OBJECTIVES)}]")
+    if len(objectives) > 1 and search.asha:
+        raise UserError(
+            "search: asha stops trials by their validation accuracy, and Optuna none that has several objectives; "
+            f"take asha out, or give objectives: [{METRIC}]"
+        )
 
 
 def check_confirm(confirm: ConfirmConfig) -> None:

@@ -12,17 +12,21 @@
     resources: {workers: 1, threads: 1}
 
 `cells` lists blocks, each the product of its data sets, models and methods; a block's `fixed` goes before the study's.
+A block's `ablate: {mask_type: [EWM, RAND], scheduler_type: [const, gaussian]}` makes each combination a method of its
+own, with the same budget.
 What else may stand in a file are the fields of the classes in `study.settings`.
 """
 
 import os
 import re
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from study.config import StudyConfig, make_cell
 from study.reading import read_yaml, section
 from study.settings import (
+    ABLATED,
     AshaConfig,
     ConfirmConfig,
     ResourcesConfig,
@@ -66,7 +70,10 @@ def load_study(
         if not top.get(name):
             raise UserError(f"the study file says no {name}; it needs at least name and cells")
     searching = section(top.get("search", {}), "search", SearchConfig, {"asha": (dict, bool)})
-    pruner = searching.pop("asha", True)
+    if "objectives" in searching:
+        searching["objectives"] = tuple(searching["objectives"])
+    # Early stopping is the default where there is one objective alone.
+    pruner = searching.pop("asha", len(searching.get("objectives", [""])) == 1)
     if trials is not None:
         searching["trials"] = trials
     search = SearchConfig(**searching, asha=_asha(pruner) if asha else None)
@@ -83,7 +90,9 @@ def load_study(
     cells = []
     for number, block in enumerate(top["cells"], start=1):
         where = f"cells, entry {number}"
-        given = section(block, where, None, {"datasets": list, "models": list, "methods": list, "fixed": dict})
+        parts = {"datasets": list, "models": list, "methods": list, "fixed": dict, "ablate": dict}
+        given = section(block, where, None, parts)
+        variants = _variants(given.get("ablate", {}), f"{where}: ablate")
         own = {**common, **fixed_settings(given.get("fixed", {}), f"{where}: fixed")}
         for axis in ("datasets", "models", "methods"):
             names = given.get(axis)
@@ -101,8 +110,10 @@ def load_study(
                         resources=resources,
                         data_root=data_root,
                         prepared_root=prepared_root,
+                        ablated=variant,
                     )
                     for method in given["methods"]
+                    for variant in variants
                 ]
     return StudyConfig(top["name"], tuple(cells), search, confirm, resources, tracking_uri or top.get("tracking_uri"))
 
@@ -116,6 +127,17 @@ def study_file(source: str) -> Path:
         return Path(source)
     names = ", ".join(sorted(path.stem for path in PRESETS.glob("*.yaml")))
     raise UserError(f"no study {source!r}: it is neither a file nor one of the presets {names}; give one of them")
+
+
+def _variants(given: dict[str, Any], where: str) -> list[dict[str, str]]:
+    """Every combination of what is ablated; one of nothing where nothing is."""
+    for name, values in given.items():
+        if name not in ABLATED:
+            raise UserError(f"{where}: {name!r} is unknown; use {', '.join(ABLATED)}")
+        if not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
+            raise UserError(f"{where}: {name} is {values!r}; list at least one name")
+    names = [name for name in ABLATED if name in given]
+    return [dict(zip(names, combination, strict=True)) for combination in product(*(given[name] for name in names))]
 
 
 def _asha(value: Any) -> AshaConfig | None:

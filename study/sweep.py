@@ -14,9 +14,10 @@ import optuna
 
 from search_spaces import edge_notes
 from study.config import Cell
+from study.disk import disk_line
 from study.execution import run_search
 from study.folder import StudyFolder
-from study.front import accuracy, best_trials
+from study.front import accuracy, best_trials, pareto_front
 from study.journal import open_journal
 from study.log import StudyLog
 from study.plan import Need
@@ -110,6 +111,7 @@ def sweep(cell: Cell, folder: StudyFolder, log: StudyLog, need: Need) -> SweepRe
         _remove_pruned(folder, recorder.outcomes)  # one stopped in the middle of a checkpoint may have written since
     else:
         say(f"[{cell.name}] {len(earlier)} of {cell.trials} trials are there already; nothing to run")
+    say(f"[{cell.name}] {disk_line(folder, [search_trial_id(cell, trial.number) for trial in ended(study)])}")
     result = summarize(cell, study)
     edges = f"{cell.name}: {'; '.join(result.edges)}" if result.edges else ""
     log.append("sweep_end", cell=cell.name, tags={"range_edges": edges, "side_by_side": str(result.side_by_side)})
@@ -148,7 +150,15 @@ def summarize(cell: Cell, study: optuna.Study) -> SweepResult:
         return SweepResult(cell, outcomes, None, None, [], [], side_by_side)
     config = TrialConfig.from_dict(json.loads(best[0].user_attrs["config"]))
     edges = edge_notes(best[0].params, best[0].distributions)
-    return SweepResult(cell, outcomes, config, accuracy(best[0]), edges, _tie_note(cell, study), side_by_side)
+    return SweepResult(
+        cell,
+        outcomes,
+        config,
+        accuracy(best[0]),
+        edges,
+        [*_tie_note(cell, study), *_front_notes(cell, study)],
+        side_by_side,
+    )
 
 
 def _tie_note(cell: Cell, study: optuna.Study) -> list[str]:
@@ -156,3 +166,19 @@ def _tie_note(cell: Cell, study: optuna.Study) -> list[str]:
     first, *others = best_trials(study, 10)
     tied = [search_trial_id(cell, trial.number) for trial in others if trial.values == first.values]
     return [f"{', '.join(tied)} reached the same value; the earlier trial counts as the best"] if tied else []
+
+
+def _front_notes(cell: Cell, study: optuna.Study) -> list[str]:
+    """Of a search with several objectives, the trials that no other beats in all of them."""
+    if len(cell.search.objectives) == 1:
+        return []
+    notes = ["the Pareto front of validation accuracy and peak memory:"]
+    for trial in sorted(pareto_front(study), key=lambda trial: -accuracy(trial)):
+        config = TrialConfig.from_dict(json.loads(trial.user_attrs["config"]))
+        memory = {name: getattr(config, name) for name in cell.searched_memory()}
+        settings = "".join(f", {name} {value}" for name, value in memory.items())
+        notes.append(
+            f"{search_trial_id(cell, trial.number)}: {percent(accuracy(trial))}, {trial.values[1] / 2**20:.1f} MiB, "
+            f"{describe(config)}{settings}"
+        )
+    return notes

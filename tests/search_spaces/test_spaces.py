@@ -192,3 +192,27 @@ def test_a_value_inside_its_range_and_a_choice_are_not_reported(fraction: float)
         "lr": optuna.distributions.FloatDistribution(0.1, 0.1, log=True),
     }
     assert edge_notes({"temperature": position(fraction), "mask_type": "EWM", "lr": 0.1}, distributions) == []
+
+
+def test_settings_of_memory_are_asked_for_only_where_values_are_listed() -> None:
+    trial = optuna.trial.FixedTrial({"lr": 0.001, "bop_threshold": 1e-6, "bop_momentum_bits": 16, "width": 0.5})
+    space = space_for("bop")
+    assert set(space.ask(trial, "AdamBNN")) == {"lr", "bop_threshold"}
+    asked = space.ask(trial, "AdamBNN", ranges={"bop_momentum_bits": [16, 32], "width": [0.5, 1.0]})
+    assert (asked["bop_momentum_bits"], asked["width"]) == (16, 0.5)
+    fixed = space.ask(trial, "AdamBNN", ranges={"bop_momentum_bits": [16, 32]}, fixed={"bop_momentum_bits": 32})
+    assert "bop_momentum_bits" not in fixed
+
+
+def test_settings_of_memory_leave_no_space_empty() -> None:
+    assert space_for("frozen").is_empty("MLP")
+    assert not space_for("frozen").is_empty("MLP", ranges={"batch_size": [32, 64]})
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "model", "name"),
+    [("binary", "AdamBNN", "bop_momentum_bits"), ("bop", "MLP", "width"), ("real", "MLP", "freeze_num")],
+)
+def test_a_setting_of_memory_that_means_nothing_there_is_refused(algorithm: str, model: str, name: str) -> None:
+    with pytest.raises(ValueError, match=f"no parameter '{name}'; it has .*batch_size, activation_memory"):
+        space_for(algorithm).check_ranges(model, {name: [1]})

@@ -221,3 +221,82 @@ def test_a_path_s_label_cannot_leave_the_study_folder() -> None:
 def test_defaults_are_those_that_the_documentation_names() -> None:
     assert AshaConfig() == AshaConfig(grace_period=1, reduction_factor=3)
     assert ConfirmConfig().seeds == (11, 12, 13)
+
+
+ABLATION = {"datasets": ["Digits"], "models": ["MLP"], "methods": ["binary"]}
+
+
+def test_an_ablation_makes_a_cell_of_every_combination_with_the_same_budget(tmp_path: Path) -> None:
+    ablate = {"scheduler_type": ["const", "scaled-gaussian"], "mask_type": ["EWM", "RAND"]}
+    plain = {"datasets": ["Digits"], "models": ["MLP"], "methods": ["bop"]}
+    *cells, bop = load(tmp_path, cells=[{**ABLATION, "ablate": ablate}, plain]).cells
+    assert [cell.method for cell in cells] == [
+        "binary-EWM-const",
+        "binary-EWM-scaled-gaussian",
+        "binary-RAND-const",
+        "binary-RAND-scaled-gaussian",
+    ]
+    assert cells[3].name == "Digits-MLP-binary-RAND-scaled-gaussian"
+    assert (cells[3].base.algorithm, cells[3].base.mask_type) == ("binary", "RAND")
+    assert {"mask_type", "scheduler_type"} <= cells[3].fixed, "so they are not searched"
+    assert {cell.trials for cell in cells} == {bop.trials}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cells": [{**ABLATION, "ablate": {"mask": ["EWM"]}}]}, "'mask' is unknown; use mask_type, scheduler_type"),
+        ({"cells": [{**ABLATION, "ablate": {"mask_type": "EWM"}}]}, "mask_type is 'EWM'; list at least one name"),
+        ({"cells": [{**ABLATION, "ablate": {"mask_type": ["EVM"]}}]}, "mask_type 'EVM' is unknown"),
+        ({"cells": [{**ABLATION, "ablate": {"mask_type": ["EWM", "EWM"]}}]}, "appears twice"),
+        ({"cells": [{**ABLATION, "methods": ["bop"], "ablate": {"mask_type": ["EWM"]}}]}, "'bop' has no mask_type"),
+        (
+            {"cells": [{**ABLATION, "fixed": {"mask_type": "WPM"}, "ablate": {"mask_type": ["EWM"]}}]},
+            "mask_type of 'binary' is settled in fixed too",
+        ),
+        ({"search": {"objectives": ["peak_memory_bytes"]}}, r"give \[val_accuracy\] or \[val_accuracy, peak_memory"),
+        ({"search": {"objectives": "val_accuracy"}}, "objectives is 'val_accuracy'; give a list"),
+        ({"search": {"objectives": ["val_accuracy", "peak_memory_bytes"], "asha": True}}, "take asha out"),
+        ({"search": {"ranges": {"binary": {"batch_size": 64}}}}, "got 64; list the values"),
+        ({"search": {"ranges": {"binary": {"batch_size": [64, 64]}}}}, "each once"),
+        ({"search": {"ranges": {"binary": {"batch_size": [1]}}}, "fixed": {"epochs": 6}}, "batch_size 1"),
+        ({"search": {"ranges": {"binary": {"batch_size": [32]}}}}, "batch_size is fixed and has a range"),
+        ({"search": {"ranges": {"binary": {"width": [0.5]}}}}, "no parameter 'width'"),
+        ({"search": {"ranges": {"binary": {"bop_momentum_bits": [16]}}}}, "no parameter 'bop_momentum_bits'"),
+        ({"resources": {"at_once": 0}}, "at_once is 0; give 1 or more"),
+        ({"resources": {"at_once": "all"}}, "at_once is 'all'; give a whole number"),
+    ],
+)
+def test_unusable_ablations_objectives_and_ranges_are_refused(tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load(tmp_path, **changes)
+
+
+def test_two_objectives_search_without_early_stopping_and_are_another_study(tmp_path: Path) -> None:
+    search = {"objectives": ["val_accuracy", "peak_memory_bytes"]}
+    study = load(tmp_path, search=search)
+    assert study.search.asha is None
+    before = load(tmp_path, search={"asha": False}).identity()["Digits-MLP-binary"]
+    after = study.identity()["Digits-MLP-binary"]
+    assert {key for key in after if before.get(key) != after[key]} == {"objectives"}
+
+
+def test_the_most_demanding_of_what_may_be_searched_stands_for_the_memory(tmp_path: Path) -> None:
+    from study.plan import need_of_cell
+
+    ranges = {"bop": {"batch_size": [16, 64], "activation_memory": ["packed", "stock"], "bop_momentum_bits": [16, 32]}}
+    block = {"datasets": ["Digits"], "models": ["MLP"], "methods": ["bop"], "fixed": {"image_size": 8}}
+    (cell,) = load(tmp_path, cells=[block], fixed={"epochs": 6, "hid_dim": 64}, search={"ranges": ranges}).cells
+    assert len(cell.configurations()) == 8
+    assert {(one.batch_size, one.bop_momentum_bits) for one in cell.demanding()} == {(64, 32)}
+    fixed = {"epochs": 6, "hid_dim": 64, "batch_size": 64, "bop_momentum_bits": 32}
+    (largest,) = load(tmp_path, cells=[block], fixed=fixed).cells
+    assert need_of_cell(cell).peak == need_of_cell(largest).peak
+
+
+def test_how_many_run_at_once_is_no_part_of_the_identity_and_the_command_line_decides(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(content(resources={"at_once": 3})))
+    assert {cell.at_once for cell in load_study(str(file)).cells} == {3}
+    assert {cell.at_once for cell in load_study(str(file), at_once=1).cells} == {1}
+    assert load_study(str(file)).identity() == load(tmp_path).identity()

@@ -254,3 +254,38 @@ def test_an_interrupted_attempt_ends_no_trial(tmp_path: Path) -> None:
         search.suggest("a")
         search.conclude("a", {"epoch": 1, "outcome": how})
         assert study_in(tmp_path / how, cell()).trials[0].state == TrialState.RUNNING
+
+
+def test_two_objectives_are_told_and_searched_and_what_is_infeasible_is_no_best(tmp_path: Path) -> None:
+    of = make_cell(
+        "Digits",
+        "MLP",
+        "bop",
+        fixed={"epochs": 3},
+        search=SearchConfig(
+            asha=None,
+            objectives=("val_accuracy", "peak_memory_bytes"),
+            ranges={"bop": {"batch_size": [16, 64, 256]}},
+        ),
+        resources=ResourcesConfig(),
+    )
+    for number in range(16):  # beyond the ten that are drawn before TPE learns; restarted at each
+        search = search_in(tmp_path, of)
+        asked = search.suggest(str(number))
+        assert asked is not None
+        batch = asked["spec"]["config"]["batch_size"]
+        last = {**epoch(3, 0.001 * number), "peak_memory_bytes": 1000 * batch}
+        assert not search.report(str(number), last)
+        alone = {"outcome": "out_of_memory"} if batch == 256 else {"outcome": "completed"}
+        search.conclude(str(number), {**last, **alone})
+        if batch == 256:
+            search = JournalSearch(of, open_journal(tmp_path / "optuna.journal"), StudyFolder(tmp_path), alone=True)
+            search.suggest("again")
+            search.conclude("again", {**last, **alone})
+    study = study_in(tmp_path, of)
+    outcomes = {trial.params["batch_size"]: trial.user_attrs["outcome"] for trial in ended(study)}
+    assert outcomes == {16: "completed", 64: "completed", 256: "infeasible"}
+    assert len(ended(study)) == 16
+    best = best_trials(study, 2)
+    assert [trial.values for trial in best] == sorted((trial.values for trial in best), reverse=True)
+    assert best[0].params["batch_size"] in (16, 64)
