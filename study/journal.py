@@ -66,6 +66,6 @@ def open_journal(journal: Path, show: Callable[[str], None] = say) -> JournalSto
         raise UserError(f"the search's journal {journal} cannot be opened ({error.strerror or error})") from error
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         raise UserError(
-            f"the search's journal {journal} is damaged ({type(error).__name__}: {error}); restore it from a copy: "
-            "nothing of the search is started again from the beginning"
+            f"the search's journal {journal} is damaged ({type(error).__name__}: {error}); `python -m study doctor "
+            f"{journal.parent} --repair` keeps a copy and saves what can be saved"
         ) from error
