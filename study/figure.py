@@ -228,8 +228,9 @@ def _styles(methods: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 def _scale_memory(axis: Axes, points: Sequence[Point]) -> None:
     """A log2 axis with room for labels, marked at powers of two and, where those are few, halfway between them."""
+    # An interval of two seeds may be far wider than everything else; then it runs out of the panel.
     low = math.log2(min(max(point.memory.interval[0], point.memory.mean / 2) for point in points))
-    high = math.log2(max(point.memory.interval[1] for point in points))
+    high = math.log2(max(min(point.memory.interval[1], point.memory.mean * 2) for point in points))
     room = max(0.22 * (high - low), (LEAST_OCTAVES - high + low) / 2)
     low, high = low - room, high + room
     axis.set_xscale("log", base=2)

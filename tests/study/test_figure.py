@@ -82,6 +82,12 @@ def test_intervals_of_memory_and_what_is_perhaps_on_the_front_are_drawn_and_said
     assert "perhaps on it, by the intervals: frozen." in " ".join(texts(svg).split())
 
 
+def test_an_interval_of_memory_that_reaches_below_zero_can_be_drawn(tmp_path: Path) -> None:
+    png, _ = draw_figure(workloads(confirmed("bop", [0.9, 0.91], [2, 20])), tmp_path / "figure", "s")
+    with Image.open(png) as picture:
+        assert picture.width > 800
+
+
 def test_many_panels_and_methods_without_memory_are_drawn(tmp_path: Path) -> None:
     panels = [bop(dataset=name) for name in ("MNIST", "CIFAR10", "CIFAR100")]
     bare = [row | {"peak_memory_bytes": None} for row in bop()]

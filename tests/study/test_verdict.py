@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from study.statistics import holm, paired_difference
 from study.summary import CellGroup, summarise
@@ -123,6 +125,25 @@ def test_plain_values_stand_for_every_number_of_a_verdict() -> None:
     bop = values["methods"][0]
     assert bop["by_seed"]["test_accuracy"] == {"11": 0.949, "12": 0.953, "13": 0.945}
     assert bop["memory_ratio"]["mean"] == pytest.approx(0.25) and bop["kind"] == "comparable"
+
+
+THREE = st.lists(st.integers(900, 999).map(lambda value: value / 1000), min_size=3, max_size=3)
+
+
+@given(THREE, st.sampled_from([0.5, 1.0, 5.0]))
+@settings(max_examples=80, deadline=None)
+def test_each_kind_of_verdict_stands_on_its_rule(accuracies: list[float], margin: float) -> None:
+    """§6.2: of any three scores exactly one of the rules is said, and it holds."""
+    verdict = against_adam(accuracies, margin=margin)
+    assert verdict.difference is not None and verdict.adjusted_p is not None
+    low, high = verdict.difference.interval
+    inside, beyond_zero = -margin <= low and high <= margin, low > 0 or high < 0
+    if inside:
+        assert verdict.kind == "comparable"
+    elif verdict.adjusted_p < 0.05 and beyond_zero:
+        assert verdict.kind == ("higher" if low > 0 else "lower")
+    else:
+        assert verdict.kind == "undecided"
 
 
 def groups(**scores: Sequence[Sequence[float]]) -> list[CellGroup]:
