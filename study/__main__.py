@@ -36,6 +36,7 @@ def parser() -> Parser:
     add_option(run, "device_memory", metavar="SIZE", help="with --simulate: above it a run is out of memory (16GiB)")
     run.add_argument("--check", action="store_true", help="every run checks after each step what memory holds")
     _add_unequal_switch(run)
+    _add_reopen_switch(run)
 
     plan = _command(subparsers, "plan", "the memory that a study's runs will take, predicted", commands.plan)
     plan.add_argument("study", metavar="STUDY", help="a preset or a study file (YAML)")
@@ -56,6 +57,7 @@ def parser() -> Parser:
     train = _command(subparsers, "train", "train one configuration, under Ray Train", commands.train)
     add_config_options(train)
     _add_output(train, "studies/train")
+    _add_reopen_switch(train)
     train.add_argument("--json", action="store_true", help="print the final metrics as one last JSON line")
 
     prepare = _command(subparsers, "prepare", "turn data sets into memory-mapped files, once", commands.prepare)
@@ -127,6 +129,11 @@ def _add_output(command: Parser, default: str) -> None:
     add_option(
         command, "tracking_uri", metavar="URI", help="an MLflow tracking URI (default: a database in the folder)"
     )
+
+
+def _add_reopen_switch(command: Parser) -> None:
+    text = "open the test set again where it was opened before; that is recorded"
+    add_option(command, "reopen_test", action="store_true", help=text)
 
 
 def _add_unequal_switch(command: Parser) -> None:

@@ -62,7 +62,9 @@ def run(options: argparse.Namespace) -> int:
     from study.session import open_session
 
     with open_session(folder) as session:
-        return run_study(study, folder, session, needs, allow_unequal=options.allow_unequal)
+        return run_study(
+            study, folder, session, needs, allow_unequal=options.allow_unequal, reopen_test=options.reopen_test
+        )
 
 
 def _simulated(options: argparse.Namespace, study: StudyConfig) -> int:
@@ -181,7 +183,8 @@ def train(options: argparse.Namespace) -> int:
         connect()
         check_room(config, need)
         recorder.start(spec)
-        attempt, run_dir = Attempt(folder.stop_file), Path(spec["run_dir"])
+        known, run_dir = session.log.trials()[trial_id].test_opened, Path(spec["run_dir"])
+        attempt = Attempt(folder.stop_file, test_openings=known, reopen_test=options.reopen_test)
         try:
             final = run_ray(config, run_dir, lambda metrics: recorder.epoch(spec, metrics), attempt)
         except Exception as error:

@@ -62,6 +62,7 @@ def confirm(
     folder: StudyFolder,
     log: StudyLog,
     needs: Mapping[str, Need],
+    reopen_test: bool = False,
 ) -> dict[str, str]:
     """Run the confirmations that are not recorded yet; all of their outcomes by trial id. Ray must be connected.
 
@@ -71,9 +72,10 @@ def confirm(
         folder: the study's folder.
         log: the study's log.
         needs: the memory of one run of each cell, by the cell's name; the largest counts for all.
+        reopen_test: a run whose folder is gone may open a test set again that the log says it opened.
     """
-    done = confirmed(log)
-    write_missing(folder.tune, done, {trial_id: log.trials()[trial_id].attempts for trial_id in done})
+    done, records = confirmed(log), log.trials()
+    write_missing(folder.tune, done, {trial_id: records[trial_id].attempts for trial_id in done})
     outcomes: dict[str, str] = {}
     waiting: list[TrialSpec] = []
     places: dict[str, Place] = {}
@@ -90,6 +92,8 @@ def confirm(
         opened.append(cell.name)
         progress = Progress(f"{cell.name} confirm", len(wanted), ended=len(wanted) - len(missing), keep_best=False)
         for spec, tags in missing:
+            record = records.get(spec["trial_id"])
+            spec["test_openings"], spec["reopen_test"] = record.test_opened if record else 0, reopen_test
             waiting.append(spec)
             places[spec["trial_id"]] = Place(progress, cell.name, tags)
     if waiting:

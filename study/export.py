@@ -207,7 +207,7 @@ def _origin(run_dir: Path, trained: TrainedRun, which: str) -> dict[str, Any]:
     recorded = _recorded(run_dir)
     result = run_dir / "result.json"
     # The test set is opened once, after the last epoch: its accuracy is no earlier checkpoint's.
-    final = json.loads(result.read_text(encoding="utf-8")) if result.is_file() else {}
+    final = _final(result)
     return {
         "study": recorded.get("study"),
         "trial_id": run_dir.name,
@@ -219,6 +219,17 @@ def _origin(run_dir: Path, trained: TrainedRun, which: str) -> dict[str, Any]:
         "test_accuracy": final.get("test_accuracy") if final.get("epoch") == trained.epoch else None,
         "config": trained.config.to_dict(),
     }
+
+
+def _final(result: Path) -> dict[str, Any]:
+    """A finished run's metrics; empty where there are none, or, which is said, where they cannot be read."""
+    try:
+        return dict(json.loads(result.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        say(f"{result} is damaged ({error}); the test accuracy is left out. The run's own command writes it anew")
+        return {}
 
 
 def _recorded(run_dir: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ def run_study(
     needs: Mapping[str, Need],
     *,
     allow_unequal: bool = False,
+    reopen_test: bool = False,
 ) -> int:
     """Run what the study still lacks and show the comparison; 0, or 1 where a cell or a confirmation has no result.
 
@@ -29,6 +30,7 @@ def run_study(
         session: the work in its folder.
         needs: the memory of one run of each cell, by the cell's name.
         allow_unequal: compare methods whose offered budgets differ, below a banner.
+        reopen_test: open test sets again that the study's log says were opened, where the figures are lost.
 
     Raises:
         StoppedError: Ctrl-C; the runs that were going on are saved.
@@ -50,7 +52,7 @@ def run_study(
         if result.best is None:
             unfinished.append(f"{cell.name} has no completed trial")
     if study.confirm.k:
-        outcomes = confirm(study.cells, study.confirm, folder, session.log, needs)
+        outcomes = confirm(study.cells, study.confirm, folder, session.log, needs, reopen_test)
         require_no_stop(folder.stop_file)
         unfinished += [f"{trial_id} {outcome}" for trial_id, outcome in outcomes.items() if outcome != "completed"]
     if session.delivery.flush():

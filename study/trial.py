@@ -32,8 +32,9 @@ class TrialSpec(TypedDict):
     `trial_id` names the run everywhere, `phase` is train, search or confirm, `method` the cell's method, `config` a
     `TrialConfig` as a dict, `run_dir` the folder of the run's checkpoints, `stop_file` the path whose existence asks
     every run to finish its step, save and stop ("" where nothing will ask), `alone` whether this is the second try of
-    a run that memory did not hold. `simulate` is None, or what a simulated run has its learning curve from:
-    `synthetic`, or the path of a `simulation.json`.
+    a run that memory did not hold, `test_openings` how often the study's log says that its test set was opened,
+    `reopen_test` whether to open it once more all the same. `simulate` is None, or what a simulated run has its
+    learning curve from: `synthetic`, or the path of a `simulation.json`.
     """
 
     trial_id: str
@@ -43,6 +44,8 @@ class TrialSpec(TypedDict):
     run_dir: str
     stop_file: str
     alone: bool
+    test_openings: int
+    reopen_test: bool
     simulate: str | None
 
 
@@ -56,6 +59,8 @@ def trial_spec(
     *,
     stop_file: Path | None = None,
     alone: bool = False,
+    test_openings: int = 0,
+    reopen_test: bool = False,
 ) -> TrialSpec:
     """The specification of one run; arguments as the entries of `TrialSpec`."""
     return TrialSpec(
@@ -66,6 +71,8 @@ def trial_spec(
         run_dir=str(run_dir),
         stop_file=str(stop_file or ""),
         alone=alone,
+        test_openings=test_openings,
+        reopen_test=reopen_test,
         simulate=simulate,
     )
 
@@ -88,7 +95,11 @@ def run_trial(tune_config: dict[str, Any]) -> None:
 def ended(spec: TrialSpec, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Train one run, reporting its epochs; how it ended, as the last report of `run_trial`."""
     config, run_dir = TrialConfig.from_dict(spec["config"]), Path(spec["run_dir"])
-    attempt = Attempt(stop_file=Path(spec["stop_file"]) if spec["stop_file"] else None)
+    attempt = Attempt(
+        stop_file=Path(spec["stop_file"]) if spec["stop_file"] else None,
+        test_openings=spec["test_openings"],
+        reopen_test=spec["reopen_test"],
+    )
     epochs_seen = 0
 
     def epoch(metrics: dict[str, Any]) -> None:

@@ -16,10 +16,14 @@ class Attempt:
     Args:
         stop_file: a path whose existence asks the run to finish its step, save and stop; None: nothing asks.
         began: when the attempt began, in seconds since 1970, for the device seconds that it reports.
+        test_openings: how often the test set was opened for this run, by the study's log.
+        reopen_test: open the test set again where it was opened before; see `trainers.gate`.
     """
 
     stop_file: Path | None = None
     began: float = field(default_factory=time.time)
+    test_openings: int = 0
+    reopen_test: bool = False
 
     def device_seconds(self, workers: int) -> float:
         """Seconds since the attempt began, once for each worker."""

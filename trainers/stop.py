@@ -5,9 +5,12 @@ and reaches every worker that can reach the run's own folder.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainers.errors import StoppedError
-from trainers.replicas import Replicas
+
+if TYPE_CHECKING:  # a command line asks for a stop without waiting for torch
+    from trainers.replicas import Replicas
 
 
 def request_stop(path: Path) -> None:
@@ -20,7 +23,7 @@ def clear_stop(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def stop_requested(path: Path | None, replicas: Replicas | None = None) -> bool:
+def stop_requested(path: Path | None, replicas: "Replicas | None" = None) -> bool:
     """Whether a stop is asked for; with `replicas`, the same answer on every worker, whoever sees the file first."""
     if path is None:
         return False

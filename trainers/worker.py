@@ -2,7 +2,7 @@
 
 The order of images in an epoch is a function of (seed, epoch), masks of (seed, layer, step): a resumed run is
 bit-identical to an uninterrupted one. Validation follows every epoch; the test set is opened once, after the last,
-and only if asked for.
+and only if asked for (`trainers.gate`).
 """
 
 import json
@@ -21,6 +21,7 @@ from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData, Split, open_prepared
 from trainers.errors import ReplicaError, StoppedError, UserError
 from trainers.exhaustion import exhausted
+from trainers.gate import measured_before, measured_once
 from trainers.learner import Learner
 from trainers.memory.invariants import Bystanders, check_invariants
 from trainers.memory.measure import measured_step
@@ -66,7 +67,8 @@ def train(
         DiskFullError: a checkpoint or result could not be written; the last whole one is there.
         InvariantError: `config.check` is set, and memory holds what it should not.
         ReplicaError: workers hold different weights after an epoch, or start from different checkpoints.
-        UserError: the folder holds another run, or all of its checkpoints are damaged.
+        UserError: the folder holds another run, all of its checkpoints are damaged, or the test set would be opened
+            again without force.
     """
     attempt = attempt or Attempt()
     try:
@@ -230,16 +232,30 @@ class _Run:
         self.replicas.barrier()  # nobody reports an epoch that is not on disk yet
 
     def finish(self) -> Metrics:
-        """The last epoch's metrics, and the test set's figures where it is asked for and was not opened before."""
-        path = self.run_dir / _RESULT
-        recorded: Metrics = json.loads(path.read_text()) if path.exists() else {}
-        metrics = {**self.progress.latest, **recorded, "status": "completed"}
-        if self.config.test and "test_accuracy" not in metrics:
-            split = self.data.split("test", self.config.val_fraction)
-            metrics["test_accuracy"], metrics["test_accuracy_top5"] = self._accuracy(split)
+        """The last epoch's metrics, and the test set's figures if they are asked for or known."""
+        self._stop_here()
+        if self.config.test:
+            tested = measured_once(self.run_dir, self.replicas, self.attempt, self._test_accuracy)
+        else:
+            tested = measured_before(self.run_dir, self.attempt)
+        metrics = {**self.progress.latest, **tested, "status": "completed"}
         if self.replicas.rank == 0:
-            write_json(path, metrics)
+            self._write_result({key: value for key, value in metrics.items() if key != "test_forced"})
         return self.told(metrics)
+
+    def _test_accuracy(self) -> tuple[float, float]:
+        return self._accuracy(self.data.split("test", self.config.val_fraction))
+
+    def _write_result(self, metrics: Metrics) -> None:
+        """Write `result.json`, which others read; the checkpoint and the gate's record are what it comes from."""
+        path = self.run_dir / _RESULT
+        if path.exists():
+            try:
+                json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError, RecursionError):
+                damaged = f"{path} was damaged; it has been written anew, from the run's checkpoint"
+                self.note = "; ".join(part for part in (self.note, damaged) if part)
+        write_json(path, metrics)
 
 
 def epoch_batches(count: int, config: TrialConfig, epoch: int) -> list[np.ndarray]:
