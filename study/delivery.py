@@ -26,6 +26,8 @@ from trainers.errors import UserError
 POLL, FIRST_PAUSE, LONGEST_PAUSE, SAVE_EVERY = 0.2, 1.0, 30.0, 1.0
 # Seconds that a command waits at its end for what is not delivered yet, as long as MLflow answers; and if it does not.
 LAST_TRY, LAST_TRY_UNREACHABLE = 600.0, 15.0
+# Seconds of that after which the user is told what is waited for.
+QUIET = 3.0
 # MLflow's client would retry for minutes what can wait in the log.
 _ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 # MLflow refuses tags above 8000 characters; a reason is a line.
@@ -129,12 +131,16 @@ class Delivery:
             return self.waiting()
         deadline = time.monotonic() + seconds
         patience: float | None = None
+        tell_at: float | None = time.monotonic() + QUIET
         self._wake.set()
         while self._position.begin < self._log.path.stat().st_size and self._thread.is_alive():
             now = time.monotonic()
             patience = (patience or now + LAST_TRY_UNREACHABLE) if self.trouble else None
             if now > min(deadline, patience or deadline):
                 break
+            if tell_at is not None and now > tell_at:
+                self._show(f"{self.waiting()} records are still to be delivered to MLflow ...")
+                tell_at = None
             time.sleep(0.02)
         return self.waiting()
 

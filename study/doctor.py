@@ -31,8 +31,9 @@ from study.reconcile import (
     disagreements,
 )
 from study.records import read_runs, study_identity
+from study.relog import relog
 from study.session import close_attempts, only_one, require_log
-from study.tracking import Tracker, recordable
+from study.tracking import Tracker
 from study.tracking_store import check_database, database_path
 from trainers.errors import UserError
 
@@ -197,8 +198,10 @@ def _repair(folder: Path, name: str, uri: str, found: list[Finding], show: Calla
         show(f"{database} is made again from the log (the old one is kept as {copy.name})")
     # What was mended so far may show more; but MLflow is not read before it has been told.
     more = [*found, *disagreements(_search_records(folder, log))]
-    for trial_id in dict.fromkeys(finding.subject for finding in more if finding.repair == RELOG):
-        _relog(folder, log, trial_id)
+    if any(finding.repair == RELOG for finding in more):
+        known = _search_records(folder, log).search or {}
+        for trial_id in relog(log, known, folder / "runs", _identities(folder)):
+            show(f"{trial_id} is logged as the search's journal has it")
     if close_attempts(log) or counts(more)[CLOSE]:
         show("what was left running is logged as interrupted")
     if any(finding.repair == TELL for finding in more):
@@ -266,29 +269,6 @@ def _search_records(folder: Path, log: StudyLog) -> Records:
     return Records(log=log.trials(), search=journal_repair.search_trials(searches))
 
 
-def _relog(folder: Path, log: StudyLog, trial_id: str) -> None:
-    """Log what the search's journal knows of an ended trial and the log does not, with its checkpoint's epochs."""
-    from trainers.checkpoint import recorded_history
-
-    trial = _search_records(folder, log).search or {}
-    known = trial[trial_id]
-    cell = trial_id.rsplit("-search-", 1)[0]
-    if trial_id not in log.trials():
-        if known.config is None:
-            return
-        method = json.loads((folder / "study.json").read_text())["cells"].get(cell, {}).get("method", "")
-        origin = {"cell": cell, "phase": "search", "method": method, "config": dict(known.config)}
-        log.append("start", trial_id=trial_id, tags={}, attempt=1, **origin)
-    record = log.trials()[trial_id]
-    for metrics in recorded_history(folder / "runs" / trial_id):
-        if metrics["epoch"] > record.last_epoch:
-            kept = recordable(metrics)
-            log.append("epoch", trial_id=trial_id, epoch=metrics["epoch"], metrics=kept, device_seconds=None)
-    rung = record.last_epoch if known.outcome == "pruned" else None
-    fields = {"metrics": dict(known.metrics), "reason": "", "rung": rung, "device_seconds": None}
-    log.append("end", trial_id=trial_id, outcome=known.outcome, **fields)
-
-
 def _curves(log: StudyLog) -> dict[str, dict[int, float]]:
     """Each search trial's validation accuracy by epoch."""
     found: dict[str, dict[int, float]] = {}
@@ -298,7 +278,11 @@ def _curves(log: StudyLog) -> dict[str, dict[int, float]]:
     return found
 
 
+def _identities(folder: Path) -> dict[str, dict[str, Any]]:
+    """What `study.json` says of each cell."""
+    return dict(json.loads((folder / "study.json").read_text(encoding="utf-8")).get("cells", {}))
+
+
 def _objectives(folder: Path) -> dict[str, int]:
-    """How many objectives each cell's search has, as its identity says."""
-    cells = json.loads((folder / "study.json").read_text(encoding="utf-8")).get("cells", {})
-    return {cell: len(identity.get("objectives") or [""]) for cell, identity in cells.items()}
+    """How many objectives each cell's search has."""
+    return {cell: len(identity.get("objectives") or [""]) for cell, identity in _identities(folder).items()}

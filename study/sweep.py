@@ -19,10 +19,12 @@ from study.execution import run_search
 from study.folder import StudyFolder
 from study.front import accuracy, best_trials, pareto_front
 from study.journal import open_journal
+from study.journal_repair import search_trials
 from study.log import StudyLog
 from study.plan import Need
 from study.progress import Progress, describe, percent, say
 from study.recording import Place, TuneRecorder
+from study.relog import relog
 from study.search import (
     JournalSearch,
     ended,
@@ -83,6 +85,7 @@ def sweep(cell: Cell, folder: StudyFolder, log: StudyLog, need: Need) -> SweepRe
     study = open_search(cell, storage)
     records = log.trials()
     settle(study, cell, records)
+    relog(log, search_trials({cell.name: ended(study)}), folder.path / "runs", {cell.name: cell.identity()})
     open_sweep(cell, folder, log)
     earlier = ended(study)
     over = {search_trial_id(cell, trial.number): trial.user_attrs.get("outcome", "failed") for trial in earlier}
