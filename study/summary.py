@@ -86,7 +86,7 @@ class MethodSummary:
         >>> MethodSummary("bop", "search", (1,), 1, {}, {}, {}, {}).label
         'bop (search)'
         """
-        trial = f" #{self.trial}" if self.one_of_several and self.trial is not None else ""
+        trial = f"#{self.trial}" if self.one_of_several and self.trial is not None else ""
         return self.method + trial + ("" if self.confirmed else f" ({self.phase})")
 
     @property

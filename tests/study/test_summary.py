@@ -131,7 +131,7 @@ def test_after_a_search_with_two_objectives_each_confirmed_configuration_is_a_ro
     assert plain.label == "bop" and plain.trial == 7
     tags = sweep_tags("bop", objectives='["val_accuracy", "peak_memory_bytes"]')
     small, large = summarise(rows, tags)[0].methods
-    assert (small.label, large.label) == ("bop #3", "bop #7")
+    assert (small.label, large.label) == ("bop#3", "bop#7")
     assert (small.represents, large.represents) == (False, True)
 
 
