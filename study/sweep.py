@@ -102,10 +102,10 @@ def sweep(cell: Cell, folder: StudyFolder, log: StudyLog, need: Need) -> SweepRe
         progress = Progress(cell.name, cell.trials, ended=len(earlier), best=accuracy(best[0]) if best else None)
         recorder = TuneRecorder(log, Place(progress, cell.name))
         state = call_folder(folder.tune, cell.name)
-        at_once = 0
+        at_once = len(interrupted(study))  # a command that was killed could not say how many it ran at once
         if missing:
             search = JournalSearch(cell, storage, folder)
-            at_once = run_search(search, missing, cell.base, recorder, state, need, cell.at_once)
+            at_once = max(at_once, run_search(search, missing, cell.base, recorder, state, need, cell.at_once))
         if alone := len(waiting_alone(study)):
             say(f"[{cell.name}] {alone} trials ran out of memory; each is tried once more, alone")
             search = JournalSearch(cell, storage, folder, alone=True)
