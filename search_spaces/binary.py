@@ -11,6 +11,11 @@ RAND masks every weight with probability clip(T, 0, 1), whatever its gradient. T
 of a step of an imagined latent weight, and the temperature that a learning rate implies would saturate at 1 over most
 of its range (T0 = 70·lr with `gaussian`, 8862·lr with `scaled-gaussian`, from scratch). So RAND is asked for its T0 in
 both modes, in a range and under a name of its own.
+
+What is not of the paper is asked for only where a study's ranges name it: `inertia_bits`, `anneal`, and `relative`
+among the values of `scheduler_type`. The temperature of `relative` is in units of 1/sigma(g) and about 1, so that it
+too has a range and a name of its own in both modes. RAND cannot have `relative`: where that is among the schedulers,
+RAND is not among the masks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,17 +28,25 @@ from search_spaces.ranges import Ranges, suggest_choice, suggest_scale
 
 TEMPERATURE_MODES = ("decoupled", "coupled")
 
+PAPER_SCHEDULERS = ("const", "gaussian", "scaled-gaussian")
+
 LEARNING_RATE_MLP = (1e-3, 1e2)
 LEARNING_RATE_CNN = (1e-5, 1.0)
 
 
 def parameters(model: str) -> dict[str, Sequence[Any]]:
-    """Every Optuna parameter that this space may ask for, with its default range or values."""
+    """Every Optuna parameter that this space may ask for, with its default range or all its values.
+
+    Of `scheduler_type` only `PAPER_SCHEDULERS` are asked for by default, of `inertia_bits` and `anneal` nothing.
+    """
     return {
         "mask_type": ("EWM", "WPM", "RAND"),
-        "scheduler_type": ("const", "gaussian", "scaled-gaussian"),
+        "scheduler_type": (*PAPER_SCHEDULERS, "relative"),
+        "inertia_bits": (0, 2, 4, 8),
+        "anneal": ("none", "cosine"),
         "temperature": (1.0, 1e5),
         "temperature_rand": (1e-5, 1e-1),
+        "temperature_relative": (1e-3, 1e1),
         "lr": LEARNING_RATE_CNN if has_real_parameters(model) else LEARNING_RATE_MLP,
     }
 
@@ -56,23 +69,40 @@ def space(
         temperature_mode: `decoupled` or `coupled`; a fixed temperature decouples whatever is said here.
 
     Raises:
-        ValueError: an unknown temperature mode.
+        ValueError: an unknown temperature mode, or RAND asked for beside `relative`.
     """
     if temperature_mode not in TEMPERATURE_MODES:
         raise ValueError(f"temperature_mode {temperature_mode!r} is unknown; use {' or '.join(TEMPERATURE_MODES)}")
-    fixed = fixed or {}
+    fixed, ranges = fixed or {}, ranges or {}
     default = parameters(model)
     asked: dict[str, Any] = {}
-    for choice in ("mask_type", "scheduler_type"):
+    for choice, values in _choices(fixed, ranges).items():
         if choice not in fixed:
-            asked[choice] = suggest_choice(trial, choice, default[choice], ranges)
-    mask_type = fixed.get("mask_type", asked.get("mask_type"))
+            asked[choice] = suggest_choice(trial, choice, values, None)
+    mask_type, scheduler_type = ({**fixed, **asked}[choice] for choice in ("mask_type", "scheduler_type"))
     temperature_is_fixed = fixed.get("temperature") is not None
-    temperature_is_asked = not temperature_is_fixed and (temperature_mode == "decoupled" or mask_type == "RAND")
+    name = "temperature"
+    if mask_type == "RAND":
+        name = "temperature_rand"
+    elif scheduler_type == "relative":
+        name = "temperature_relative"
+    temperature_is_asked = not temperature_is_fixed and (temperature_mode == "decoupled" or name != "temperature")
     if temperature_is_asked:
-        name = "temperature_rand" if mask_type == "RAND" else "temperature"
         asked["temperature"] = suggest_scale(trial, name, default[name], ranges)
     lr_acts = has_real_parameters(model) or not (temperature_is_asked or temperature_is_fixed)
     if lr_acts and "lr" not in fixed:
         asked["lr"] = suggest_scale(trial, "lr", default["lr"], ranges)
     return asked
+
+
+def _choices(fixed: Mapping[str, Any], ranges: Ranges) -> dict[str, Sequence[Any]]:
+    """The values on offer by parameter: the fixed one, the study's own, or the default ones where there are any."""
+    offered: dict[str, Sequence[Any]] = {"mask_type": ("EWM", "WPM", "RAND"), "scheduler_type": PAPER_SCHEDULERS}
+    offered |= {name: ranges[name] for name in (*offered, "inertia_bits", "anneal") if name in ranges}
+    offered |= {name: [fixed[name]] for name in offered if name in fixed}
+    if "relative" in offered["scheduler_type"]:
+        if "mask_type" not in fixed and "mask_type" not in ranges:
+            offered["mask_type"] = ("EWM", "WPM")
+        if "RAND" in offered["mask_type"]:
+            raise ValueError("mask_type RAND cannot have scheduler_type relative; offer only one of the two")
+    return offered

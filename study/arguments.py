@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from trainers.config import (
     ACTIVATION_MEMORY,
     ALGORITHMS,
+    ANNEALS,
     APPROXIMATIONS,
     MASK_TYPES,
     MODELS,
@@ -31,6 +32,8 @@ _HELP = {
     "mask_type": f"BinSFO's mask: {', '.join(MASK_TYPES)}",
     "scheduler_type": f"BinSFO's temperature scheduler: {', '.join(SCHEDULER_TYPES)}",
     "temperature": "BinSFO's first temperature; without it the learning rate sets the temperature",
+    "inertia_bits": "of each weight's counter under BinSFO: 2, 4 or 8, or 0 for the paper's rule",
+    "anneal": f"course of BinSFO's temperatures over the run: {', '.join(ANNEALS)}",
     "batch_size": "images a step, over all workers",
     "epochs": "passes over the training images",
     "lr": "learning rate",

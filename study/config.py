@@ -225,6 +225,7 @@ def make_cell(
     )
     try:
         space_for(algorithm).check_ranges(model, ranges)
+        space_for(algorithm).is_empty(model, fixed=chosen, ranges=ranges)  # refuses values that exclude each other
     except ValueError as error:
         raise UserError(str(error)) from None
     if base.val_fraction == 0:

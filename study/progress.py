@@ -22,6 +22,8 @@ def describe(config: TrialConfig) -> str:
 
     >>> describe(TrialConfig("MNIST", "MLP", "binary", scheduler_type="gaussian", temperature=37.0))
     'EWM gaussian T=37'
+    >>> describe(TrialConfig("MNIST", "MLP", "binary", scheduler_type="relative", temperature=0.3, inertia_bits=4))
+    'EWM relative 4-bit counters T=0.3'
     >>> describe(TrialConfig("MNIST", "MLP", "real", optimizer="Adam", lr=0.01))
     'Adam lr=0.01'
     """
@@ -33,6 +35,10 @@ def describe(config: TrialConfig) -> str:
     if config.algorithm == "frozen":
         return "binary weights fixed" if config.model == "MLP" else f"binary weights fixed, {lr}"
     words = [config.mask_type, config.scheduler_type]
+    if config.inertia_bits:
+        words.append(f"{config.inertia_bits}-bit counters")
+    if config.anneal != "none":
+        words.append(config.anneal)
     if config.temperature is not None:
         words.append(f"T={config.temperature:.3g}")
     if config.temperature is None or config.model != "MLP":

@@ -38,6 +38,8 @@ SCHEMA = pa.schema(
         ("mask_type", pa.string()),
         ("scheduler_type", pa.string()),
         ("temperature", pa.float64()),
+        ("inertia_bits", pa.int64()),
+        ("anneal", pa.string()),
         ("optimizer", pa.string()),
         ("bop_threshold", pa.float64()),
         ("bop_momentum_bits", pa.int64()),
@@ -96,10 +98,12 @@ METRICS = (
 PARAMS_OF_CONVOLUTIONS = ("freeze_num",)
 # A setting that only one algorithm reads; in other runs' rows it is null.
 PARAMS_OF_ALGORITHM = {
-    "binary": ("mask_type", "scheduler_type", "temperature"),
+    "binary": ("mask_type", "scheduler_type", "temperature", "inertia_bits", "anneal"),
     "bop": ("bop_threshold", "bop_momentum_bits"),
     "real": ("optimizer",),
 }
+# What a setting was in runs that were recorded before there was a choice.
+BEFORE = {"inertia_bits": "0", "anneal": "none"}
 
 
 @dataclass(frozen=True)
@@ -238,8 +242,8 @@ def _row(run: Run) -> dict[str, Any]:
 
 
 def _typed(name: str, params: Mapping[str, str]) -> str | int | float | None:
-    text = params.get(name, "none")
-    if text == "none":
+    text = params.get(name, BEFORE.get(name, "none"))
+    if text == "none" and BEFORE.get(name) != text:
         return None
     kind = SCHEMA.field(name).type
     if pa.types.is_integer(kind):

@@ -39,7 +39,10 @@ _UNKNOWN_DATA = (10, 3, 32)
 _DECADES = 1.2
 # Settings by whose logarithms two configurations are compared, and those that are equal or not.
 _SCALES = ("lr", "temperature", "bop_threshold", "batch_size", "width", "hid_dim")
-_NAMES = ("mask_type", "scheduler_type", "optimizer", "bop_momentum_bits", "freeze_num", "activation_memory")
+_NAMES = (
+    *("mask_type", "scheduler_type", "inertia_bits", "anneal", "optimizer", "bop_momentum_bits"),
+    *("freeze_num", "activation_memory"),
+)
 
 Metrics = dict[str, Any]
 
@@ -191,7 +194,7 @@ def synthetic_curve(config: TrialConfig) -> Curve:
     fit, above = _fit(config)
     best = _BEST[config.method] - 0.02 * random.Random(config.dataset).random()
     best *= {"EWM": 1.0, "WPM": 0.98, "RAND": 0.95}[config.mask_type] if config.algorithm == "binary" else 1.0
-    best *= {"const": 0.97, "gaussian": 0.99, "scaled-gaussian": 1.0}[config.scheduler_type]
+    best *= {"const": 0.97, "gaussian": 0.99}.get(config.scheduler_type, 1.0)
     height = chance + (best - chance) * fit + draws.gauss(0, 0.006)
     speed = (0.3 + 1.2 * fit) * 8 / (8 + config.epochs)
     lost = above > 3 or (above > 2 and draws.random() < 0.5)
@@ -231,7 +234,8 @@ def _fit(config: TrialConfig) -> tuple[float, float]:
     """How near a configuration is to its method's optimum, 0..1, and how many decades its rate lies above it."""
     steered: list[tuple[float, float]] = []
     if config.algorithm == "binary" and config.temperature is not None:
-        steered.append((config.temperature, 1e-3 if config.mask_type == "RAND" else 300.0))
+        usual = 0.3 if config.scheduler_type == "relative" else 300.0
+        steered.append((config.temperature, 1e-3 if config.mask_type == "RAND" else usual))
     if config.algorithm == "real":
         steered.append((config.lr, 1e-3 if config.optimizer == "Adam" else 0.1))
     elif config.algorithm == "bop":

@@ -28,6 +28,8 @@ CONFIGURATION = (
     "mask_type",
     "scheduler_type",
     "temperature",
+    "inertia_bits",
+    "anneal",
     "optimizer",
     "bop_threshold",
     "bop_momentum_bits",

@@ -18,6 +18,7 @@ SHORT_NAMES = {
     "mask_type": "mask",
     "scheduler_type": "scheduler",
     "temperature": "T",
+    "inertia_bits": "counter bits",
     "bop_threshold": "threshold",
     "bop_momentum_bits": "momentum bits",
     "freeze_num": "frozen modules",
@@ -25,7 +26,15 @@ SHORT_NAMES = {
     "batch_size": "batch",
 }
 # Settings that are named only where they are another than this.
-USUAL = {"width": 1.0, "workers": 1, "freeze_num": 0, "bop_momentum_bits": 32, "activation_memory": "stock"}
+USUAL = {
+    "width": 1.0,
+    "workers": 1,
+    "freeze_num": 0,
+    "inertia_bits": 0,
+    "anneal": "none",
+    "bop_momentum_bits": 32,
+    "activation_memory": "stock",
+}
 
 
 def render(findings: Findings, range_edges: Sequence[str] = ()) -> str:

@@ -21,7 +21,9 @@ from trainers.errors import UserError
 MODELS = ("AdamBNN", "BCDNet", "MLP")
 ALGORITHMS = ("binary", "real", "bop", "frozen")
 MASK_TYPES = ("EWM", "WPM", "RAND")
-SCHEDULER_TYPES = ("const", "gaussian", "scaled-gaussian")
+SCHEDULER_TYPES = ("const", "gaussian", "scaled-gaussian", "relative")
+ANNEALS = ("none", "cosine")
+INERTIA_BITS = (0, 2, 4, 8)
 APPROXIMATIONS = ("STE", "ApproxSign", "ReSTE")
 OPTIMIZERS = ("SGD", "Adam")
 ACTIVATION_MEMORY = ("stock", "packed")
@@ -33,6 +35,9 @@ _LARGEST = sys.float_info.max
 # Where a run reads from or computes on, whether the test set is opened afterwards, and whether the run checks itself:
 # none of it changes what is trained.
 _NOT_IDENTITY = ("data_root", "prepared_root", "device", "test", "check")
+# Settings that came after the first runs: at their defaults they are no part of the fingerprint, so that a run that
+# was begun before them can still go on.
+_LATER = {"inertia_bits": 0, "anneal": "none"}
 
 
 def one_of(field: str, value: object, allowed: Iterable[str]) -> None:
@@ -55,7 +60,12 @@ class TrialConfig:
         algorithm: `binary` (BinSFO), `real` (real-space SGD or Adam), `bop`, or `frozen` (binary weights never change).
         mask_type, scheduler_type: BinSFO's hypermask and temperature scheduler.
         temperature: T0, the temperature of the very first step ("decoupled": lr then drives only the real parameters);
-            None couples it to lr as in the paper.
+            None couples it to lr as in the paper. With scheduler `relative` the number that is divided by the
+            deviation of a layer's gradient.
+        inertia_bits: bits of the counter that each binary weight has under BinSFO: 2, 4 or 8, or 0 for none, the
+            paper's rule (see `trainers.update_rules.inertia`).
+        anneal: what every temperature is multiplied by as the run goes on: `none`, 1, or `cosine`,
+            0.5·(1 + cos(pi·t/t_max)) at step t of t_max.
         batch_size: global batch, images a step over all workers.
         lr: the learning rate before the factors of `learning_rates`.
         hid_dim, depth: the MLP's hidden width and number of binary layers.
@@ -89,6 +99,8 @@ class TrialConfig:
     mask_type: str = "EWM"
     scheduler_type: str = "scaled-gaussian"
     temperature: float | None = None
+    inertia_bits: int = 0
+    anneal: str = "none"
     batch_size: int = 256
     epochs: int = 100
     lr: float = 1e-3
@@ -125,6 +137,14 @@ class TrialConfig:
         one_of("algorithm", self.algorithm, ALGORITHMS)
         one_of("mask_type", self.mask_type, MASK_TYPES)
         one_of("scheduler_type", self.scheduler_type, SCHEDULER_TYPES)
+        one_of("anneal", self.anneal, ANNEALS)
+        if type(self.inertia_bits) is not int or self.inertia_bits not in INERTIA_BITS:
+            raise UserError(f"inertia_bits {self.inertia_bits!r} is not offered; use 0, 2, 4 or 8")
+        if self.mask_type == "RAND" and self.scheduler_type == "relative":
+            raise UserError(
+                "scheduler 'relative' divides by the deviation of the gradient, and RAND's temperature is a "
+                "probability, whatever the gradient; use EWM or WPM with it, or const with RAND"
+            )
         one_of("approx", self.approx, APPROXIMATIONS)
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         one_of("activation_memory", self.activation_memory, ACTIVATION_MEMORY)
@@ -233,7 +253,9 @@ class TrialConfig:
 
     def fingerprint(self) -> str:
         """A hex digest of everything that decides the trained weights (32 characters)."""
-        identity = {name: value for name, value in self.to_dict().items() if name not in _NOT_IDENTITY}
+        settings = self.to_dict()
+        left_out = {*_NOT_IDENTITY, *(name for name, default in _LATER.items() if settings[name] == default)}
+        identity = {name: value for name, value in settings.items() if name not in left_out}
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
 
 

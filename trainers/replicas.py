@@ -4,6 +4,7 @@ A run with one worker needs no process group: every sum is the tensor itself.
 """
 
 import hashlib
+from collections.abc import Mapping
 
 import torch
 import torch.distributed as dist
@@ -54,8 +55,8 @@ class Replicas:
         if self.size > 1:
             dist.barrier()
 
-    def require_equal(self, model: nn.Module, state: dict[str, float | None], epoch: int) -> str:
-        """Compare all workers' weights and scalar state by hash; returns the common hash.
+    def require_equal(self, model: nn.Module, state: Mapping[str, float | Tensor | None], epoch: int) -> str:
+        """Compare all workers' weights and their rules' state by hash; returns the common hash.
 
         Raises:
             ReplicaError: they differ; it names the ranks that disagree with rank 0.
@@ -78,11 +79,12 @@ class Replicas:
         return torch.device("cuda" if on_cuda else "cpu")
 
 
-def state_hash(model: nn.Module, state: dict[str, float | None]) -> str:
-    """SHA-256 over every tensor of the model, in order, and the update rule's numbers by name."""
+def state_hash(model: nn.Module, state: Mapping[str, float | Tensor | None]) -> str:
+    """SHA-256 over every tensor of the model, in order, and the update rule's tensors and numbers by name."""
     digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    for name, tensor in (*model.state_dict().items(), *sorted(tensors.items())):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    digest.update(repr(sorted(state.items())).encode())
+    digest.update(repr(sorted((name, value) for name, value in state.items() if name not in tensors)).encode())
     return digest.hexdigest()

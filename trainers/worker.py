@@ -108,6 +108,7 @@ class _Run:
         self.bystanders = Bystanders() if config.check else None
         self.learner = Learner(config, data, replicas, device)
         self.training = data.split("train", config.val_fraction)
+        self.learner.rule.total_steps = config.epochs * len(epoch_batches(len(self.training), config, 0))
         self.validation = data.split("validation", config.val_fraction) if config.val_fraction else None
         self.attempt = attempt
         self.progress, self.note = checkpoint.restore(run_dir, self.learner)
@@ -150,7 +151,7 @@ class _Run:
                 self._stop(sums)
         self._add_seconds(started)
         self.progress.sums = None
-        self.replicas.require_equal(self.learner.model, self._scalars(), epoch + 1)
+        self.replicas.require_equal(self.learner.model, self._rule_state(), epoch + 1)
         metrics: Metrics = {"epoch": epoch + 1, **sums.means(), "lr": self.learner.rule.lr, **self.progress.memory}
         metrics["train_seconds"] = self.progress.train_seconds
         if self.validation is not None:
@@ -197,11 +198,11 @@ class _Run:
         }
         return loss
 
-    def _scalars(self) -> dict[str, float | None]:
+    def _rule_state(self) -> dict[str, float | Tensor | None]:
         return {
             f"{layer}/{name}": value
             for layer, rule in self.learner.rule.layer_rules().items()
-            for name, value in rule.scalars().items()
+            for name, value in (*rule.tensors().items(), *rule.scalars().items())
         }
 
     def _accuracy(self, split: Split) -> tuple[float, float]:

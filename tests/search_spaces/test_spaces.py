@@ -12,6 +12,9 @@ MODELS = ("AdamBNN", "BCDNet", "MLP")
 OPTIONS = [("binary", {"temperature_mode": mode}) for mode in ("decoupled", "coupled")] + [
     (algorithm, {}) for algorithm in ("real", "bop", "frozen")
 ]
+# What is not of the paper, and is asked for only by name.
+BEYOND = {"scheduler_type": ["gaussian", "relative"], "inertia_bits": [0, 4], "anneal": ["none", "cosine"]}
+OPTIONS += [("binary", {"temperature_mode": mode, "ranges": BEYOND}) for mode in ("decoupled", "coupled")]
 
 
 def drawn(algorithm: str, model: str, count: int = 60, **options: Any) -> list[tuple[dict[str, Any], Any]]:
@@ -51,7 +54,7 @@ def test_only_declared_parameters_are_asked_for_within_their_default_ranges(
     declared = SPACES[algorithm].parameters(model)
     for _, frozen in drawn(algorithm, model, **options):
         for name, value in frozen.params.items():
-            if isinstance(value, str):
+            if isinstance(value, (str, int)):
                 assert value in declared[name]
             else:
                 assert declared[name][0] <= value <= declared[name][1]
@@ -89,6 +92,34 @@ def test_coupled_search_still_asks_rand_for_its_probability_and_the_mlp_for_no_l
     assert {frozenset(s) for s in asked if s["mask_type"] == "RAND"} == {
         frozenset({"mask_type", "scheduler_type", "temperature"})
     }
+
+
+def test_what_is_not_of_the_paper_is_asked_for_only_where_the_ranges_name_it() -> None:
+    for settings, _ in drawn("binary", "AdamBNN"):
+        assert settings["scheduler_type"] != "relative"
+        assert not {"inertia_bits", "anneal"} & set(settings)
+    asked = [settings for settings, _ in drawn("binary", "AdamBNN", ranges=BEYOND)]
+    assert {settings["inertia_bits"] for settings in asked} == {0, 4}
+    assert {settings["anneal"] for settings in asked} == {"none", "cosine"}
+    for settings, _ in drawn("binary", "AdamBNN", ranges=BEYOND, fixed={"inertia_bits": 8, "anneal": "cosine"}):
+        assert not {"inertia_bits", "anneal"} & set(settings)
+
+
+@pytest.mark.parametrize("mode", ["decoupled", "coupled"])
+def test_temperature_relative_to_the_gradient_has_a_parameter_of_its_own_and_is_never_rands(mode: str) -> None:
+    for settings, frozen in drawn("binary", "MLP", ranges=BEYOND, temperature_mode=mode):
+        assert settings["mask_type"] != "RAND"
+        if settings["scheduler_type"] == "relative":
+            assert 1e-3 <= settings["temperature"] == frozen.params["temperature_relative"] <= 10
+            assert "temperature" not in frozen.params and "lr" not in settings
+        else:
+            assert "temperature_relative" not in frozen.params
+    for options in (
+        {"fixed": {"mask_type": "RAND"}, "ranges": BEYOND},
+        {"fixed": {"scheduler_type": "relative"}, "ranges": {"mask_type": ["EWM", "RAND"]}},
+    ):
+        with pytest.raises(ValueError, match="RAND cannot have scheduler_type relative; offer only one"):
+            space_for("binary").is_empty("MLP", temperature_mode=mode, **options)
 
 
 def test_a_fixed_temperature_leaves_the_mlp_no_learning_rate_to_ask_for() -> None:
@@ -160,6 +191,10 @@ def test_ranges_of_a_study_replace_the_default_ones() -> None:
         ({"temperature": "3"}, "give a list"),
         ({"mask_type": ["EMW"]}, "'EMW' is unknown; use some of EWM, WPM, RAND"),
         ({"mask_type": []}, "give a list"),
+        ({"inertia_bits": [4, 6]}, "6 is unknown; use some of 0, 2, 4, 8"),
+        ({"inertia_bits": [False]}, "False is unknown"),
+        ({"inertia_bits": [4.0]}, "4.0 is unknown"),
+        ({"anneal": ["linear"]}, "'linear' is unknown; use some of none, cosine"),
     ],
 )
 def test_unusable_ranges_are_refused_with_what_is_allowed(ranges: dict, message: str) -> None:

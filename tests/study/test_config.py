@@ -138,6 +138,10 @@ def test_command_line_replaces_trials_and_switches_early_stopping_off(tmp_path: 
         ({"search": {"temperature_mode": "both"}}, "use decoupled or coupled"),
         ({"search": {"ranges": {"adam": {}}}}, "method 'adam' is unknown"),
         ({"search": {"ranges": {"binary": {"temp": [1, 2]}}}}, "no parameter 'temp'; it has mask_type"),
+        (
+            {"search": {"ranges": {"binary": {"scheduler_type": ["relative"], "mask_type": ["RAND"]}}}},
+            "RAND cannot have scheduler_type relative",
+        ),
         ({"search": {"ranges": {"binary": {"temperature": [9, 1]}}}}, "0 < low <= high"),
         ({"search": {"fixed": {"binary": {"seed": 4}}}}, "seed is set by search: seed"),
         ({"search": 3}, "search is 3; give `name: value` lines"),

@@ -64,6 +64,7 @@ def test_a_failure_is_shown_with_its_reason(shown: list[str]) -> None:
     [
         (CONFIG, "EWM gaussian T=37"),
         (CONFIG.replace(temperature=None, lr=0.5), "EWM gaussian lr=0.5"),
+        (CONFIG.replace(inertia_bits=4, anneal="cosine"), "EWM gaussian 4-bit counters cosine T=37"),
         (CONFIG.replace(model="AdamBNN", lr=0.5), "EWM gaussian T=37 lr=0.5"),
         (CONFIG.replace(algorithm="real", optimizer="Adam", lr=0.5), "Adam lr=0.5"),
         (CONFIG.replace(algorithm="bop", lr=0.5), "lr=0.5 threshold=1e-06"),

@@ -6,25 +6,26 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from study.records import SCHEMA, collect, read_study, study_identity, write_results
+from study.records import SCHEMA, _row, collect, read_study, study_identity, write_results
 from study.tracking import Tracker, default_tracking_uri
 from tests.study.recorded_study import MEMORY, ORIGIN, record_run, write_study_file
 from trainers.errors import UserError
 
 COLUMNS = [
     "study", "dataset", "model", "algorithm", "method", "phase", "trial_id", "seed", "status", "epochs", "lr",
-    "mask_type", "scheduler_type", "temperature", "optimizer", "bop_threshold", "bop_momentum_bits", "freeze_num",
-    "activation_memory", "batch_size", "image_size", "width", "workers", "val_accuracy", "val_accuracy_top5",
-    "test_accuracy", "test_accuracy_top5", "train_loss", "flip_rate", "peak_memory_bytes", "memory_weights_bytes",
-    "memory_latent_bytes", "memory_optimizer_state_bytes", "memory_gradients_bytes", "memory_saved_activations_bytes",
-    "memory_real_parameters_and_buffers_bytes", "memory_workspace_bytes", "train_seconds", "rung", "attempts",
-    "epochs_used", "device_seconds", "test_opened", "test_forced", "simulated", "mlflow_run_id", "parent_run_id",
-    "git_commit", "versions", "hardware", "command",
+    "mask_type", "scheduler_type", "temperature", "inertia_bits", "anneal", "optimizer", "bop_threshold",
+    "bop_momentum_bits", "freeze_num", "activation_memory", "batch_size", "image_size", "width", "workers",
+    "val_accuracy", "val_accuracy_top5", "test_accuracy", "test_accuracy_top5", "train_loss", "flip_rate",
+    "peak_memory_bytes", "memory_weights_bytes", "memory_latent_bytes", "memory_optimizer_state_bytes",
+    "memory_gradients_bytes", "memory_saved_activations_bytes", "memory_real_parameters_and_buffers_bytes",
+    "memory_workspace_bytes", "train_seconds", "rung", "attempts", "epochs_used", "device_seconds", "test_opened",
+    "test_forced", "simulated", "mlflow_run_id", "parent_run_id", "git_commit", "versions", "hardware", "command",
 ]  # fmt: skip
 
 
@@ -69,7 +70,7 @@ def test_a_row_says_what_its_run_has_used(fresh_study: Path) -> None:
 
 def test_settings_that_an_algorithm_does_not_read_are_null(recorded: Path) -> None:
     used = {
-        "binary": {"mask_type", "scheduler_type", "temperature"},
+        "binary": {"mask_type", "scheduler_type", "temperature", "inertia_bits", "anneal"},
         "bop": {"bop_threshold", "bop_momentum_bits"},
         "real": {"optimizer"},
     }
@@ -77,6 +78,17 @@ def test_settings_that_an_algorithm_does_not_read_are_null(recorded: Path) -> No
     for row in collect(recorded).to_pylist():
         assert {name for name in every if row[name] is not None} == used.get(row["algorithm"], set())
         assert (row["test_accuracy"] is not None) == (row["phase"] == "confirm")
+
+
+def test_a_run_of_before_there_were_counters_had_none(recorded: Path) -> None:
+    later = ("inertia_bits", "anneal")
+    row = row_of(collect(recorded), "Digits-MLP-binary-confirm-0001-s12")
+    assert [row[name] for name in later] == [0, "none"]
+    old = SimpleNamespace(
+        data=SimpleNamespace(tags={"algorithm": "binary", "model": "MLP"}, params={}, metrics={}),
+        info=SimpleNamespace(run_id="r"),
+    )
+    assert [_row(old)[name] for name in later] == [0, "none"]
 
 
 def test_results_are_written_whole_and_say_where_they_come_from(recorded_copy: Path) -> None:

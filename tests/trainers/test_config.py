@@ -18,12 +18,16 @@ def config(**settings: Any) -> TrialConfig:
     [
         ({"model": "adambnn"}, r"model 'adambnn' is unknown; use AdamBNN, BCDNet or MLP \(did you mean AdamBNN\?\)"),
         ({"algorithm": "sgd"}, "use binary, real, bop or frozen"),
-        ({"scheduler_type": "cosine"}, "use const, gaussian or scaled-gaussian"),
+        ({"scheduler_type": "cosine"}, "use const, gaussian, scaled-gaussian or relative"),
         ({"mask_type": "XYZ"}, "use EWM, WPM or RAND"),
         ({"approx": "tanh"}, "use STE, ApproxSign or ReSTE"),
         ({"optimizer": "RMSprop"}, "use SGD or Adam"),
         ({"activation_memory": "bits"}, "use stock or packed"),
         ({"bop_momentum_bits": 8}, "use 16 or 32"),
+        ({"inertia_bits": 3}, "inertia_bits 3 is not offered; use 0, 2, 4 or 8"),
+        ({"inertia_bits": False}, "inertia_bits False is not offered"),
+        ({"anneal": "linear"}, "anneal 'linear' is unknown; use none or cosine"),
+        ({"mask_type": "RAND", "scheduler_type": "relative"}, "RAND's temperature is a probability.*use EWM or WPM"),
         ({"lr": -1.0}, "lr -1.0 is not positive"),
         ({"lr": math.nan}, "lr nan is not a finite number"),
         ({"lr": "0.1"}, "lr '0.1' is not a finite number"),
@@ -59,6 +63,12 @@ def test_the_fingerprint_ignores_where_data_lie_and_whether_test_is_opened() -> 
     assert config().fingerprint() == config(data_root="/elsewhere", test=True, device="cpu").fingerprint()
     assert config(lr=1).fingerprint() == config(lr=1.0).fingerprint()
     assert config().fingerprint() != config(seed=2).fingerprint()
+
+
+def test_settings_that_came_later_leave_a_run_its_fingerprint_at_their_defaults() -> None:
+    assert config().fingerprint() == "c5fe42f25aabee65fae9e940ec9bdc0b"  # as before there were counters
+    later = [config(inertia_bits=4), config(anneal="cosine"), config(inertia_bits=4, anneal="cosine")]
+    assert len({run.fingerprint() for run in (config(), *later)}) == 4
 
 
 def test_real_space_methods_are_told_apart_by_their_optimizer() -> None:

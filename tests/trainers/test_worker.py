@@ -27,10 +27,18 @@ MakeConfig = Callable[..., TrialConfig]
 RULES: list[dict[str, Any]] = [
     {"algorithm": "binary"},
     {"algorithm": "binary", "mask_type": "RAND", "temperature": 0.001},
+    {"algorithm": "binary", "scheduler_type": "relative", "temperature": 0.02, "anneal": "cosine"},
+    *(
+        {"algorithm": "binary", "scheduler_type": "relative", "temperature": 0.3, "inertia_bits": bits}
+        for bits in (2, 4, 8)
+    ),
     {"algorithm": "bop", "lr": 1e-2},
     {"algorithm": "real", "optimizer": "Adam", "lr": 1e-2},
     {"algorithm": "frozen"},
 ]
+
+
+LAYERS = ("feature.0", "feature.3", "classifier.0")
 
 
 class InterruptError(Exception):
@@ -186,6 +194,36 @@ def test_a_checkpoint_of_packed_weights_holds_one_bit_a_weight(digits: MakeConfi
     assert last_checkpoint(tmp_path).stat().st_size < weight_count // 8 + 16_000  # running statistics and names
 
 
+def test_a_checkpoint_holds_the_counters_in_their_bits_and_the_check_of_replicas_sees_them(
+    digits: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[set[str]] = []
+    compare = Replicas.require_equal
+
+    def watched(self: Replicas, model: Any, state: Any, epoch: int) -> str:
+        checked.append(set(state))
+        return compare(self, model, state, epoch)
+
+    monkeypatch.setattr(Replicas, "require_equal", watched)
+    run_local(digits(hid_dim=512, epochs=1, inertia_bits=4, scheduler_type="relative", temperature=0.3), tmp_path)
+    weight_count = 64 * 512 + 512 * 512 + 512 * 10
+    assert last_checkpoint(tmp_path).stat().st_size < 5 * weight_count // 8 + 16_000
+    counters = {name: tensor for name, tensor in weights(tmp_path).items() if name.endswith("/counters")}
+    assert sum(tensor.numel() for tensor in counters.values()) == weight_count // 2
+    assert checked == [{name.removeprefix("rule.") for name in counters} | {f"{layer}/deviation" for layer in LAYERS}]
+
+
+def test_a_cosine_ends_with_the_runs_last_step(digits: MakeConfig, tmp_path: Path) -> None:
+    epochs: list[Metrics] = []
+    kept = {"scheduler_type": "const", "temperature": 2.0, "epochs": 4}
+    run_local(digits(**kept, anneal="cosine"), tmp_path / "cosine", epochs.append)
+    temperatures = [metrics["temperature"] for metrics in epochs]
+    steps = 4 * len(epoch_batches(digits().batch_size * 14, digits(), 0))
+    assert temperatures == sorted(temperatures, reverse=True)
+    assert sum(temperatures) / 4 == pytest.approx(1.0, abs=2 / steps)  # half of it on average
+    assert 0 < temperatures[-1] < 0.15  # 2·(1 - cos(x))/2 over the last quarter
+
+
 def test_every_epoch_has_its_own_order_of_all_images(digits: MakeConfig) -> None:
     config = digits(batch_size=10)
     first, second = (np.concatenate(epoch_batches(95, config, epoch)) for epoch in (0, 1))
@@ -209,6 +247,10 @@ def test_workers_that_hold_other_weights_are_found_and_named(
     replicas = Replicas(rank=0, size=1)
     digest = replicas.require_equal(learner.model, {}, 1)
     assert digest == state_hash(learner.model, {}) != state_hash(learner.model, {"accumulator": 1.0})
+    counters = torch.zeros(2, 3, dtype=torch.uint8)
+    kept = state_hash(learner.model, {"counters": counters, "deviation": 1.0})
+    counters[1, 2] = 1
+    assert state_hash(learner.model, {"counters": counters, "deviation": 1.0}) != kept
     monkeypatch.setattr(Replicas, "gather", lambda self, tensor: [tensor, tensor, tensor + 1])
     with pytest.raises(ReplicaError, match=r"after epoch 7 workers \[2\] hold other weights"):
         replicas.require_equal(learner.model, {}, 7)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from trainers.binary.bits import sgn
-from trainers.binary.products import ProductOperator, multiply, multiply_back, scaled, weight_gradients
+from trainers.binary.products import ProductOperator, WeightGradients, multiply, multiply_back, scaled
 from trainers.binary.weights import WeightStore
 
 
@@ -33,7 +33,7 @@ class _BinaryProduct(torch.autograd.Function):
         if ctx.needs_input_grad[0]:  # before the update: dL/ds belongs to the weights of the forward pass
             grad_inputs = multiply_back(scaled(grad, store, operator), inputs, store, operator)
         if ctx.needs_input_grad[1]:
-            grad_anchor = store.receive(weight_gradients(grad, inputs, store, operator))
+            grad_anchor = store.receive(WeightGradients(grad, inputs, store, operator))
         return grad_inputs, grad_anchor, None, None
 
 

@@ -4,6 +4,7 @@ Only one block of the weights, or of their gradient, exists as floats at a time 
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -92,10 +93,17 @@ def multiply_back(grad: Tensor, inputs: Tensor, store: WeightStore, operator: Pr
     return total
 
 
-def weight_gradients(
-    grad: Tensor, inputs: Tensor, store: WeightStore, operator: ProductOperator
-) -> Iterator[tuple[slice, Tensor]]:
-    """The adjoint in the weights, dL/dW, block by block, each computed when it is asked for."""
-    for rows in store.blocks():
-        part = grad[:, rows]
-        yield rows, operator.weight_gradient(part, inputs, torch.Size((part.shape[1], *store.shape[1:])))
+@dataclass(frozen=True)
+class WeightGradients:
+    """The adjoint in the weights, dL/dW, block by block, each computed when it is asked for, as often as it is."""
+
+    grad: Tensor
+    inputs: Tensor
+    store: WeightStore
+    operator: ProductOperator
+
+    def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
+        for rows in self.store.blocks():
+            part = self.grad[:, rows]
+            shape = torch.Size((part.shape[1], *self.store.shape[1:]))
+            yield rows, self.operator.weight_gradient(part, self.inputs, shape)

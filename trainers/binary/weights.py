@@ -10,7 +10,7 @@ of a gradient. Tensors are registered on the layer itself (`weight`, or `weight_
 parameter names are those of the models' published checkpoints.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import torch
@@ -26,8 +26,11 @@ BLOCK_WEIGHTS = 1 << 19
 class GradientConsumer(Protocol):
     """What an update rule is to a packed layer; called in this order within one backward pass."""
 
-    def start(self) -> None:
-        """The layer's gradient is about to come."""
+    def start(self) -> bool:
+        """The layer's gradient is about to come; returns whether it must come twice, to `look` first."""
+
+    def look(self, rows: slice, grad: Tensor) -> None:
+        """The gradient (rows, ...) of some output channels, which is to be left as it is."""
 
     def take(self, rows: slice, grad: Tensor) -> None:
         """The gradient (rows, ...) of some output channels; every channel comes once, in order."""
@@ -53,8 +56,11 @@ class WeightStore(Protocol):
     def anchor(self) -> Tensor | None:
         """The tensor through which autograd reaches this store; None where the weights take no gradient."""
 
-    def receive(self, grads: Iterator[tuple[slice, Tensor]]) -> Tensor | None:
-        """Take dL/dW at the binary point, block by block; return the anchor's gradient, if it has one."""
+    def receive(self, grads: Iterable[tuple[slice, Tensor]]) -> Tensor | None:
+        """Take dL/dW at the binary point, block by block; return the anchor's gradient, if it has one.
+
+        `grads` gives the same blocks again each time it is iterated.
+        """
 
 
 def scale_of(real_weight: Tensor, kind: str) -> Tensor | None:
@@ -90,7 +96,7 @@ class LatentWeight:
     def anchor(self) -> Tensor | None:
         return self.parameter
 
-    def receive(self, grads: Iterator[tuple[slice, Tensor]]) -> Tensor | None:
+    def receive(self, grads: Iterable[tuple[slice, Tensor]]) -> Tensor | None:
         ((_, grad),) = grads
         return grad.mul_(self.parameter.detach().abs() <= 1)
 
@@ -147,10 +153,16 @@ class PackedWeight:
         # A layer whose input takes no gradient (the first one) must be reached in backward all the same.
         return torch.zeros((), device=self.bits.device, requires_grad=True) if self.consumer is not None else None
 
-    def receive(self, grads: Iterator[tuple[slice, Tensor]]) -> Tensor | None:
+    def receive(self, grads: Iterable[tuple[slice, Tensor]]) -> Tensor | None:
         if self.consumer is not None:
-            self.consumer.start()
-            for rows, grad in grads:
-                self.consumer.take(rows, grad)
+            if self.consumer.start():
+                _give(grads, self.consumer.look)
+            _give(grads, self.consumer.take)
             self.consumer.finish()
         return None
+
+
+def _give(grads: Iterable[tuple[slice, Tensor]], to: Callable[[slice, Tensor], None]) -> None:
+    """Hand over every block; none is kept when this returns."""
+    for rows, grad in grads:
+        to(rows, grad)

@@ -1,6 +1,7 @@
 """Does memory hold between steps what the algorithm says, and nothing else? Checked in a run that asks for `check`.
 
-Three rules. Binary weights are -1 or +1, and the bits that fill up a packed row are 0. No floating-point tensor of a
+Three rules. Binary weights are -1 or +1, counters are less than what they flip at, and the bits that fill up a packed
+row are 0. No floating-point tensor of a
 binary layer's size is alive but what is declared: the latent weights and optimizer state of training in real space, the
 tensors that a layer's rule names (Bop's momentum). And a rule keeps no tensor that it does not name, so that the bits
 per weight are those that it declares.
@@ -15,12 +16,15 @@ import torch
 from torch import Tensor
 
 from trainers.binary.bits import row_bytes
+from trainers.binary.counters import pack_counters
 from trainers.binary.layers import BinaryLayer, binary_layers
 from trainers.binary.weights import PackedWeight
 from trainers.errors import InvariantError
 from trainers.learner import Learner
 from trainers.memory.watch import held
+from trainers.update_rules.binsfo import BinsfoLayer
 from trainers.update_rules.contract import LayerRule
+from trainers.update_rules.inertia import Inertia, threshold
 
 
 class Bystanders:
@@ -60,7 +64,8 @@ def check_invariants(learner: Learner, bystanders: Bystanders) -> None:
 def state_bits_per_weight(learner: Learner) -> dict[str, float]:
     """Bits that each binary layer keeps per weight between steps: its own tensors, its rule's and the optimizer's.
 
-    1 for BinSFO, up to the filling of rows and the scale; 33 for Bop, 32 for real-space SGD, 96 for Adam.
+    1 for BinSFO and its counter's bits, up to the filling of rows and the scale; 33 for Bop (17 with m in 16 bits), 32
+    for real-space SGD, 96 for Adam.
     """
     rules = learner.rule.layer_rules()
     states = learner.rule.optimizer.state if learner.rule.optimizer is not None else {}
@@ -97,8 +102,12 @@ def _check_values(name: str, layer: BinaryLayer) -> None:
 
 def _check_declared(name: str, rule: LayerRule, layer: BinaryLayer) -> None:
     declared = rule.tensors()
+    inertia = rule.inertia if isinstance(rule, BinsfoLayer) else None
+    if inertia is not None:
+        for rows in layer.store.blocks():
+            _check_counters(name, inertia, rows)
     for own, tensor in declared.items():
-        if tensor.shape != layer.store.shape:
+        if tensor.shape != layer.store.shape and (inertia is None or tensor is not inertia.counters):
             raise InvariantError(
                 f"{name}/{own} is {tuple(tensor.shape)}; a rule's tensor has one entry a weight, "
                 f"{tuple(layer.store.shape)}"
@@ -110,6 +119,17 @@ def _check_declared(name: str, rule: LayerRule, layer: BinaryLayer) -> None:
                 f"{name}: {type(rule).__name__} keeps {own} {tuple(tensor.shape)} {tensor.dtype} between steps, which "
                 "its tensors() does not name"
             )
+
+
+def _check_counters(name: str, inertia: Inertia, rows: slice) -> None:
+    limit, values = threshold(inertia.bits), inertia.values(rows)
+    strays = values[(values < -limit) | (values >= limit)]
+    if strays.numel():
+        raise InvariantError(
+            f"{name} has the counter {int(strays[0])}; with {inertia.bits} bits one lies within {-limit} .. {limit - 1}"
+        )
+    if not torch.equal(pack_counters(values, inertia.bits), inertia.counters[rows]):
+        raise InvariantError(f"{name}'s counters hold set bits behind the end of a row; those must be 0")
 
 
 def _check_alive(learner: Learner, layers: dict[str, BinaryLayer], bystanders: Bystanders) -> None:

@@ -29,7 +29,10 @@ from trainers.replicas import Replicas
 
 # What a run reads, how long it runs and how it draws decide no tensor's size; leaving them out lets equal predictions
 # be found again.
-_IRRELEVANT = ("seed", "epochs", "lr", "temperature", "bop_threshold", "data_root", "prepared_root", "test", "check")
+_IRRELEVANT = (
+    *("seed", "epochs", "lr", "temperature", "anneal", "bop_threshold"),
+    *("data_root", "prepared_root", "test", "check"),
+)
 
 
 def predict_step(config: TrialConfig, num_classes: int, channels: int, image_size: int) -> MemoryReport:

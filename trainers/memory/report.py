@@ -14,7 +14,7 @@ class MemoryReport:
     Attributes:
         weights: packed bits and their scales.
         latent: real-valued tensors of binary layers, of which the forward pass sees the signs.
-        optimizer_state: torch's optimizer state and the update rules' own, such as Bop's momentum.
+        optimizer_state: torch's optimizer state and the update rules' own, such as Bop's momentum or BinSFO's counters.
         gradients: of parameters, and the blocks that backward hands to packed layers' rules.
         saved_activations: what autograd keeps from forward to backward.
         real_parameters_and_buffers: everything else that the model owns.

@@ -77,6 +77,10 @@ class _WatchedConsumer:
     def __init__(self, consumer: GradientConsumer, tag: Tag) -> None:
         self._consumer, self._tag = consumer, tag
 
+    def look(self, rows: slice, grad: Tensor) -> None:
+        self._tag(grad, "gradients")
+        self._consumer.look(rows, grad)
+
     def take(self, rows: slice, grad: Tensor) -> None:
         self._tag(grad, "gradients")
         self._consumer.take(rows, grad)
@@ -84,8 +88,8 @@ class _WatchedConsumer:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._consumer, name)
 
-    def start(self) -> None:
-        self._consumer.start()
+    def start(self) -> bool:
+        return self._consumer.start()
 
     def finish(self) -> None:
         self._consumer.finish()

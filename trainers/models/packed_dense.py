@@ -16,7 +16,7 @@ from trainers.batch_norm import normalised
 from trainers.binary.bits import pack_bits, sgn, unpack_signs
 from trainers.binary.functional import surrogate_gradient
 from trainers.binary.layers import BinaryLinear, SignActivation
-from trainers.binary.products import multiply, multiply_back, scaled, weight_gradients
+from trainers.binary.products import WeightGradients, multiply, multiply_back, scaled
 from trainers.models.branch import INT16_LIMIT
 
 
@@ -58,7 +58,7 @@ class _PackedDense(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             grad_inputs = multiply_back(scaled(grad_z, store, operator), inputs, store, operator)
         if ctx.needs_input_grad[1]:
-            grad_anchor = store.receive(weight_gradients(grad_z, inputs, store, operator))
+            grad_anchor = store.receive(WeightGradients(grad_z, inputs, store, operator))
         return grad_inputs, grad_anchor, None, None, None, None
 
 

@@ -24,7 +24,7 @@ from torch.nn import functional
 from trainers.binary.bits import sgn
 from trainers.binary.functional import surrogate_gradient
 from trainers.binary.layers import BinaryLayer, SignActivation
-from trainers.binary.products import multiply, multiply_back, weight_gradients
+from trainers.binary.products import WeightGradients, multiply, multiply_back
 from trainers.models.branch import Branch, BranchSums, Statistics, along_channels, corrections, scaled_by, shift
 
 # Floats of one unit's output that are worked on at a time: the temporaries of a chunk are a few times as many.
@@ -226,9 +226,9 @@ class _WeightGradient:
         """Give the store its gradient; returns the anchor's, if it has one."""
         store = self.layer.store
         if self.whole is not None:
-            return store.receive(weight_gradients(*self.whole, store, self.layer.operator))
+            return store.receive(WeightGradients(*self.whole, store, self.layer.operator))
         if self.total is not None:
-            return store.receive(iter([(slice(0, store.shape[0]), self.total)]))
+            return store.receive([(slice(0, store.shape[0]), self.total)])
         return None
 
 

@@ -47,7 +47,7 @@ class BopLayer(LayerRule):
         self.momentum = start if config.bop_momentum_bits == 32 else start.to(torch.bfloat16)
         self._generator: torch.Generator | None = None
 
-    def start(self, rate: float, step: int) -> None:
+    def start(self, rate: float, step: int, annealing: float = 1.0) -> None:
         self.rate, self.step = rate, step
         self._generator = None
 

@@ -6,7 +6,7 @@ returns.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from trainers.binary.layers import BinaryLayer, binary_layers
 from trainers.binary.weights import PackedWeight
 from trainers.config import TrialConfig, learning_rates
+from trainers.update_rules.temperature import annealing
 
 Average = Callable[[Tensor], Tensor]  # a worker's share of a mean gradient -> the sum over workers, in place
 
@@ -22,12 +23,21 @@ class LayerRule(ABC):
     """How the bits of one binary layer change; its state beside them.
 
     At every step: `start`, then `update` for the output channels block by block, always in the same order, then
-    `finish`. So no rule ever needs a whole layer's gradient at once.
+    `finish`. So no rule ever needs a whole layer's gradient at once. One that must know something of all of it first
+    asks to `look`: then the blocks come twice.
     """
 
     @abstractmethod
-    def start(self, rate: float, step: int) -> None:
-        """A step begins: the layer's rate u and the step's number."""
+    def start(self, rate: float, step: int, annealing: float = 1.0) -> None:
+        """A step begins: the layer's rate u, the step's number, and what any temperature is multiplied by."""
+
+    def looks_first(self) -> bool:
+        """Whether the step that was started needs `look` for every block before the first `update`."""
+        return False
+
+    def look(self, grad: Tensor) -> None:
+        """See a block of the gradient before any weight changes."""
+        raise NotImplementedError(f"{type(self).__name__} does not ask to look at a gradient first")
 
     @abstractmethod
     def update(self, rows: slice, positive: Tensor, grad: Tensor) -> Tensor:
@@ -42,7 +52,7 @@ class LayerRule(ABC):
         return None
 
     def tensors(self) -> dict[str, Tensor]:
-        """State of one entry a weight, by name (none for most rules)."""
+        """State of one entry a weight, by name (none for most rules): of the weight's shape, or packed counters."""
         return {}
 
     def scalars(self) -> dict[str, float | None]:
@@ -69,6 +79,7 @@ class UpdateRule(ABC):
         self.average = average
         self.flips = 0  # weights flipped in the latest step
         self.step = 0
+        self.total_steps: int | None = None  # of the whole run, where there is one: what annealing ends with
         self.lr = config.lr  # before the factors; Adam's decays
         self.real_rate = self.binary_rate = 0.0
         self.optimizer: torch.optim.Optimizer | None = None
@@ -122,15 +133,18 @@ class LayerUpdate:
     def __init__(self, store: PackedWeight, rule: LayerRule, owner: "PackedRule") -> None:
         self.store, self.rule, self.owner = store, rule, owner
 
-    def start(self) -> None:
-        self.rule.start(self.owner.binary_rate, self.owner.step)
+    def start(self) -> bool:
+        owner = self.owner
+        factor = annealing(owner.config.anneal, owner.step, owner.total_steps)
+        self.rule.start(owner.binary_rate, owner.step, factor)
+        return self.rule.looks_first()
+
+    def look(self, rows: slice, grad: Tensor) -> None:
+        for _, part in self._parts(rows, grad):
+            self.rule.look(self.owner.average(part.clone()))
 
     def take(self, rows: slice, grad: Tensor) -> None:
-        grad = self.owner.average(grad)
-        step = max(1, _UPDATE_WEIGHTS * len(grad) // grad.numel())
-        for first in range(0, len(grad), step):
-            part = grad[first : first + step]
-            channels = slice(rows.start + first, rows.start + first + len(part))
+        for channels, part in self._parts(rows, self.owner.average(grad)):
             before = self.store.positive(channels)
             after = self.rule.update(channels, before, part)
             self.owner.flips += int(torch.count_nonzero(after ^ before))
@@ -138,6 +152,14 @@ class LayerUpdate:
 
     def finish(self) -> None:
         self.rule.finish()
+
+    @staticmethod
+    def _parts(rows: slice, grad: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """The block, whose output channels are `rows`, in the parts that are worked on at a time."""
+        step = max(1, _UPDATE_WEIGHTS * len(grad) // grad.numel())
+        for first in range(0, len(grad), step):
+            part = grad[first : first + step]
+            yield slice(rows.start + first, rows.start + first + len(part)), part
 
 
 class PackedRule(UpdateRule):

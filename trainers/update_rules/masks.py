@@ -40,6 +40,29 @@ def flip_probability(mask_type: str, grad: Tensor, weight: Tensor, temperature: 
     return torch.erf(aligned.clamp(min=0) * temperature)
 
 
+def event_probability(mask_type: str, grad: Tensor, temperature: float) -> Tensor:
+    """The probability with which each weight's gradient makes itself felt at temperature T, whichever way it points.
+
+    As `flip_probability` where w·g > 0, and the same where w·g < 0; 0 where g = 0.
+
+    Args:
+        mask_type: EWM, WPM or RAND.
+        grad: g, any shape.
+        temperature: T.
+
+    Returns:
+        p in grad's shape and dtype.
+
+    Raises:
+        UserError: `mask_type` is unknown.
+    """
+    one_of("mask_type", mask_type, MASK_TYPES)
+    if mask_type == "RAND":
+        return (grad != 0).to(grad.dtype).mul_(min(max(temperature, 0.0), 1.0))
+    magnitude = grad.abs().mul_(temperature)
+    return (magnitude >= ERFINV_HALF).to(grad.dtype) if mask_type == "WPM" else magnitude.erf_()
+
+
 def masked_update(positive: Tensor, grad: Tensor, mask: Tensor) -> Tensor:
     """A masked weight becomes sgn(-g): W <- (W and not M) or (D and M) with D = [g <= 0], all booleans of one shape.
 

@@ -40,11 +40,38 @@ def test_every_method_keeps_the_rules_after_each_step(
         check_invariants(trained.learner, bystanders)
 
 
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_counters_keep_the_rules_after_each_step(training_step: MakeStep, bystanders: Bystanders, bits: int) -> None:
+    trained = training_step("MLP", hid_dim=61, inertia_bits=bits, scheduler_type="relative", temperature=1.0)
+    for _ in range(12):
+        trained()
+        check_invariants(trained.learner, bystanders)
+
+
+def test_a_counter_that_cannot_be_is_found(training_step: MakeStep, bystanders: Bystanders) -> None:
+    trained = training_step("MLP", hid_dim=61, inertia_bits=4)
+    counters = trained.learner.rule.layer_rules()["feature.3"].tensors()["counters"]
+    counters[4, 9] = 7
+    with pytest.raises(InvariantError, match=r"feature\.3 has the counter 7; with 4 bits one lies within -7 .. 6"):
+        check_invariants(trained.learner, bystanders)
+    counters[4, 9] = 0
+    counters[4, -1] = 16  # a row of 61 counters has a place for a 62nd
+    with pytest.raises(InvariantError, match=r"feature\.3's counters hold set bits behind the end of a row"):
+        check_invariants(trained.learner, bystanders)
+
+
 @pytest.mark.parametrize(
-    ("method", "least"), [("binary", 1), ("frozen", 1), ("bop", 33), ("real-SGD", 32), ("real-Adam", 96)]
+    ("method", "settings", "least"),
+    [
+        *(("binary", {"inertia_bits": bits}, 1 + bits) for bits in (0, 2, 4, 8)),
+        *(("frozen", {}, 1), ("bop", {}, 33), ("bop", {"bop_momentum_bits": 16}, 17)),
+        *(("real-SGD", {}, 32), ("real-Adam", {}, 96)),
+    ],
 )
-def test_bits_per_weight_are_those_of_the_method(training_step: MakeStep, method: str, least: int) -> None:
-    trained = training_step("MLP", method)
+def test_bits_per_weight_are_those_of_the_method(
+    training_step: MakeStep, method: str, settings: dict[str, int], least: int
+) -> None:
+    trained = training_step("MLP", method, **settings)
     trained()
     for bits in state_bits_per_weight(trained.learner).values():
         assert least <= bits < least + 0.1  # Adam counts its steps in one number a tensor

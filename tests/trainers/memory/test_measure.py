@@ -62,3 +62,13 @@ def test_measuring_changes_nothing_that_is_trained(training_step: MakeStep) -> N
     for name, tensor in plain.learner.model.state_dict().items():
         assert torch.equal(tensor, measured.learner.model.state_dict()[name]), name
     assert measured() == plain()
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_counters_take_their_bits_and_no_unpacked_copy_of_a_layer_is_alive(training_step: MakeStep, bits: int) -> None:
+    side = {"hid_dim": 1024, "depth": 3, "activation_memory": "packed", "scheduler_type": "relative"}
+    without, counted = (training_step("MLP", inertia_bits=b, **side).memory() for b in (0, bits))
+    weights = 32 * 32 * 1024 + 1024 * 1024 + 1024 * 10
+    assert counted.optimizer_state == weights * bits // 8
+    # At most a chunk of 2^15 counters, in a few copies of a byte each, where a layer's would be 2^20.
+    assert counted.total - without.total - counted.optimizer_state < 6 * 2**15

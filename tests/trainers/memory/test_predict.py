@@ -55,6 +55,8 @@ def test_small_networks_are_predicted(model: str, method: str, batch_size: int) 
         ("MLP", {"mask_type": "WPM", "scheduler_type": "const"}),
         ("MLP", {"mask_type": "RAND", "temperature": 0.1, "weight_scale": "channel"}),
         ("MLP", {"approx": "ReSTE", "hid_dim": 61}),
+        *(("MLP", {"inertia_bits": bits, "scheduler_type": "relative", "anneal": "cosine"}) for bits in (0, 2, 8)),
+        ("AdamBNN", {"inertia_bits": 4, "scheduler_type": "relative", "activation_memory": "packed"}),
         ("AdamBNN", {"approx": "ApproxSign", "xnor": True, "freeze_num": 12}),
     ],
 )

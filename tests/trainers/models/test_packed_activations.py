@@ -80,23 +80,30 @@ def test_frozen_modules_stay_as_they_are(freeze_num: int) -> None:
         torch.testing.assert_close(got[parameter], grad, **CLOSE)
 
 
-@pytest.mark.parametrize("algorithm", ["binary", "bop"])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"algorithm": "binary", "lr": 0.1},
+        {"algorithm": "binary", "lr": 0.1, "scheduler_type": "relative", "temperature": 0.5, "inertia_bits": 4},
+        {"algorithm": "bop", "lr": 1e-3},
+    ],
+    ids=["binary", "inertia", "bop"],
+)
 @pytest.mark.parametrize("name", ["AdamBNN", "BCDNet", "MLP"])
-def test_after_fifty_steps_both_paths_hold_the_same_bits(name: str, algorithm: str) -> None:
+def test_after_fifty_steps_both_paths_hold_the_same_bits(name: str, rule: dict[str, Any]) -> None:
     # float64, and new images at every step: a network that has learnt its few images by heart amplifies any rounding.
-    lr = 0.1 if algorithm == "binary" else 1e-3
-    config = TrialConfig("Digits", name, algorithm, lr=lr, batch_size=12, width=0.25)
+    config = TrialConfig("Digits", name, batch_size=12, width=0.25, **rule)
     found = []
     for kind in ("stock", "packed"):
         model = network(name)
         set_activation_memory(model, kind)
-        rule = make_update_rule(config, model, lambda grad: grad)
+        updates = make_update_rule(config, model, lambda grad: grad)
         flips = 0
         for step in range(50):
-            rule.start_step(step, 12, 0)
+            updates.start_step(step, 12, 0)
             nn.functional.cross_entropy(model(images(name, 12, step)), torch.arange(12) % 7).backward()
-            rule.finish_step()
-            flips += rule.flips
+            updates.finish_step()
+            flips += updates.flips
         assert flips > 0
         found.append({layer: module.store.bits for layer, module in binary_layers(model)})
     assert all(torch.equal(found[0][layer], found[1][layer]) for layer in found[0])

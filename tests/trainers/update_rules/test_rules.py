@@ -22,6 +22,20 @@ RULES: list[dict[str, Any]] = [
     *({"algorithm": algorithm, "lr": 0.01} for algorithm in PACKED_RULES),
     {"algorithm": "binary", "mask_type": "WPM", "scheduler_type": "gaussian", "lr": 1.0},
     {"algorithm": "binary", "mask_type": "RAND", "scheduler_type": "const", "temperature": 0.01},
+    {"algorithm": "binary", "scheduler_type": "relative", "temperature": 0.05},
+    *(
+        {"algorithm": "binary", "scheduler_type": "relative", "temperature": 1.0, "inertia_bits": bits}
+        for bits in (2, 4, 8)
+    ),
+    {"algorithm": "binary", "mask_type": "WPM", "scheduler_type": "gaussian", "lr": 1.0, "inertia_bits": 2},
+    {
+        "algorithm": "binary",
+        "mask_type": "RAND",
+        "scheduler_type": "const",
+        "temperature": 0.5,
+        "inertia_bits": 4,
+        "anneal": "cosine",
+    },
     {"algorithm": "real", "optimizer": "SGD", "lr": 0.5},
     {"algorithm": "real", "optimizer": "Adam", "lr": 0.01},
 ]
@@ -166,13 +180,26 @@ def test_a_deviation_taken_in_blocks_is_that_of_the_whole() -> None:
     assert deviation.value() == pytest.approx(float(values.std()), rel=1e-9)
 
 
-@pytest.mark.parametrize("algorithm", ["binary", "bop"])
-def test_updating_block_by_block_flips_what_one_block_flips(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"algorithm": "binary"},
+        {"algorithm": "bop"},
+        *(
+            {"algorithm": "binary", "scheduler_type": "relative", "temperature": 2.0, "inertia_bits": bits}
+            for bits in (0, 2, 4)
+        ),
+    ],
+    ids=lambda s: "-".join(str(v) for v in s.values()),
+)
+def test_updating_block_by_block_flips_what_one_block_flips(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     results = []
     for block in (1 << 30, 1 << 9):
         monkeypatch.setattr("trainers.update_rules.contract._UPDATE_WEIGHTS", block)
-        model, rule = start(setting(algorithm=algorithm, lr=1.0))
-        steps(model, rule, 2)
+        model, rule = start(setting(lr=1.0, **settings))
+        assert sum(steps(model, rule, 2 if rule.config.inertia_bits < 4 else 12)) > 0
         results.append(signs(model))
     assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
 
@@ -196,7 +223,7 @@ def test_a_scheduler_needs_exactly_one_positive_start() -> None:
     for starts in ({}, {"accumulator": 0.1, "temperature": 1.0}, {"accumulator": 0.0}, {"temperature": float("nan")}):
         with pytest.raises(UserError):
             TemperatureScheduler("gaussian", **starts)
-    with pytest.raises(UserError, match="use const, gaussian or scaled-gaussian"):
+    with pytest.raises(UserError, match="use const, gaussian, scaled-gaussian or relative"):
         TemperatureScheduler("cosine", accumulator=0.1)
     with pytest.raises(UserError, match="use EWM, WPM or RAND"):
         flip_probability("ALL", torch.ones(1), torch.ones(1), 1.0)
