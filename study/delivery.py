@@ -88,6 +88,8 @@ class Delivery:
         self.resumes = known is not None
         """Whether the study has been recorded before."""
         self._position = known or Position()
+        if self._position.begin > log.path.stat().st_size:  # the log was put back from an older copy
+            self._position.begin = 0
         self._old = log.path.stat().st_size  # what lies before may have been delivered by a process that was killed
         self._tracker: Tracker | None = None
         self._saved = time.monotonic()
@@ -265,6 +267,12 @@ class Delivery:
         except OSError as error:
             raise UserError(f"{self._path} cannot be written ({error.strerror or error})") from error
         self._saved = time.monotonic()
+
+
+def undelivered(folder: Path) -> int:
+    """How many of a study's logged events MLflow has not been told; reads, and writes nothing."""
+    known = Position.read(folder / "delivered.json")
+    return sum(1 for _ in read_lines(folder / "log.jsonl", known.begin if known else 0))
 
 
 def account(record: TrialRecord) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from study import journal_repair
-from study.delivery import Delivery, Position
+from study.delivery import Delivery, Position, undelivered
 from study.log import StudyLog, damage, fold, keep_copy, read_lines, torn_line
 from study.progress import say
 from study.reconcile import (
@@ -87,10 +87,8 @@ def examine(folder: Path) -> list[Finding]:
     shown, trouble = _shown(folder)
     found += trouble
     trials = fold(iter(events))
-    known = Position.read(folder / "delivered.json")
-    begin = known.begin if known else 0
     lost = any(finding.repair == DATABASE for finding in trouble)  # then all of it is to be delivered
-    waiting = 0 if lost else sum(1 for _ in read_lines(log, begin))
+    waiting = 0 if lost else undelivered(folder)
     records = Records(
         log=trials,
         open_sweeps=_open_sweeps(events),

@@ -68,7 +68,13 @@ def run_study(
 def show_comparison(directory: str | Path, *, allow_unequal: bool = False, margin: float | None = None) -> None:
     """Compare the recorded runs of a study's folder and print the table and where the files are."""
     from study.compare import compare
+    from study.delivery import undelivered
 
+    if waiting := undelivered(Path(directory)):
+        say(
+            f"{waiting} logged records are not in MLflow yet, so what follows lacks them; the study's own command or "
+            f"`python -m study doctor {directory} --repair` delivers them"
+        )
     comparison = compare(directory, allow_unequal=allow_unequal, margin=margin)
     say(f"\n{comparison.table}\n")
     for figure in comparison.figures[::2]:

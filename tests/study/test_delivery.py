@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from study.delivery import Delivery
+from study.delivery import Delivery, undelivered
 from study.log import StudyLog
 from study.tracking import Tracker, default_tracking_uri
 from trainers.config import TrialConfig
@@ -206,6 +206,19 @@ def test_a_position_that_cannot_be_read_delivers_everything_again_and_doubles_no
     folder.delivery().catch_up()
     assert folder.shown() == whole
     assert json.loads((folder.path / "delivered.json").read_text())["begin"] == folder.log.path.stat().st_size
+
+
+def test_a_log_put_back_from_an_older_copy_is_delivered_from_its_beginning(folder: Folder) -> None:
+    write_study(folder.log)
+    folder.delivery().catch_up()
+    whole = folder.shown()
+    assert undelivered(folder.path) == 0
+    lines = folder.log.path.read_bytes().splitlines(keepends=True)
+    folder.log.path.write_bytes(b"".join(lines[:3]))
+    older = Folder(folder.path)
+    assert older.delivery().waiting() == 3
+    older.delivery().catch_up()
+    assert set(folder.shown()) == set(whole)
 
 
 def test_a_sweep_whose_command_was_killed_is_shown_as_interrupted(folder: Folder) -> None:
