@@ -8,4 +8,6 @@ export PATH="$HOME/binsfo-study/.venv/bin:$PATH"
 export RAY_AUTH_MODE=token
 
 export RAY_USAGE_STATS_ENABLED=0
+# A cluster whose reports are disabled would still report that; now it asks this machine, where nobody listens.
+export RAY_USAGE_STATS_REPORT_URL=http://127.0.0.1:9
 export MLFLOW_DISABLE_TELEMETRY=true

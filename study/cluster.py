@@ -1,8 +1,9 @@
 """The Ray that a study runs on: one of its own on this machine, or the cluster that `RAY_ADDRESS` names.
 
-A study's own Ray is closed to others: the dashboard listens on 127.0.0.1 alone, and since Ray's other ports listen on
-every address, each process must show a token. Ray would write a token into the home folder, where it would change how
-every later `ray start` behaves; here it lives in this process and its children only, unless the home folder has one.
+A study's own Ray is closed to others: its servers listen on 127.0.0.1 alone (`study/__init__.py` sees to that before
+Ray is imported). Other users of this machine reach that too, so each process must show a token. Ray would write a token
+into the home folder, where it would change how every later `ray start` behaves; here it lives in this process and its
+children only, unless the home folder has one.
 """
 
 import logging

@@ -158,14 +158,14 @@ def read_trained(file: Path) -> TrainedRun:
     try:
         content, metadata = read_checkpoint(file)
         progress = Progress.from_json(metadata["progress"])
-    except ValueError as error:
+        config = TrialConfig.from_dict(json.loads(metadata["config"]))
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"checkpoint {file} cannot be read ({error}); put back a whole copy, or train again") from error
     if progress.sums is not None:
         raise UserError(
             f"{file} was saved in the middle of epoch {progress.epochs_done + 1}; "
             "let the run go on to the epoch's end, or export its best epoch with --best"
         )
-    config = TrialConfig.from_dict(json.loads(metadata["config"]))
     tensors = {name.removeprefix("model."): tensor for name, tensor in content.items() if name.startswith("model.")}
     return TrainedRun(file, config, progress.epochs_done, progress.latest.get("val_accuracy"), tensors)
 
