@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from trainers import host
 from trainers.checkpoint import last_checkpoint
 from trainers.config import TrialConfig
-from trainers.errors import UserError
+from trainers.errors import DivergedError, UserError, WorkersDiedError
 from trainers.host import run_local, run_ray
 from trainers.progress import Metrics
 
@@ -51,6 +53,71 @@ def test_two_ray_workers_train_together_and_their_own_error_comes_back(digits: M
     assert run_ray(config, tmp_path)["status"] == "completed"
     with pytest.raises(UserError, match=r"belongs to another run: lr was 1\.0, is 2\.0"):
         run_ray(config.replace(lr=2.0), tmp_path)
+
+
+def _kill_a_train_worker() -> None:
+    workers = [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if any("TrainWorker" in part for part in process.cmdline())
+    ]
+    assert workers
+    workers[0].kill()
+
+
+@pytest.mark.usefixtures("ray_is_up")
+def test_workers_of_which_one_is_killed_are_started_again_and_end_with_the_same_bits(
+    digits: MakeConfig, tmp_path: Path
+) -> None:
+    config = digits(workers=2, epochs=4)
+    run_ray(config, tmp_path / "whole")
+    told: list[Metrics] = []
+
+    def kill_after_the_first(metrics: Metrics) -> None:
+        told.append(metrics)
+        if len(told) == 1:
+            _kill_a_train_worker()
+
+    final = run_ray(config, tmp_path / "killed", kill_after_the_first)
+    assert final["status"] == "completed"
+    assert [metrics["epoch"] for metrics in told] == [1, 2, 3, 4]
+    first, second = (load_file(last_checkpoint(tmp_path / folder)) for folder in ("whole", "killed"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_whose_workers_die_without_an_epoch_in_between_is_given_up(
+    digits: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = digits(epochs=9)
+    epochs_done = [0, 1, 1, 2, 2, 2]  # when each group died
+    groups = 0
+
+    def dies(*_: object) -> Metrics:
+        nonlocal groups
+        groups += 1
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr(host, "_fit", dies)
+    monkeypatch.setattr(host, "recorded_history", lambda run_dir: [{"epoch": 1}] * epochs_done[max(0, groups - 1)])
+    with pytest.raises(WorkersDiedError, match=r"died 3 times after epoch 2 .*: Connection closed by peer"):
+        run_ray(config, tmp_path)
+    assert groups == len(epochs_done)
+
+
+def test_what_the_run_itself_ends_in_is_not_tried_again(
+    digits: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = 0
+
+    def diverges(*_: object) -> Metrics:
+        nonlocal groups
+        groups += 1
+        raise DivergedError("the loss became nan")
+
+    monkeypatch.setattr(host, "_fit", diverges)
+    with pytest.raises(DivergedError):
+        run_ray(digits(), tmp_path)
+    assert groups == 1
 
 
 def test_one_process_refuses_to_be_several_workers(digits: MakeConfig, tmp_path: Path) -> None:
