@@ -31,7 +31,7 @@ QUIET = 3.0
 # MLflow's client would retry for minutes what can wait in the log.
 _ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 # MLflow refuses tags above 8000 characters; a reason is a line.
-LONGEST_REASON = 1000
+LONGEST_REASON, LONGEST_TROUBLE = 1000, 200
 TOKEN = "delivered_from"
 FORMAT = 1
 
@@ -140,7 +140,7 @@ class Delivery:
             patience = (patience or now + LAST_TRY_UNREACHABLE) if self.trouble else None
             if now > min(deadline, patience or deadline):
                 break
-            if tell_at is not None and now > tell_at:
+            if tell_at is not None and now > tell_at and not self.trouble:
                 self._show(f"{self.waiting()} records are still to be delivered to MLflow ...")
                 tell_at = None
             time.sleep(0.02)
@@ -189,7 +189,7 @@ class Delivery:
             except Exception as error:  # whatever it is, training goes on, and it is said
                 self._tracker = None
                 self._old = self._log.path.stat().st_size  # what failed may have reached the server all the same
-                first, self.trouble = not self.trouble, f"{error}".split("\n")[0] or type(error).__name__
+                first, self.trouble = not self.trouble, _plain(error)
                 if first:
                     self._show(f"MLflow cannot be told at present ({self.trouble}); training goes on, records wait")
                 self._wake.wait(pause)
@@ -267,6 +267,14 @@ class Delivery:
         except OSError as error:
             raise UserError(f"{self._path} cannot be written ({error.strerror or error})") from error
         self._saved = time.monotonic()
+
+
+def _plain(error: Exception) -> str:
+    """The reason for a failed delivery in one line; the client's own runs to several for a refused connection."""
+    text = f"{error}".split("\n")[0] or type(error).__name__
+    if any(sign in text for sign in ("Max retries exceeded", "Connection refused", "Connection aborted", "timed out")):
+        return "its server does not answer"
+    return text if len(text) <= LONGEST_TROUBLE else text[: LONGEST_TROUBLE - 1] + "…"
 
 
 def undelivered(folder: Path) -> int:

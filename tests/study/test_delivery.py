@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from study.delivery import Delivery, undelivered
+from study.delivery import Delivery, _plain, undelivered
 from study.log import StudyLog
 from study.tracking import Tracker, default_tracking_uri
 from trainers.config import TrialConfig
@@ -163,6 +163,19 @@ def test_records_wait_while_mlflow_is_away_and_come_in_order(folder: Folder, mon
     assert delivery.close() == 0
     assert folder.said[1:] == ["MLflow answers again; the records that waited are being delivered"]
     assert folder.shown()["a"][1]["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("raised", "shown"),
+    [
+        (OSError("HTTPConnectionPool(host='127.0.0.1', port=9): Max retries exceeded"), "its server does not answer"),
+        (ValueError("first line\nsecond"), "first line"),
+        (ValueError("x" * 500), "x" * 199 + "…"),
+        (InterruptedError(), "InterruptedError"),
+    ],
+)
+def test_why_records_wait_is_said_in_one_line(raised: Exception, shown: str) -> None:
+    assert _plain(raised) == shown
 
 
 def test_a_command_that_ends_without_mlflow_says_how_many_records_wait(
