@@ -12,10 +12,10 @@ of a step of an imagined latent weight, and the temperature that a learning rate
 of its range (T0 = 70·lr with `gaussian`, 8862·lr with `scaled-gaussian`, from scratch). So RAND is asked for its T0 in
 both modes, in a range and under a name of its own.
 
-What is not of the paper is asked for only where a study's ranges name it: `inertia_bits`, `anneal`, and `relative`
-among the values of `scheduler_type`. The temperature of `relative` is in units of 1/sigma(g) and about 1, so that it
-too has a range and a name of its own in both modes. RAND cannot have `relative`: where that is among the schedulers,
-RAND is not among the masks.
+What is not of the paper is asked for only where a study's ranges name it: `anneal`, `relative` among the values of
+`scheduler_type`, and `inertia_bits`, which decide about memory too (`search_spaces.footprint`). The temperature of
+`relative` is in units of 1/sigma(g) and about 1, so that it too has a range and a name of its own in both modes. RAND
+cannot have `relative`: where that is among the schedulers, RAND is not among the masks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,12 +37,11 @@ LEARNING_RATE_CNN = (1e-5, 1.0)
 def parameters(model: str) -> dict[str, Sequence[Any]]:
     """Every Optuna parameter that this space may ask for, with its default range or all its values.
 
-    Of `scheduler_type` only `PAPER_SCHEDULERS` are asked for by default, of `inertia_bits` and `anneal` nothing.
+    Of `scheduler_type` only `PAPER_SCHEDULERS` are asked for by default, and `anneal` not at all.
     """
     return {
         "mask_type": ("EWM", "WPM", "RAND"),
         "scheduler_type": (*PAPER_SCHEDULERS, "relative"),
-        "inertia_bits": (0, 2, 4, 8),
         "anneal": ("none", "cosine"),
         "temperature": (1.0, 1e5),
         "temperature_rand": (1e-5, 1e-1),
@@ -98,7 +97,7 @@ def space(
 def _choices(fixed: Mapping[str, Any], ranges: Ranges) -> dict[str, Sequence[Any]]:
     """The values on offer by parameter: the fixed one, the study's own, or the default ones where there are any."""
     offered: dict[str, Sequence[Any]] = {"mask_type": ("EWM", "WPM", "RAND"), "scheduler_type": PAPER_SCHEDULERS}
-    offered |= {name: ranges[name] for name in (*offered, "inertia_bits", "anneal") if name in ranges}
+    offered |= {name: ranges[name] for name in (*offered, "anneal") if name in ranges}
     offered |= {name: [fixed[name]] for name in offered if name in fixed}
     if "relative" in offered["scheduler_type"]:
         if "mask_type" not in fixed and "mask_type" not in ranges:

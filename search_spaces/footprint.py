@@ -19,13 +19,12 @@ def parameters(algorithm: str, model: str) -> tuple[str, ...]:
     """The names that a study may list values for: those that mean something to this method and this model.
 
     >>> parameters("binary", "MLP")
-    ('batch_size', 'activation_memory')
+    ('batch_size', 'activation_memory', 'inertia_bits')
     """
     names = ["batch_size", "activation_memory"]
     if model in CONVOLUTIONAL:
         names += ["width", "freeze_num"]
-    if algorithm == "bop":
-        names.append("bop_momentum_bits")
+    names += {"bop": ["bop_momentum_bits"], "binary": ["inertia_bits"]}.get(algorithm, [])
     return tuple(names)
 
 

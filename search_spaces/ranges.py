@@ -23,7 +23,7 @@ def suggest_scale(trial: optuna.Trial, name: str, default: Sequence[float], rang
     return trial.suggest_float(name, float(low), float(high), log=True)
 
 
-def suggest_choice(trial: optuna.Trial, name: str, default: Sequence[Any], ranges: Ranges | None) -> Any:
+def suggest_choice(trial: optuna.Trial, name: str, default: Sequence[str], ranges: Ranges | None) -> str:
     """One of the named values: those that the study's range of this name lists, or else all."""
     return trial.suggest_categorical(name, list((ranges or {}).get(name, default)))
 
@@ -51,12 +51,10 @@ def check_ranges(
         default = known[name]
         if isinstance(given, str) or not isinstance(given, Sequence) or not given:
             raise ValueError(f"range of {name}: got {given!r}; give a list")
-        if isinstance(default[0], (str, int)):  # a choice; the limits of a number are floats
-            unknown = [value for value in given if type(value) is not type(default[0]) or value not in default]
+        if isinstance(default[0], str):
+            unknown = [value for value in given if value not in default]
             if unknown:
-                raise ValueError(
-                    f"range of {name}: {unknown[0]!r} is unknown; use some of {', '.join(map(str, default))}"
-                )
+                raise ValueError(f"range of {name}: {unknown[0]!r} is unknown; use some of {', '.join(default)}")
             continue
         numbers = [value for value in given if isinstance(value, int | float) and not isinstance(value, bool)]
         ordered = len(numbers) == len(given) == 2 and 0 < numbers[0] <= numbers[1] < math.inf

@@ -9,6 +9,7 @@ import yaml
 from study.config import (
     METHODS,
     AshaConfig,
+    Cell,
     ConfirmConfig,
     ResourcesConfig,
     SearchConfig,
@@ -296,6 +297,22 @@ def test_the_most_demanding_of_what_may_be_searched_stands_for_the_memory(tmp_pa
     fixed = {"epochs": 6, "hid_dim": 64, "batch_size": 64, "bop_momentum_bits": 32}
     (largest,) = load(tmp_path, cells=[block], fixed=fixed).cells
     assert need_of_cell(cell).peak == need_of_cell(largest).peak
+
+
+def test_the_most_bits_of_counters_that_may_be_searched_count_for_the_memory(tmp_path: Path) -> None:
+    from study.plan import need_of_cell
+
+    def cell_with(**search: Any) -> Cell:
+        block = {"datasets": ["Digits"], "models": ["MLP"], "methods": ["binary"], "fixed": {"image_size": 8}}
+        fixed = {"epochs": 6, "hid_dim": 512, "batch_size": 16}
+        (cell,) = load(tmp_path, cells=[block], fixed=fixed, search=search).cells
+        return cell
+
+    searched = need_of_cell(cell_with(ranges={"binary": {"inertia_bits": [0, 2, 8]}}))
+    assert searched.peak == need_of_cell(cell_with(fixed={"binary": {"inertia_bits": 8}})).peak
+    assert searched.peak.optimizer_state > need_of_cell(cell_with()).peak.optimizer_state == 0
+    with pytest.raises(UserError, match="inertia_bits 3 is not offered"):
+        cell_with(ranges={"binary": {"inertia_bits": [3]}})
 
 
 def test_how_many_run_at_once_is_no_part_of_the_identity_and_the_command_line_decides(tmp_path: Path) -> None:
