@@ -38,6 +38,8 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # A diverged trial's last report has no validation accuracy, which must not end the sweep.
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    # A process that died is said in a line of the study's own, not in a page of Ray's.
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     # Ctrl-C reaches the command, which says how to go on.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # The older output engine is the one that `verbose=0` silences.
