@@ -197,7 +197,8 @@ def main(arguments: list[str] | None = None) -> int:
         scales = []
         for trials in sizes:
             scales.append(measure(trials, options.epochs, folder))
-            print(f"{trials} trials: {scales[-1].seconds:.1f} s", flush=True)
+            busy = os.getloadavg()[1] / len(os.sched_getaffinity(0))  # above 1, others had a share of the time
+            print(f"{trials} trials: {scales[-1].seconds:.1f} s, {busy:.1f} processes a CPU", flush=True)
     print("\n".join(table(scales)))
     kept = within(scales)
     print(f"within {ALLOWED_RATIO} times: {'yes' if kept else 'no'}")
