@@ -29,7 +29,11 @@ LAST_TRY, LAST_TRY_UNREACHABLE = 600.0, 15.0
 # Seconds of that after which the user is told what is waited for.
 QUIET = 3.0
 # MLflow's client would retry for minutes what can wait in the log.
-_ENVIRONMENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines on every run that ends
+}
 # MLflow refuses tags above 8000 characters; a reason is a line.
 LONGEST_REASON, LONGEST_TROUBLE = 1000, 200
 TOKEN = "delivered_from"
@@ -169,16 +173,18 @@ class Delivery:
         if self._tracker is None:
             self.open()
         count = 0
-        for line in read_lines(self._log.path, self._position.begin):
-            if line.event is not None:
-                self._deliver(line)
-            self._position.begin = line.end
-            count += 1
-            self._answers()
-            if time.monotonic() - self._saved > SAVE_EVERY:
+        try:
+            for line in read_lines(self._log.path, self._position.begin):
+                if line.event is not None:
+                    self._deliver(line)
+                self._position.begin = line.end
+                count += 1
+                self._answers()
+                if time.monotonic() - self._saved > SAVE_EVERY:
+                    self._save()
+        finally:
+            if count:
                 self._save()
-        if count:
-            self._save()
         return count
 
     def _follow(self) -> None:
