@@ -5,7 +5,6 @@ can be compared again after it was copied to another machine.
 """
 
 import json
-import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from study.provenance import git_commit, package_version
 from study.records import read_study, write_results
 from study.settings import check_margin
 from study.table import render
+from trainers.atomic import write_atomically
 from trainers.errors import UserError
 
 
@@ -71,14 +71,9 @@ def compare(directory: str | Path, *, allow_unequal: bool = False, margin: float
 def _write_verdicts(path: Path, findings: Findings) -> Path:
     """Write the findings as JSON, whole or not at all."""
     origin = {"created_by": package_version(), "git_commit": git_commit()}
-    unfinished = path.with_name(f".verdicts-{os.getpid()}.json")
+    text = json.dumps({**findings.as_dict(), **origin}, indent=1, allow_nan=False) + "\n"
     try:
-        unfinished.write_text(
-            json.dumps({**findings.as_dict(), **origin}, indent=1, allow_nan=False) + "\n", encoding="utf-8"
-        )
-        unfinished.replace(path)
+        write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}; make its folder writable") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path

@@ -11,6 +11,7 @@ import math
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from study.placement import Point, place_labels, set_side_by_side
 from study.statistics import BOOTSTRAP_FROM, FURTHEST_RATIO, mean_and_interval, profile
 from study.summary import CellGroup, MethodSummary, base_method
 from study.verdict import ON_FRONT, PERHAPS, Overall, WorkloadVerdicts
+from trainers.atomic import write_atomically
 from trainers.data.catalog import lookup
 from trainers.errors import UserError
 
@@ -150,14 +152,10 @@ def _title(figure: Figure, text: str, banners: Sequence[str]) -> None:
 def _write(figure: Figure, stem: Path) -> tuple[Path, Path]:
     paths = (stem.with_suffix(".png"), stem.with_suffix(".svg"))
     for path in paths:
-        unfinished = path.with_name(f".{path.name}.part")
         try:
-            figure.savefig(unfinished, format=path.suffix[1:])
-            unfinished.replace(path)
+            write_atomically(path, partial(figure.savefig, format=path.suffix[1:]))
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror or error}; make its folder writable") from error
-        finally:
-            unfinished.unlink(missing_ok=True)
     return paths
 
 

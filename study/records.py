@@ -5,7 +5,6 @@ Settings that a run's algorithm does not use are null, however they were set.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from mlflow.exceptions import MlflowException
 
 from study.provenance import git_commit, package_version
 from study.tracking_store import check_database, check_server, database_path, default_tracking_uri
+from trainers.atomic import write_atomically
 from trainers.errors import UserError
 from trainers.memory.report import CATEGORIES
 
@@ -185,14 +185,10 @@ def write_results(directory: str | Path, table: pa.Table | None = None) -> Path:
     table = collect(directory) if table is None else table
     origin = {"study": study, "created_by": package_version(), "git_commit": git_commit()}
     path = Path(directory) / "results.parquet"
-    unfinished = path.with_name(f".results-{os.getpid()}.parquet")
     try:
-        pq.write_table(table.replace_schema_metadata(origin), unfinished)
-        unfinished.replace(path)
+        write_atomically(path, lambda partial: pq.write_table(table.replace_schema_metadata(origin), partial))
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}; make its folder writable") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path
 
 
