@@ -1,0 +1,107 @@
+"""SIGKILL at random moments, to each part of a running study: what it comes to is what it would have come to anyway.
+
+Every round prints when it killed what, and the seed that gives the same moments again.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.command import Command
+from tests.faults.conftest import STUDY, STUDY_OF_GROUPS
+from tests.faults.evidence import Evidence, read_evidence, require_same, require_whole
+from tests.faults.mlflow_server import MlflowServer
+from tests.faults.targets import (
+    Target,
+    is_command,
+    is_ray,
+    is_raylet,
+    is_train_worker,
+    is_trial,
+    moments,
+    reach,
+    strike,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+Start = Callable[..., tuple[Command, Path]]
+
+TARGETS = [
+    (Target("command", is_command), 4),
+    (Target("raylet", is_raylet), 3),
+    (Target("ray", is_ray, one=False), 3),
+    (Target("trial", is_trial, survived=True), 4),
+]
+IN_GROUPS = [
+    (Target("worker", is_train_worker, survived=True), 3),
+    (Target("driver", is_trial, survived=True), 2),
+]
+SERVER_ROUNDS = 3
+
+
+def disturb(command: Command, folder: Path, target: Target, rounds: int, epochs: int, draws: random.Random) -> None:
+    """Run a study to its end, killing the target on the way; wherever that ends the command, it is started again."""
+    command.start()
+    for moment in moments(draws, rounds, epochs):
+        reach(command, folder, moment)
+        print(f"{target}: after {moment.epochs} epochs and {moment.delay} s, killed {strike(command, target, draws)}")
+        if not target.survived:
+            assert command.wait() != 0
+            command.start()
+    assert command.wait() == 0, command.tail()
+    assert command.starts == 1 + (0 if target.survived else rounds)
+    assert command.left_over() == []
+
+
+@pytest.mark.parametrize(("target", "rounds"), TARGETS, ids=lambda value: str(value))
+def test_a_killed_study_comes_to_the_same(
+    target: Target, rounds: int, start: Start, reference: Evidence, draws: random.Random
+) -> None:
+    command, folder = start(f"killed-{target}", STUDY)
+    disturb(command, folder, target, rounds, sum(map(len, reference.epochs().values())), draws)
+    study = read_evidence(folder)
+    require_whole(study)
+    require_same(study, reference)
+
+
+@pytest.mark.parametrize(("target", "rounds"), IN_GROUPS, ids=lambda value: str(value))
+def test_a_study_whose_groups_of_workers_are_killed_comes_to_the_same(
+    target: Target, rounds: int, start: Start, reference_of_groups: Evidence, draws: random.Random
+) -> None:
+    command, folder = start(f"killed-{target}", STUDY_OF_GROUPS)
+    disturb(command, folder, target, rounds, sum(map(len, reference_of_groups.epochs().values())), draws)
+    study = read_evidence(folder)
+    require_whole(study)
+    require_same(study, reference_of_groups)
+
+
+def test_a_study_whose_mlflow_server_is_killed_comes_to_the_same(
+    start: Start, reference: Evidence, draws: random.Random, tmp_path: Path
+) -> None:
+    server = MlflowServer(tmp_path / "server")
+    try:
+        server.start()
+        server.wait()
+        command, folder = start("killed-server", STUDY, "--tracking-uri", server.uri)
+        command.start()
+        for moment in moments(draws, SERVER_ROUNDS, sum(map(len, reference.epochs().values()))):
+            reach(command, folder, moment)
+            away = round(draws.uniform(0, 3), 2)
+            print(f"server: after {moment.epochs} epochs and {moment.delay} s, killed for {away} s: {server.kill()}")
+            time.sleep(away)
+            server.start()  # and perhaps killed while it starts
+        if command.wait() != 0:  # the study was over before the server was back: its records wait for the same command
+            assert "records wait" in command.tail()
+            server.wait()
+            command.start()
+            assert command.wait() == 0, command.tail()
+        server.wait()
+        assert command.left_over() == []
+        study = read_evidence(folder, server.uri)
+        require_whole(study)
+    finally:
+        server.kill()
+    require_same(study, reference)
