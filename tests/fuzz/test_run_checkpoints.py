@@ -101,7 +101,7 @@ def test_of_a_damaged_last_checkpoint_the_best_one_takes_the_place(scratch: Path
     assert "goes on from its best checkpoint" in note
 
 
-@fuzz(500)
+@fuzz(800)
 @given(data=st.data(), number=st.integers(0, 2), spare=st.booleans())
 def test_a_damaged_checkpoint_is_restored_or_a_message(
     data: st.DataObject, number: int, spare: bool, scratch: Path
@@ -132,7 +132,7 @@ values = st.recursive(
 )
 
 
-@fuzz(500)
+@fuzz(800)
 @given(data=st.data(), number=st.integers(0, 2))
 def test_a_checkpoint_of_other_texts_and_tensors_is_a_message(data: st.DataObject, number: int, scratch: Path) -> None:
     """The digest is put right, so that reading goes on to what the file says."""
@@ -164,7 +164,7 @@ def test_a_checkpoint_of_other_texts_and_tensors_is_a_message(data: st.DataObjec
     read(scratch, number, save(tensors, metadata), None)
 
 
-@fuzz(200)
+@fuzz(400)
 @given(data=st.data(), number=st.integers(0, 2))
 def test_a_changed_header_is_restored_or_a_message(data: st.DataObject, number: int, scratch: Path) -> None:
     content = valid(number)
