@@ -52,11 +52,11 @@ class MlflowServer:
         answers = until(self._answers, LONGEST_START, every=0.2)
         assert answers, f"no MLflow server:\n{(self._folder / 'server.log').read_text()[-2000:]}"
 
-    def kill(self) -> int:
-        """SIGKILL the server and its workers; returns how many processes that were."""
-        killed = 0
+    def kill(self) -> None:
+        """SIGKILL the server and its workers, and wait until they are gone."""
         while processes := marked(self._mark):
-            killed += kill(processes)
+            kill(processes)
+            until(lambda: not marked(self._mark), seconds=1)
         if self._process is not None:
             self._process.wait()
         return killed

@@ -90,7 +90,8 @@ def test_a_study_whose_mlflow_server_is_killed_comes_to_the_same(
         for moment in moments(draws, SERVER_ROUNDS, sum(map(len, reference.epochs().values()))):
             reach(command, folder, moment)
             away = round(draws.uniform(0, 3), 2)
-            print(f"server: after {moment.epochs} epochs and {moment.delay} s, killed for {away} s: {server.kill()}")
+            print(f"server: after {moment.epochs} epochs and {moment.delay} s, killed for {away} s")
+            server.kill()
             time.sleep(away)
             server.start()  # and perhaps killed while it starts
         if command.wait() != 0:  # the study was over before the server was back: its records wait for the same command
