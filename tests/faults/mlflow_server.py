@@ -59,7 +59,6 @@ class MlflowServer:
             until(lambda: not marked(self._mark), seconds=1)
         if self._process is not None:
             self._process.wait()
-        return killed
 
     def _answers(self) -> bool:
         try:
