@@ -129,11 +129,13 @@ def sweep(options: argparse.Namespace) -> int:
     folder.claim(study.identity(), offers_of(study, None))
     (cell,) = study.cells
     from study.cluster import connect
+    from study.journal import open_journal
     from study.session import open_session
     from study.sweep import sweep as run_sweep
     from trainers.stop import require_no_stop
 
     with open_session(folder) as session:
+        open_journal(folder.journal)  # a damaged one is said before Ray is started
         say("starting Ray ...")
         connect()
         result = run_sweep(cell, folder, session.log, needs[cell.name])

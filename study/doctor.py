@@ -7,7 +7,7 @@ nothing is removed but the folders of pruned runs, and MLflow runs that are ther
 import fcntl
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,14 +58,18 @@ def doctor(directory: str | Path, repair: bool = False, show: Callable[[str], No
             return 0
         if not repair:
             mended = sum(bool(finding.repair) for finding in found)
-            show(f"{len(found)} disagreements; `python -m study doctor {directory} --repair` mends {mended} of them")
+            show(f"{_counted(found)}; `python -m study doctor {directory} --repair` mends {mended} of them")
             return 1
         _repair(folder, name, uri, found, show)
         left = examine(folder)
     for finding in left:
         show(f"still: {finding.what}")
-    show("the records agree now" if not left else f"{len(left)} disagreements are left, to be mended by hand")
+    show("the records agree now" if not left else f"left to be mended by hand: {_counted(left)}")
     return 1 if left else 0
+
+
+def _counted(found: Sequence[Finding]) -> str:
+    return f"{len(found)} disagreement" + ("" if len(found) == 1 else "s")
 
 
 def examine(folder: Path) -> list[Finding]:

@@ -37,11 +37,13 @@ def run_study(
     """
     from study.cluster import connect
     from study.confirm import confirm
+    from study.journal import open_journal
     from study.sweep import sweep
 
     runs = sum(cell.trials for cell in study.cells)
     again = len(study.cells) * study.confirm.k * len(study.confirm.seeds)
     say(f"study {study.name}: {len(study.cells)} sweeps, {runs} search trials, up to {again} confirmation runs")
+    open_journal(folder.journal)  # a damaged one is said before Ray is started
     say("starting Ray ...")
     connect()
     unfinished: list[str] = []
