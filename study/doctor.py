@@ -35,6 +35,7 @@ from study.relog import relog
 from study.session import close_attempts, only_one, require_log
 from study.tracking import Tracker
 from study.tracking_store import check_database, database_path
+from trainers.atomic import write_atomically
 from trainers.errors import UserError
 
 LOG, JOURNAL, DATABASE = "log", "journal", "database"
@@ -253,9 +254,7 @@ def _repair_log(folder: Path, show: Callable[[str], None]) -> None:
     whole = path.read_bytes()
     for line in reversed(damaged):
         whole = whole[: line.begin] + whole[line.end :]
-    unfinished = path.with_name(f".{path.name}-repair")
-    unfinished.write_bytes(whole)
-    unfinished.replace(path)
+    write_atomically(path, lambda partial: partial.write_bytes(whole))
     numbers = ", ".join(str(line.number) for line in damaged)
     show(f"dropped the damaged lines {numbers} of {path.name} (kept whole in {copy.name})")
 

@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trainers.atomic import write_atomically
 from trainers.config import TrialConfig
 from trainers.errors import UserError
 
@@ -186,9 +187,8 @@ class StudyFolder:
             "cells": self._cells,
             "offered": self._offers,
         }
-        temporary = self.path / f".study-{os.getpid()}.json"
-        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        temporary.replace(self.path / "study.json")
+        text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+        write_atomically(self.path / "study.json", lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def _extended(before: Mapping[str, Any] | None, offer: Mapping[str, Any]) -> dict[str, Any]:
