@@ -30,11 +30,10 @@ from benchmarks.published_rules import Case, configuration
 from benchmarks.step import make_step
 from study.arguments import Parser, add_option
 from study.provenance import provenance
-from trainers.binary.layers import binary_layers
 from trainers.config import TrialConfig
 from trainers.errors import UserError
 from trainers.host import run_local
-from trainers.memory.invariants import state_bits_per_weight
+from trainers.memory.state import state_bits_per_weight
 
 MIB = 2**20
 
@@ -80,9 +79,7 @@ def state_bits(config: TrialConfig) -> float:
     step = make_step(config)
     for _ in range(2):  # Adam's moments exist after the first
         step()
-    bits = state_bits_per_weight(step.learner)
-    sizes = {name: layer.store.shape.numel() for name, layer in binary_layers(step.learner.model)}
-    return sum(bits[name] * size for name, size in sizes.items()) / sum(sizes.values())
+    return state_bits_per_weight(step.learner)
 
 
 def trained(settings: dict[str, Any], seeds: list[int], data_root: str, prepared_root: str | None = None) -> Result:

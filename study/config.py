@@ -1,7 +1,7 @@
 """`StudyConfig`: which cells a study has, what each may spend, and what makes two studies the same one.
 
 A *cell* is one (data set, model, method); a *method* is an algorithm, for training in real space with its optimizer
-(`real` alone searches the optimizer too), in an ablation with its mask type and scheduler. The budget (trials, k,
+(`real` alone searches the optimizer too), in an ablation with its mask, scheduler or bits. The budget (trials, k,
 confirmation seeds) may grow from one call to the next; everything else is a cell's identity.
 """
 
@@ -46,7 +46,8 @@ class Cell:
 
     Args:
         base: the configuration that every trial of the cell starts from.
-        method: one of `METHODS`; in an ablation with what is ablated behind it, as in `binary-EWM-gaussian`.
+        method: one of `METHODS`; in an ablation with what is ablated behind it, as in `binary-EWM-gaussian` or
+            `binary-4bit`.
         fixed: names of the `TrialConfig` fields that were set on purpose and are therefore not searched.
         ranges: this method's own search ranges.
         search: the study's search settings.
@@ -187,7 +188,7 @@ def make_cell(
     resources: ResourcesConfig,
     data_root: str = "data",
     prepared_root: str | None = None,
-    ablated: Mapping[str, str] | None = None,
+    ablated: Mapping[str, str | int] | None = None,
 ) -> Cell:
     """One validated cell.
 
@@ -232,7 +233,9 @@ def make_cell(
         raise UserError("val_fraction 0 leaves a search nothing to choose by; give one above 0, e.g. 0.1")
     if search.asha and search.asha.grace_period > base.epochs:
         raise UserError(f"asha grace_period {search.asha.grace_period} exceeds the {base.epochs} epochs; lower it")
-    label = "-".join([method, *ablated.values()])
+    # A number is always one of bits; a name says by itself what it is.
+    variant = [value if isinstance(value, str) else f"{value}bit" for value in ablated.values()]
+    label = "-".join([method, *variant])
     cell = Cell(base, label, frozenset(chosen), ranges, search, resources.at_once)
     for name, values in cell.searched_memory().items():
         if name in chosen:
@@ -245,11 +248,13 @@ def make_cell(
 
 
 def _check_ablated(
-    method: str, model: str, ablated: Mapping[str, str], settings: Mapping[str, Any], ranges: Mapping[str, Any]
+    method: str, model: str, ablated: Mapping[str, str | int], settings: Mapping[str, Any], ranges: Mapping[str, Any]
 ) -> None:
     """Refuse an ablation over what the method does not have, or what is settled elsewhere."""
+    algorithm = method.partition("-")[0]
+    own = (*space_for(algorithm).parameters(model), *footprint.parameters(algorithm, model))
     for name in ablated:
-        if name not in space_for(method.partition("-")[0]).parameters(model):
+        if name not in own:
             raise UserError(f"ablate: method {method!r} has no {name}; give methods that have one a block of their own")
         if name in settings or name in ranges:
             where = "fixed" if name in settings else "search: ranges"

@@ -57,6 +57,7 @@ SCHEMA = pa.schema(
         ("flip_rate", pa.float64()),
         ("peak_memory_bytes", pa.int64()),
         *((f"memory_{category}_bytes", pa.int64()) for category in CATEGORIES),
+        ("state_bits_per_weight", pa.float64()),
         ("train_seconds", pa.float64()),
         ("rung", pa.int64()),
         ("attempts", pa.int64()),
@@ -92,6 +93,7 @@ METRICS = (
     "flip_rate",
     "peak_memory_bytes",
     *(f"memory_{category}_bytes" for category in CATEGORIES),
+    "state_bits_per_weight",
     "train_seconds",
 )
 # Of models with convolutional blocks; the MLP has none to freeze.

@@ -25,7 +25,7 @@ _SET_ELSEWHERE = {
     "prepared_root": "--prepared-root",
 }
 
-ABLATED = ("mask_type", "scheduler_type")
+ABLATED = ("mask_type", "scheduler_type", "inertia_bits", "bop_momentum_bits")
 """What a block's `ablate` may list values of: each makes a method of its own."""
 
 METRIC = "val_accuracy"

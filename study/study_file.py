@@ -13,7 +13,7 @@
 
 `cells` lists blocks, each the product of its data sets, models and methods; a block's `fixed` goes before the study's.
 A block's `ablate: {mask_type: [EWM, RAND], scheduler_type: [const, gaussian]}` makes each combination a method of its
-own, with the same budget.
+own, with the same budget; `ablate: {inertia_bits: [0, 4]}` one of each number of bits.
 What else may stand in a file are the fields of the classes in `study.settings`.
 """
 
@@ -129,13 +129,13 @@ def study_file(source: str) -> Path:
     raise UserError(f"no study {source!r}: it is neither a file nor one of the presets {names}; give one of them")
 
 
-def _variants(given: dict[str, Any], where: str) -> list[dict[str, str]]:
+def _variants(given: dict[str, Any], where: str) -> list[dict[str, str | int]]:
     """Every combination of what is ablated; one of nothing where nothing is."""
     for name, values in given.items():
         if name not in ABLATED:
             raise UserError(f"{where}: {name!r} is unknown; use {', '.join(ABLATED)}")
-        if not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
-            raise UserError(f"{where}: {name} is {values!r}; list at least one name")
+        if not isinstance(values, list) or not values or not all(type(value) in (str, int) for value in values):
+            raise UserError(f"{where}: {name} is {values!r}; list at least one value")
     names = [name for name in ABLATED if name in given]
     return [dict(zip(names, combination, strict=True)) for combination in product(*(given[name] for name in names))]
 

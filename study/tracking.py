@@ -41,6 +41,7 @@ EPOCH_METRICS = (
     "temperature",
     "peak_memory_bytes",
     *(f"memory_{category}_bytes" for category in CATEGORIES),
+    "state_bits_per_weight",
     "train_seconds",
 )
 TEST_METRICS = ("test_accuracy", "test_accuracy_top5")

@@ -25,6 +25,7 @@ from trainers.gate import measured_before, measured_once
 from trainers.learner import Learner
 from trainers.memory.invariants import Bystanders, check_invariants
 from trainers.memory.measure import measured_step
+from trainers.memory.state import state_bits_per_weight
 from trainers.progress import EpochSums, Metrics
 from trainers.replicas import Replicas
 from trainers.stop import stop_requested
@@ -55,8 +56,9 @@ def train(
             epoch), val_accuracy and val_accuracy_top5 (fractions; absent without validation), flip_rate (share of
             binary weights flipped a step, mean over steps), lr, temperature (mean over layers and steps; absent where
             there is none), peak_memory_bytes and memory_*_bytes (of the worker with the highest peak: the total and its
-            categories, see `trainers.memory.report`), train_seconds (so far, evaluation not counted), device_seconds
-            (of this attempt so far, over all workers). A `note` says where the run did not go on as it should have.
+            categories, see `trainers.memory.report`), state_bits_per_weight (see `trainers.memory.state`),
+            train_seconds (so far, evaluation not counted), device_seconds (of this attempt so far, over all workers). A
+            `note` says where the run did not go on as it should have.
         attempt: what this attempt is told beside the configuration.
         replay: whether to report the epochs that the run has from earlier attempts, first, with `replayed` set.
 
@@ -154,6 +156,7 @@ class _Run:
         self.replicas.require_equal(self.learner.model, self._rule_state(), epoch + 1)
         metrics: Metrics = {"epoch": epoch + 1, **sums.means(), "lr": self.learner.rule.lr, **self.progress.memory}
         metrics["train_seconds"] = self.progress.train_seconds
+        metrics["state_bits_per_weight"] = state_bits_per_weight(self.learner)
         if self.validation is not None:
             metrics["val_accuracy"], metrics["val_accuracy_top5"] = self._accuracy(self.validation)
         self._end_epoch(metrics)

@@ -247,14 +247,34 @@ def test_an_ablation_makes_a_cell_of_every_combination_with_the_same_budget(tmp_
     assert {cell.trials for cell in cells} == {bop.trials}
 
 
+def test_numbers_of_bits_are_ablated_under_names_that_say_bits(tmp_path: Path) -> None:
+    counted = {**ABLATION, "ablate": {"inertia_bits": [0, 4]}, "fixed": {"scheduler_type": "relative"}}
+    momentum = {**ABLATION, "methods": ["bop"], "ablate": {"bop_momentum_bits": [32, 16]}}
+    cells = load(tmp_path, cells=[counted, momentum]).cells
+    assert [cell.method for cell in cells] == ["binary-0bit", "binary-4bit", "bop-32bit", "bop-16bit"]
+    assert [cell.base.inertia_bits for cell in cells[:2]] == [0, 4] and "inertia_bits" in cells[1].fixed
+    assert [cell.base.bop_momentum_bits for cell in cells[2:]] == [32, 16]
+    assert {cell.trials for cell in cells} == {4}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"cells": [{**ABLATION, "ablate": {"mask": ["EWM"]}}]}, "'mask' is unknown; use mask_type, scheduler_type"),
-        ({"cells": [{**ABLATION, "ablate": {"mask_type": "EWM"}}]}, "mask_type is 'EWM'; list at least one name"),
+        ({"cells": [{**ABLATION, "ablate": {"mask_type": "EWM"}}]}, "mask_type is 'EWM'; list at least one value"),
         ({"cells": [{**ABLATION, "ablate": {"mask_type": ["EVM"]}}]}, "mask_type 'EVM' is unknown"),
         ({"cells": [{**ABLATION, "ablate": {"mask_type": ["EWM", "EWM"]}}]}, "appears twice"),
         ({"cells": [{**ABLATION, "methods": ["bop"], "ablate": {"mask_type": ["EWM"]}}]}, "'bop' has no mask_type"),
+        ({"cells": [{**ABLATION, "ablate": {"bop_momentum_bits": [16]}}]}, "'binary' has no bop_momentum_bits"),
+        ({"cells": [{**ABLATION, "ablate": {"inertia_bits": [3]}}]}, "inertia_bits 3 is not offered; use 0, 2, 4 or 8"),
+        ({"cells": [{**ABLATION, "ablate": {"inertia_bits": [True]}}]}, "list at least one value"),
+        (
+            {
+                "cells": [{**ABLATION, "ablate": {"inertia_bits": [4]}}],
+                "search": {"ranges": {"binary": {"inertia_bits": [4, 8]}}},
+            },
+            "inertia_bits of 'binary' is settled in search: ranges too",
+        ),
         (
             {"cells": [{**ABLATION, "fixed": {"mask_type": "WPM"}, "ablate": {"mask_type": ["EWM"]}}]},
             "mask_type of 'binary' is settled in fixed too",

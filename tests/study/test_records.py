@@ -24,8 +24,9 @@ COLUMNS = [
     "val_accuracy", "val_accuracy_top5", "test_accuracy", "test_accuracy_top5", "train_loss", "flip_rate",
     "peak_memory_bytes", "memory_weights_bytes", "memory_latent_bytes", "memory_optimizer_state_bytes",
     "memory_gradients_bytes", "memory_saved_activations_bytes", "memory_real_parameters_and_buffers_bytes",
-    "memory_workspace_bytes", "train_seconds", "rung", "attempts", "epochs_used", "device_seconds", "test_opened",
-    "test_forced", "simulated", "mlflow_run_id", "parent_run_id", "git_commit", "versions", "hardware", "command",
+    "memory_workspace_bytes", "state_bits_per_weight", "train_seconds", "rung", "attempts", "epochs_used",
+    "device_seconds", "test_opened", "test_forced", "simulated", "mlflow_run_id", "parent_run_id", "git_commit",
+    "versions", "hardware", "command",
 ]  # fmt: skip
 
 

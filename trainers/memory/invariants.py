@@ -61,24 +61,6 @@ def check_invariants(learner: Learner, bystanders: Bystanders) -> None:
     _check_alive(learner, layers, bystanders)
 
 
-def state_bits_per_weight(learner: Learner) -> dict[str, float]:
-    """Bits that each binary layer keeps per weight between steps: its own tensors, its rule's and the optimizer's.
-
-    1 for BinSFO and its counter's bits, up to the filling of rows and the scale; 33 for Bop (17 with m in 16 bits), 32
-    for real-space SGD, 96 for Adam.
-    """
-    rules = learner.rule.layer_rules()
-    states = learner.rule.optimizer.state if learner.rule.optimizer is not None else {}
-    bits = {}
-    for name, layer in binary_layers(learner.model):
-        kept = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
-        for parameter in layer.parameters(recurse=False):
-            kept += [value for value in states.get(parameter, {}).values() if isinstance(value, Tensor)]
-        kept += rules[name].tensors().values() if name in rules else []
-        bits[name] = 8 * sum(tensor.nbytes for tensor in kept) / layer.store.shape.numel()
-    return bits
-
-
 def _check_values(name: str, layer: BinaryLayer) -> None:
     store = layer.store
     if isinstance(store, PackedWeight):

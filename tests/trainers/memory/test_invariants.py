@@ -12,7 +12,7 @@ from trainers.binary.layers import binary_layers
 from trainers.config import TrialConfig
 from trainers.errors import InvariantError
 from trainers.host import run_local
-from trainers.memory.invariants import Bystanders, check_invariants, state_bits_per_weight
+from trainers.memory.invariants import Bystanders, check_invariants
 
 
 @pytest.fixture
@@ -58,23 +58,6 @@ def test_a_counter_that_cannot_be_is_found(training_step: MakeStep, bystanders: 
     counters[4, -1] = 16  # a row of 61 counters has a place for a 62nd
     with pytest.raises(InvariantError, match=r"feature\.3's counters hold set bits behind the end of a row"):
         check_invariants(trained.learner, bystanders)
-
-
-@pytest.mark.parametrize(
-    ("method", "settings", "least"),
-    [
-        *(("binary", {"inertia_bits": bits}, 1 + bits) for bits in (0, 2, 4, 8)),
-        *(("frozen", {}, 1), ("bop", {}, 33), ("bop", {"bop_momentum_bits": 16}, 17)),
-        *(("real-SGD", {}, 32), ("real-Adam", {}, 96)),
-    ],
-)
-def test_bits_per_weight_are_those_of_the_method(
-    training_step: MakeStep, method: str, settings: dict[str, int], least: int
-) -> None:
-    trained = training_step("MLP", method, **settings)
-    trained()
-    for bits in state_bits_per_weight(trained.learner).values():
-        assert least <= bits < least + 0.1  # Adam counts its steps in one number a tensor
 
 
 def test_a_set_bit_behind_the_end_of_a_row_is_found(training_step: MakeStep, bystanders: Bystanders) -> None:
