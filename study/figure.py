@@ -1,6 +1,8 @@
-"""Accuracy against peak memory: one point a method, with 95 % intervals over the confirmation seeds both ways.
+"""Accuracy against memory: one point a method, with 95 % intervals over the confirmation seeds both ways.
 
-One panel per data set and model, with the Pareto front of the means as a line (PROTOCOL §6.4). A panel shows confirmed
+One figure has the peak memory of a training step across, another the bits of state a weight that training keeps from
+step to step, where those were recorded. One panel per data set and model, with the Pareto front of the means as a line
+(PROTOCOL §6.4). A panel shows confirmed
 results; where nothing is confirmed yet it shows the single best search or train results with hollow marks, and says so.
 Methods are labelled beside their points, in colours that stay apart for colour-blind readers (Okabe and Ito, "Color
 Universal Design", 2008), each with a mark of its own; an ablation's variants share their method's colour.
@@ -10,7 +12,8 @@ Over several workloads a second figure shows the performance profiles (PROTOCOL 
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +28,7 @@ from study.findings import Findings
 from study.placement import Point, place_labels, set_side_by_side
 from study.statistics import BOOTSTRAP_FROM, FURTHEST_RATIO, mean_and_interval, profile
 from study.summary import CellGroup, MethodSummary, base_method
-from study.verdict import ON_FRONT, PERHAPS, Overall, WorkloadVerdicts
+from study.verdict import PERHAPS, Overall, WorkloadVerdicts
 from trainers.atomic import write_atomically
 from trainers.data.catalog import lookup
 from trainers.errors import UserError
@@ -49,8 +52,34 @@ LEAST_OCTAVES = 2  # of memory that an axis spans, so that a difference of a few
 CHANCE_GAP = 25  # per cent; further below the lowest point the chance line would squeeze the points: say it in words
 
 
+@dataclass(frozen=True)
+class Across:
+    """What lies across a figure's panels.
+
+    Attributes:
+        name: in the figure's title.
+        label: of the axis.
+        by_seed: a row's values, empty where it has none.
+        scale: what they are multiplied by.
+    """
+
+    name: str
+    label: str
+    by_seed: Callable[[MethodSummary], Mapping[int, float]]
+    scale: float
+
+
+PEAK_MEMORY = Across("peak memory", "peak memory of training (MiB, log scale)", lambda row: row.memory, 1 / MIB)
+STATE = Across(
+    "bits of state", "state kept from step to step (bits a binary weight, log scale)", lambda row: row.state_bits, 1.0
+)
+
+
 def draw_figures(findings: Findings, folder: Path) -> tuple[Path, ...]:
-    """Write `accuracy_vs_memory` and, over several workloads, `performance_profile`, each as PNG and SVG.
+    """Write the figures of a comparison, each as PNG and SVG.
+
+    `accuracy_vs_memory`; `accuracy_vs_state` where the state was recorded; over several workloads
+    `performance_profile`.
 
     Returns:
         The paths, PNG before SVG.
@@ -60,13 +89,19 @@ def draw_figures(findings: Findings, folder: Path) -> tuple[Path, ...]:
     """
     banners = tuple(banner.split(":")[0] for banner in findings.banners)
     paths: tuple[Path, ...] = draw_figure(findings.workloads, folder / "accuracy_vs_memory", findings.study, banners)
+    if any(row.state_bits for workload in findings.workloads for row in shown(workload.group, STATE)[1]):
+        paths += draw_figure(findings.workloads, folder / "accuracy_vs_state", findings.study, banners, STATE)
     if findings.overall and findings.overall.standings:
         paths += draw_profiles(findings.overall, folder / "performance_profile", findings.study, banners)
     return paths
 
 
 def draw_figure(
-    workloads: Sequence[WorkloadVerdicts], stem: Path, study: str, banners: Sequence[str] = ()
+    workloads: Sequence[WorkloadVerdicts],
+    stem: Path,
+    study: str,
+    banners: Sequence[str] = (),
+    across: Across = PEAK_MEMORY,
 ) -> tuple[Path, Path]:
     """Write the panels as `<stem>.png` and `<stem>.svg`, each whole or not at all, and return their paths.
 
@@ -75,6 +110,7 @@ def draw_figure(
         stem: the path without its suffix.
         study: the study's name, for the title.
         banners: what must be read before anything else, a few words each.
+        across: what accuracy is drawn against.
 
     Raises:
         UserError: the files cannot be written.
@@ -82,10 +118,12 @@ def draw_figure(
     columns = min(MOST_COLUMNS, len(workloads))
     rows = math.ceil(len(workloads) / columns)
     figure = _page((PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows + 0.3))
-    _title(figure, f"Accuracy against peak memory, study {study}", banners)
+    _title(figure, f"Accuracy against {across.name}, study {study}", banners)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     styles = _styles(row.method for workload in workloads for row in workload.group.methods)
-    panels = [(axis, *_draw_frame(axis, workload, styles)) for axis, workload in zip(axes, workloads, strict=False)]
+    panels = [
+        (axis, *_draw_frame(axis, workload, styles, across)) for axis, workload in zip(axes, workloads, strict=False)
+    ]
     for spare in axes[len(workloads) :]:
         spare.remove()
     figure.canvas.draw()  # the layout settles, and with it where every point lies on the page
@@ -131,9 +169,9 @@ def draw_profiles(overall: Overall, stem: Path, study: str, banners: Sequence[st
     return _write(figure, stem)
 
 
-def shown(group: CellGroup) -> tuple[str, list[MethodSummary]]:
+def shown(group: CellGroup, across: Across = PEAK_MEMORY) -> tuple[str, list[MethodSummary]]:
     """Which accuracy a panel shows (`test` or `validation`) and of which rows, never of both kinds."""
-    return group.measure, [row for row in group.scored if row.memory and group.accuracy(row)]
+    return group.measure, [row for row in group.scored if across.by_seed(row) and group.accuracy(row)]
 
 
 def _page(size: tuple[float, float]) -> Figure:
@@ -160,27 +198,26 @@ def _write(figure: Figure, stem: Path) -> tuple[Path, Path]:
 
 
 def _draw_frame(
-    axis: Axes, workload: WorkloadVerdicts, styles: Mapping[str, tuple[str, str]]
+    axis: Axes, workload: WorkloadVerdicts, styles: Mapping[str, tuple[str, str]], across: Across
 ) -> tuple[list[Point], list[tuple[float, float]]]:
     """Everything of a panel but its points, which it returns with the corners of the front's line."""
     group = workload.group
-    measure, rows = shown(group)
+    measure, rows = shown(group, across)
     info = lookup(group.dataset)
     title = group.dataset.rstrip("/").rsplit("/", 1)[-1] if info is None else info.title
     lines = textwrap.wrap(f"{title}: {group.model}", 62, break_on_hyphens=False)
     axis.set_title("\n".join(lines), fontsize=10.5, color=INK)
-    _plain_axes(axis, "peak memory of training (MiB, log scale)", f"{measure} accuracy (%)")
-    points = _points(group, rows, styles)
+    _plain_axes(axis, across.label, f"{measure} accuracy (%)")
+    points = _points(group, rows, styles, across)
     if not points:
-        axis.text(0.5, 0.5, "no run with accuracy and memory", transform=axis.transAxes, ha="center", color=INK)
+        axis.text(0.5, 0.5, f"no run with accuracy and {across.name}", transform=axis.transAxes, ha="center", color=INK)
         return [], []
-    _scale_memory(axis, points)
+    _scale_across(axis, points)
     _scale_accuracy(axis, points, None if info is None else 100 / info.num_classes)
-    front = {verdict.row.label for verdict in workload.verdicts if verdict.front == ON_FRONT}
-    line = _front_line(axis, [point for point, row in zip(points, rows, strict=True) if row.label in front])
+    line = _front_line(axis, points) if rows[0].confirmed else []
     if line:
         axis.plot(*zip(*line, strict=True), color="#b5b5b5", linewidth=1.2, zorder=1.5)
-    caption = "\n".join(textwrap.wrap(_caption(workload, rows), CAPTION_CHARACTERS))
+    caption = "\n".join(textwrap.wrap(_caption(workload, rows, across), CAPTION_CHARACTERS))
     axis.annotate(caption, (0, 0), (0, -42), "axes fraction", "offset points", fontsize=8.5, color=FAINT_INK, va="top")
     return points, line
 
@@ -194,7 +231,9 @@ def _plain_axes(axis: Axes, across: str, up: str) -> None:
     axis.set_axisbelow(True)
 
 
-def _points(group: CellGroup, rows: Sequence[MethodSummary], styles: Mapping[str, tuple[str, str]]) -> list[Point]:
+def _points(
+    group: CellGroup, rows: Sequence[MethodSummary], styles: Mapping[str, tuple[str, str]], across: Across
+) -> list[Point]:
     same_n = len({len(row.seeds) for row in rows}) == 1
     points = []
     for row in rows:
@@ -205,8 +244,8 @@ def _points(group: CellGroup, rows: Sequence[MethodSummary], styles: Mapping[str
         elif not same_n:
             name += f" ({n})"
         accuracy = mean_and_interval(list(group.accuracy(row).values())).scaled(100)
-        memory = mean_and_interval(list(row.memory.values())).scaled(1 / MIB)
-        points.append(Point(name, accuracy, memory, styles[row.method], row.confirmed, memory.mean))
+        x = mean_and_interval(list(across.by_seed(row).values())).scaled(across.scale)
+        points.append(Point(name, accuracy, x, styles[row.method], row.confirmed, x.mean))
     return points
 
 
@@ -224,11 +263,11 @@ def _styles(methods: Iterable[str]) -> dict[str, tuple[str, str]]:
     return styles
 
 
-def _scale_memory(axis: Axes, points: Sequence[Point]) -> None:
+def _scale_across(axis: Axes, points: Sequence[Point]) -> None:
     """A log2 axis with room for labels, marked at powers of two and, where those are few, halfway between them."""
     # An interval of two seeds may be far wider than everything else; then it runs out of the panel.
-    low = math.log2(min(max(point.memory.interval[0], point.memory.mean / 2) for point in points))
-    high = math.log2(max(min(point.memory.interval[1], point.memory.mean * 2) for point in points))
+    low = math.log2(min(max(point.x.interval[0], point.x.mean / 2) for point in points))
+    high = math.log2(max(min(point.x.interval[1], point.x.mean * 2) for point in points))
     room = max(0.22 * (high - low), (LEAST_OCTAVES - high + low) / 2)
     low, high = low - room, high + room
     axis.set_xscale("log", base=2)
@@ -265,23 +304,26 @@ def _scale_accuracy(axis: Axes, points: Sequence[Point], chance: float | None) -
     axis.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10]))
 
 
-def _front_line(axis: Axes, front: Sequence[Point]) -> list[tuple[float, float]]:
-    """The most accuracy that a memory buys, by the means, as a stair: its corners, a step up at each point."""
+def _front_line(axis: Axes, points: Sequence[Point]) -> list[tuple[float, float]]:
+    """The most accuracy that an x buys, by the means, as a stair: its corners, a step up at each point on the front."""
     corners: list[tuple[float, float]] = []
-    for point in sorted(front, key=lambda point: point.memory.mean):
+    for point in sorted(points, key=lambda point: (point.x.mean, -point.accuracy.mean)):
+        if corners and point.accuracy.mean <= corners[-1][1]:
+            continue
         if corners:
-            corners.append((point.memory.mean, corners[-1][1]))
-        corners.append((point.memory.mean, point.accuracy.mean))
+            corners.append((point.x.mean, corners[-1][1]))
+        corners.append((point.x.mean, point.accuracy.mean))
     return [*corners, (axis.get_xlim()[1], corners[-1][1])] if corners else []
 
 
-def _caption(workload: WorkloadVerdicts, rows: Sequence[MethodSummary]) -> str:
+def _caption(workload: WorkloadVerdicts, rows: Sequence[MethodSummary], across: Across) -> str:
     if not rows[0].confirmed:
         return "Hollow: the best single search or train result, not confirmed on fresh seeds; no interval."
     counts = sorted({len(row.seeds) for row in rows})
     n = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
     kinds = ["Student's t"] * (counts[0] < BOOTSTRAP_FROM) + ["bootstrap"] * (counts[-1] >= BOOTSTRAP_FROM)
-    perhaps = [verdict.row.label for verdict in workload.verdicts if verdict.front == PERHAPS]
+    # The verdicts' front is that of accuracy and peak memory.
+    perhaps = [v.row.label for v in workload.verdicts if v.front == PERHAPS and across is PEAK_MEMORY]
     text = (
         f"Mean and 95 % interval ({' or '.join(kinds)}) over confirmation seeds, {n}. Line: Pareto front of the means"
     )
@@ -292,7 +334,7 @@ def _caption(workload: WorkloadVerdicts, rows: Sequence[MethodSummary]) -> str:
 def _draw_points(axis: Axes, points: Sequence[Point]) -> None:
     for point in points:
         colour, mark = point.style
-        (low, high), (left, right) = point.accuracy.interval, point.memory_interval
+        (low, high), (left, right) = point.accuracy.interval, point.x_interval
         axis.errorbar(
             point.drawn_at,
             point.accuracy.mean,

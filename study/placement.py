@@ -25,27 +25,27 @@ DISTANCES = (9, 22, 36, 52, 70)
 
 @dataclass
 class Point:
-    """One mark: accuracy in per cent, memory in MiB, and where in MiB it is drawn once marks stand side by side."""
+    """One mark: accuracy in per cent, what lies across, and where across it is drawn once marks stand side by side."""
 
     name: str
     accuracy: Estimate
-    memory: Estimate
+    x: Estimate
     style: tuple[str, str]
     filled: bool
     drawn_at: float
 
     @property
-    def memory_interval(self) -> tuple[float, float]:
+    def x_interval(self) -> tuple[float, float]:
         """Its ends where the mark is drawn; on a logarithmic axis the interval keeps its length."""
-        low, high = self.memory.interval
-        return low * self.drawn_at / self.memory.mean, high * self.drawn_at / self.memory.mean
+        low, high = self.x.interval
+        return low * self.drawn_at / self.x.mean, high * self.drawn_at / self.x.mean
 
 
 def set_side_by_side(axis: Axes, points: Sequence[Point]) -> None:
-    """Move marks that overlap apart (`drawn_at`), in the order of their memory, around the middle of their places."""
+    """Move marks that overlap apart (`drawn_at`), in the order of what lies across, around their middle."""
     scale = _pixels_per_point(axis)
     clusters: list[list[Point]] = []
-    for point in sorted(points, key=lambda point: point.memory.mean):
+    for point in sorted(points, key=lambda point: point.x.mean):
         boxes = _mark_boxes(axis, point)
         touching = [
             c
@@ -56,11 +56,11 @@ def set_side_by_side(axis: Axes, points: Sequence[Point]) -> None:
             [p for c in touching for p in c] + [point]
         ]
     for cluster in clusters:
-        pixels = axis.transData.transform([(point.memory.mean, point.accuracy.mean) for point in cluster])
+        pixels = axis.transData.transform([(point.x.mean, point.accuracy.mean) for point in cluster])
         middle = float(pixels[:, 0].mean())
         for place, point in enumerate(cluster):
             x = middle + (place - (len(cluster) - 1) / 2) * MARK_APART * scale
-            point.drawn_at = point.memory.mean if len(cluster) == 1 else axis.transData.inverted().transform((x, 0))[0]
+            point.drawn_at = point.x.mean if len(cluster) == 1 else axis.transData.inverted().transform((x, 0))[0]
 
 
 def place_labels(axis: Axes, points: Sequence[Point], lines: Sequence[Sequence[tuple[float, float]]] = ()) -> None:
@@ -71,7 +71,7 @@ def place_labels(axis: Axes, points: Sequence[Point], lines: Sequence[Sequence[t
     Args:
         axis: the panel, on which everything else is drawn.
         points: its marks.
-        lines: corners of lines of upright and level parts that names keep off too, in MiB and per cent.
+        lines: corners of lines of upright and level parts that names keep off too, in the axes' units.
     """
     canvas = axis.figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
@@ -140,7 +140,7 @@ def _pixels_per_point(axis: Axes) -> float:
 def _mark_boxes(axis: Axes, point: Point) -> list[Bbox]:
     """The pixels that a point's mark and its intervals cover."""
     scale = _pixels_per_point(axis)
-    (low, high), (left, right) = point.accuracy.interval, point.memory_interval
+    (low, high), (left, right) = point.accuracy.interval, point.x_interval
     middle = point.accuracy.mean
     corners = [(point.drawn_at, middle), (left, low), (right, high)]
     (x, y), (x0, y0), (x1, y1) = axis.transData.transform(corners)

@@ -56,6 +56,7 @@ class MethodSummary:
         configuration: its settings, without those that the method does not use.
         validation, test: accuracy by seed, fractions 0..1; empty where not measured or not opened.
         memory: peak memory by seed, in bytes; empty where not measured.
+        state_bits: bits a binary weight that training keeps from step to step, by seed; empty where not recorded.
         train_seconds: the mean over the runs.
         run_ids: the MLflow runs that this stands on.
         trial: the number of the search trial that it is, or that it confirms; None for a run of its own.
@@ -71,6 +72,7 @@ class MethodSummary:
     validation: Mapping[int, float]
     test: Mapping[int, float]
     memory: Mapping[int, float]
+    state_bits: Mapping[int, float] = field(default_factory=dict)
     train_seconds: float | None = None
     run_ids: tuple[str, ...] = ()
     trial: int | None = None
@@ -224,6 +226,7 @@ def _summary(method: str, phase: str, runs: Sequence[Row], *, represents: bool, 
         validation=_by_seed(done, "val_accuracy"),
         test=_by_seed(done, "test_accuracy"),
         memory=_by_seed(done, "peak_memory_bytes"),
+        state_bits=_by_seed(done, "state_bits_per_weight"),
         train_seconds=fmean(seconds) if seconds else None,
         run_ids=tuple(row["mlflow_run_id"] for row in done),
         trial=_trial_number(runs),

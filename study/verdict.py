@@ -254,6 +254,7 @@ def _row(group: CellGroup, verdict: Verdict) -> dict[str, Any]:
             "val_accuracy": {str(seed): value for seed, value in row.validation.items()},
             "test_accuracy": {str(seed): value for seed, value in row.test.items()},
             "peak_memory_bytes": {str(seed): value for seed, value in row.memory.items()},
+            "state_bits_per_weight": {str(seed): value for seed, value in row.state_bits.items()},
         },
         "kind": verdict.kind,
         "difference_points": estimate_as_dict(verdict.difference),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from study.figure import draw_figure, draw_figures, shown
+from study.figure import STATE, draw_figure, draw_figures, shown
 from study.findings import find
 from study.summary import summarise
 from study.verdict import WorkloadVerdicts, judge
@@ -88,12 +88,26 @@ def test_an_interval_of_memory_that_reaches_below_zero_can_be_drawn(tmp_path: Pa
         assert picture.width > 800
 
 
+def test_bits_of_state_are_drawn_across_where_they_were_recorded(tmp_path: Path) -> None:
+    bits = {"bop": 33.0, "binary-4bit": 5.0, "binary-0bit": 1.0}
+    rows = [confirmed(name, [0.9, 0.91, 0.92], state_bits_per_weight=value) for name, value in bits.items()]
+    unknown = confirmed("real-Adam", [0.9, 0.92, 0.94])
+    found = find("s", table(*rows, unknown), sweep_tags(*bits, "real-Adam"))
+    paths = draw_figures(found, tmp_path)
+    assert [path.stem for path in paths] == ["accuracy_vs_memory"] * 2 + ["accuracy_vs_state"] * 2
+    written = " ".join(texts(paths[3]).split())
+    assert "Accuracy against bits of state" in written and "bits a binary weight" in written
+    assert all(name in written for name in bits) and "real-Adam" not in written
+    _, svg = draw_figure(judge(summarise(table(unknown)), 1.0), tmp_path / "none", "s", across=STATE)
+    assert "no run with accuracy and bits of state" in texts(svg)
+
+
 def test_many_panels_and_methods_without_memory_are_drawn(tmp_path: Path) -> None:
     panels = [bop(dataset=name) for name in ("MNIST", "CIFAR10", "CIFAR100")]
     bare = [row | {"peak_memory_bytes": None} for row in bop()]
     png, svg = draw_figure(workloads(*panels, bare), tmp_path / "figure", "s")
     assert png.stat().st_size > 1000
-    assert "no run with accuracy and memory" in texts(svg)
+    assert "no run with accuracy and peak memory" in texts(svg)
 
 
 def test_over_several_workloads_the_profiles_are_drawn_beside(tmp_path: Path) -> None:
