@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 from typing import Any
 
 from study.findings import Findings
@@ -107,7 +108,10 @@ def _workload(findings: Findings, workload: WorkloadVerdicts, remarks: Sequence[
 def _scores(findings: Findings, group: CellGroup) -> Iterator[str]:
     baseline = group.baseline
     against = f"vs {baseline.method}" if baseline else "ratio"
-    header = ["method", "n", "val acc %", "test acc %", "peak MiB", against, "epochs", "device-s"]
+    # Bits of state a binary weight (`trainers.memory.state`), in studies that recorded them.
+    with_state = any(row.state_bits for row in group.methods)
+    header = ["method", "n", "val acc %", "test acc %", *["bits"] * with_state, "peak MiB", against]
+    header += ["epochs", "device-s"]
     rows = []
     for row in group.methods:
         account = findings.account(group, row.method)
@@ -122,12 +126,15 @@ def _scores(findings: Findings, group: CellGroup) -> Iterator[str]:
                 str(len(row.seeds)),
                 percent(row.val_accuracy),
                 percent(row.test_accuracy),
+                *[f"{fmean(row.state_bits.values()):.1f}" if row.state_bits else NONE] * with_state,
                 NONE if memory is None else f"{memory.mean / MIB:.1f}",
                 NONE if memory is None or base is None else f"{memory.mean / base.mean:.2f}x",
                 *_use(used),
             ]
         )
     table = _aligned([header, *rows])
+    if len(table[0]) > WIDTH:  # the verdicts name the baseline too
+        table = _aligned([["ratio" if name == against else name for name in header], *rows])
     yield "used in all".rjust(len(table[0]))
     yield from _ruled(table)
 

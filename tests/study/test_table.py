@@ -36,6 +36,15 @@ def test_a_score_stands_beside_its_interval_n_memory_and_used_budget() -> None:
     )
 
 
+def test_bits_of_state_have_a_column_where_they_were_recorded() -> None:
+    counted = confirmed("binary-4bit", [0.949, 0.953, 0.945], 3.6, state_bits_per_weight=5.002)
+    text = shown(counted, STUDY[2])
+    assert "  test acc %  bits  peak MiB  " in text
+    assert line_of(text, "binary-4bit").split()[8:10] == ["5.0", "3.6"]
+    assert line_of(text, "real-Adam").split()[8:10] == ["–", "40.0"]
+    assert "  bits  " not in shown(*STUDY)
+
+
 def test_a_verdict_stands_with_its_p_value_and_its_place_on_the_front() -> None:
     text = shown(*STUDY)
     assert (
@@ -89,7 +98,8 @@ def test_no_line_is_wider_than_the_page() -> None:
     rows = [row for number in (17, 18) for row in confirmed(LONG, [0.9, 0.95, 0.8], [1e4, 1.1e4, 1.2e4], number)]
     rows = [row | {"epochs_used": 10**6, "device_seconds": 1e7, "mask_type": "EWM", "scheduler_type": "scaled-gaussian",
                    "temperature": 123.4, "batch_size": 256, "image_size": 256, "width": 0.25, "bop_momentum_bits": 16,
-                   "freeze_num": 3, "activation_memory": "packed", "workers": 4, "simulated": "synthetic"}
+                   "freeze_num": 3, "activation_memory": "packed", "workers": 4, "simulated": "synthetic",
+                   "state_bits_per_weight": 96.1}
             for row in rows]  # fmt: skip
     tags = sweep_tags(LONG, "real-Adam", "bop", objectives=several, side_by_side="8", simulated="synthetic")
     text = render(find("s", table(*STUDY, rows, unfinished), tags), [f"Digits-MLP-{LONG}: " + "lr at the edge; " * 20])
