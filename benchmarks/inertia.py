@@ -30,10 +30,8 @@ from benchmarks.published_rules import Case, configuration
 from benchmarks.step import make_step
 from study.arguments import Parser, add_option
 from study.provenance import provenance
-from trainers.config import TrialConfig
 from trainers.errors import UserError
 from trainers.host import run_local
-from trainers.memory.state import state_bits_per_weight
 
 MIB = 2**20
 
@@ -65,7 +63,7 @@ class Result:
 
     Attributes:
         accuracies: test accuracy in percent, one a seed.
-        state_bits: bits that the binary layers keep a weight between steps, over all layers.
+        state_bits: bits that the binary layers keep a weight between steps (`trainers.memory.state`).
         peak_memory_bytes: of a training step.
     """
 
@@ -74,24 +72,16 @@ class Result:
     peak_memory_bytes: int
 
 
-def state_bits(config: TrialConfig) -> float:
-    """Bits a weight over all binary layers of the configured run, after its second step."""
-    step = make_step(config)
-    for _ in range(2):  # Adam's moments exist after the first
-        step()
-    return state_bits_per_weight(step.learner)
-
-
 def trained(settings: dict[str, Any], seeds: list[int], data_root: str, prepared_root: str | None = None) -> Result:
     """Train one rule with every seed."""
     case = Case("", settings, (0.0, 0.0))
-    accuracies, peak = [], 0
+    accuracies, peak, bits = [], 0, 0.0
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
             final = run_local(configuration(case, seed, data_root, prepared_root), Path(folder))
         accuracies.append(100 * float(final["test_accuracy"]))
-        peak = int(final["peak_memory_bytes"])
-    return Result(accuracies, state_bits(configuration(case, seeds[0], data_root)), peak)
+        peak, bits = int(final["peak_memory_bytes"]), float(final["state_bits_per_weight"])
+    return Result(accuracies, bits, peak)
 
 
 def time_ratios(steps: int, **changes: Any) -> dict[int, tuple[float, float]]:

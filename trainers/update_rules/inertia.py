@@ -14,9 +14,11 @@ b = 2 (K = 1) flips at the first event that finds nothing against it; without co
 is one, which is the paper's rule.
 
 Why it helps. Let a weight's events be for a flip at rate p+ and against one at rate p- a step. Without a counter the
-weight flips at rate p+ though the difference p+ - p- is all that the batches agree on. With one, c is a random walk
-with drift p+ - p-; a flip takes K net events, and against the drift its probability falls as (p+/p-)^K. The noise is
-averaged over about K/p steps, at the price of as many steps' delay.
+weight flips at rate p+ though the difference p+ - p- is all that the batches agree on: it is on the wrong side for a
+share min(p+, p-)/(p+ + p-) of the time, from which the temperature, a factor of both rates, cancels. With one, c is a
+random walk with drift p+ - p-; a flip takes K net events, and against the drift its probability falls as (p+/p-)^K. The
+noise is averaged over about K/p steps, at the price of as many steps' delay. (`notebooks/inertia.ipynb` solves this
+chain and trains with it.)
 
 Relatives. For T·|g| << 1 the event of EWM is a *stochastic rounding* of a gradient step to one unit of a grid: c is a
 latent weight of a few bits, clipped as in BinaryConnect (Courbariaux et al., NeurIPS 2015) and rounded as in Gupta et
@@ -24,7 +26,8 @@ al., *Deep Learning with Limited Numerical Precision*, ICML 2015. Yet unlike a l
 back over zero, a weight that has flipped starts at c = 0 and owes K events either way: *hysteresis*, as in the hidden
 states of binary synapses (Fusi, Drew and Abbott, Neuron 2005; Baldassi et al., PNAS 2007). Bop (Helwegen et al.,
 NeurIPS 2019) averages too and flips at a threshold, with a 32-bit moving average of the gradients' values where this
-counts their signs, and without forgetting the average at a flip. Beside these: an event is drawn by BinSFO's hypermask,
+counts their signs, and without forgetting the average at a flip. BOLD (Nguyen et al., NeurIPS 2024) accumulates Boolean
+variations a weight and flips where their sum speaks against it. Beside these: an event is drawn by BinSFO's hypermask,
 so that the flip rule needs neither a real number a weight nor a learning rate, b = 0 is the limit without memory, and
 T relative to the deviation of the layer's gradient (`trainers.update_rules.temperature`) serves all layers at once.
 """
