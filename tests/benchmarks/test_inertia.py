@@ -55,5 +55,5 @@ def test_what_cannot_be_measured_is_refused(
 @pytest.mark.slow
 def test_four_bits_reach_what_bop_reaches(shared_dir: Path, tmp_path: Path) -> None:
     result = inertia.trained(RULES["b = 4"], [1], str(shared_dir / "data"), str(tmp_path))
-    assert 94.0 <= result.accuracies[0] <= 97.0  # 95.4, 94.5, 95.0 at first; b = 0 reaches 88
+    assert 94.5 <= result.accuracies[0] <= 97.0  # 95.45 to 95.65 measured, seeds 1 to 3; b = 0 reaches 88
     assert result.state_bits < 5.001
