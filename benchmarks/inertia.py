@@ -6,8 +6,8 @@
 
 The first trains on the MNIST subset in the setting of `benchmarks.published_rules` (10,000 training and 2,000 test
 images, MLP hid_dim 512 depth 3, batch 96, 10 epochs, all of train trained on) and opens the test set once, after the
-last epoch. Each rule has the settings that the study in results/inertia chose for it on validation; the comparison under
-the protocol is there.
+last epoch. Each rule has the settings that the study in results/inertia chose for it on validation; the comparison
+under the protocol is there.
 
 --time takes the time of a step of the same MLP for b = 0, 2, 4 and 8, in turns within one process on one thread: the
 ratio to b = 0 is the median of the ratios within a turn, of the process's CPU time.

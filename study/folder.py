@@ -9,7 +9,7 @@
     DIR/optuna.journal        every search trial: its parameters, values and outcome
     DIR/runs/<trial_id>/      one run's checkpoints
     DIR/tune/                 Ray Tune's own state; nothing here is read again
-    DIR/results.parquet, DIR/accuracy_vs_memory.*   what `compare` writes
+    DIR/results.parquet, DIR/verdicts.json, DIR/accuracy_vs_*.png, .svg   what `compare` writes
 
 A cell's identity is everything but its budget. The same cell with another identity is refused; more trials, more seeds
 and further cells extend a study; what each cell is offered is kept with its history.

@@ -51,7 +51,9 @@ def test_the_runs_are_those_of_the_study_file_and_say_where_they_come_from(name:
 def test_the_tables_and_verdicts_follow_from_the_runs(name: str) -> None:
     text = (RESULTS / name / "table.txt").read_text()
     (workload,) = judge([group(name)], 1.0)
-    recorded: list[dict[str, Any]] = json.loads((RESULTS / name / "verdicts.json").read_text())["workloads"][0]["methods"]
+    recorded: list[dict[str, Any]] = json.loads((RESULTS / name / "verdicts.json").read_text())["workloads"][0][
+        "methods"
+    ]
     assert [row["label"] for row in recorded] == [verdict.row.label for verdict in workload.verdicts]
     for verdict, row in zip(workload.verdicts, recorded, strict=True):
         assert row["text"] == verdict.text and row["front"] == verdict.front
