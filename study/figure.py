@@ -2,8 +2,8 @@
 
 One figure has the peak memory of a training step across, another the bits of state a weight that training keeps from
 step to step, where those were recorded. One panel per data set and model, with the Pareto front of the means as a line
-(PROTOCOL §6.4). A panel shows confirmed
-results; where nothing is confirmed yet it shows the single best search or train results with hollow marks, and says so.
+(PROTOCOL §6.4). A panel shows confirmed results; where nothing is confirmed yet it shows the single best search or
+train results with hollow marks, and says so.
 Methods are labelled beside their points, in colours that stay apart for colour-blind readers (Okabe and Ito, "Color
 Universal Design", 2008), each with a mark of its own; an ablation's variants share their method's colour.
 Over several workloads a second figure shows the performance profiles (PROTOCOL §6.5).
