@@ -96,11 +96,12 @@ def test_epochs_report_what_a_comparison_needs(digits: MakeConfig, tmp_path: Pat
     for metrics in epochs:
         assert set(metrics) == {
             *("epoch", "train_loss", "val_accuracy", "val_accuracy_top5", "flip_rate", "lr", "temperature"),
-            *("peak_memory_bytes", "train_seconds", "device_seconds"),
+            *("peak_memory_bytes", "state_bits_per_weight", "train_seconds", "device_seconds"),
             *(f"memory_{category}_bytes" for category in CATEGORIES),
         }
         assert metrics["peak_memory_bytes"] == sum(metrics[f"memory_{category}_bytes"] for category in CATEGORIES)
         assert 0 < metrics["flip_rate"] < 1
+        assert 1 <= metrics["state_bits_per_weight"] < 1.1  # a bit, and what fills rows up to whole bytes
         assert metrics["val_accuracy"] <= metrics["val_accuracy_top5"] <= 1
     assert final["status"] == "completed"
     assert final["test_accuracy"] <= final["test_accuracy_top5"]
