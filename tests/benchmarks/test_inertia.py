@@ -8,12 +8,22 @@ import pytest
 from benchmarks import inertia
 from benchmarks.inertia import COUNTERS, LADDER, RULES, Result, main, time_ratios
 from benchmarks.published_rules import Case, configuration
+from benchmarks.step import make_step
+from trainers.memory.state import state_bits_per_weight
 
 
-def test_every_rule_is_a_run_that_can_be_made() -> None:
-    configurations = [configuration(Case("", settings, (0.0, 0.0)), 1, "none") for settings in RULES.values()]
-    assert [config.inertia_bits for config in configurations[:4]] == list(COUNTERS)
-    assert {config.epochs for config in configurations} == {10}
+def state_bits(name: str) -> float:
+    """Of a rule in a small network, after its second step: Adam's moments exist after the first."""
+    step = make_step(configuration(Case("", RULES[name], (0.0, 0.0)), 1, "none").replace(hid_dim=64, image_size=8))
+    for _ in range(2):
+        step()
+    return state_bits_per_weight(step.learner)
+
+
+def test_state_is_the_sign_and_what_the_rule_keeps_beside_it() -> None:
+    found = {name: state_bits(name) for name in RULES}
+    expected = {"b = 0": 1, "b = 2": 3, "b = 4": 5, "b = 8": 9, "Bop, 32 bits": 33, "Bop, 16 bits": 17, "Adam": 96}
+    assert found == pytest.approx(expected, rel=1e-3)  # Adam counts its steps; rows end on a byte
 
 
 def test_every_number_of_bits_is_timed_against_none() -> None:
