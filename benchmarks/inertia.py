@@ -29,8 +29,8 @@ from typing import Any
 from benchmarks.memory import BINARY, CONVENTIONAL, PACKED, WORKS, Rung, measure_apart
 from benchmarks.published_rules import Case, configuration
 from benchmarks.step import make_step
-from study.arguments import Parser, add_option
-from study.provenance import provenance
+from study.cli.arguments import Parser, add_option
+from study.record.provenance import provenance
 from trainers.errors import UserError
 from trainers.host import run_local
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from study.statistics import CONFIDENCE, RESAMPLES, SIGNIFICANCE, mean_and_interval, paired_difference
+from study.compare.statistics import CONFIDENCE, RESAMPLES, SIGNIFICANCE, mean_and_interval, paired_difference
 
 N = 10
 POPULATIONS: dict[str, tuple[float, Callable[[np.random.Generator], np.ndarray]]] = {

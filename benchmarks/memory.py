@@ -35,8 +35,8 @@ from typing import Any
 import torch
 
 from benchmarks.step import make_step
-from study.arguments import Parser, add_option
-from study.provenance import hardware, provenance
+from study.cli.arguments import Parser, add_option
+from study.record.provenance import hardware, provenance
 from trainers.binary import weights
 from trainers.config import TrialConfig
 from trainers.errors import UserError

@@ -16,8 +16,8 @@ import time
 
 import torch
 
-from study.arguments import Parser, add_config_options, add_option, config_values
-from study.provenance import provenance
+from study.cli.arguments import Parser, add_config_options, add_option, config_values
+from study.record.provenance import provenance
 from trainers.config import TrialConfig
 from trainers.data.catalog import lookup
 from trainers.errors import UserError

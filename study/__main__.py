@@ -7,9 +7,9 @@ heavy to import (torch, Ray, MLflow) is imported by the command that needs it, s
 import argparse
 import sys
 
-from study import commands
-from study.arguments import Parser, add_config_options, add_option
-from study.interrupt import INTERRUPTED
+from study.cli import commands
+from study.cli.arguments import Parser, add_config_options, add_option
+from study.drive.interrupt import INTERRUPTED
 from trainers.errors import StoppedError, UserError
 
 

@@ -63,7 +63,7 @@ class TrialConfig:
             None couples it to lr as in the paper. With scheduler `relative` the number that is divided by the
             deviation of a layer's gradient.
         inertia_bits: bits of the counter that each binary weight has under BinSFO: 2, 4 or 8, or 0 for none, the
-            paper's rule (see `trainers.update_rules.inertia`).
+            paper's rule (see `trainers.methods.inertia`).
         anneal: what every temperature is multiplied by as the run goes on: `none`, 1, or `cosine`,
             0.5·(1 + cos(pi·t/t_max)) at step t of t_max.
         batch_size: global batch, images a step over all workers.

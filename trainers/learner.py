@@ -18,11 +18,11 @@ from trainers.binary.layers import binary_layers, set_epoch
 from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData, normalise
 from trainers.errors import DivergedError
+from trainers.methods import UpdateRule, make_update_rule
+from trainers.methods.draws import derived_seed
 from trainers.models import build_model, set_activation_memory
 from trainers.models.checkpoints import load_pretrained
 from trainers.replicas import Replicas
-from trainers.update_rules import UpdateRule, make_update_rule
-from trainers.update_rules.draws import derived_seed
 
 
 def new_model(config: TrialConfig, num_classes: int, channels: int, image_size: int) -> nn.Module:

@@ -26,10 +26,10 @@ from trainers.learner import Learner
 from trainers.memory.invariants import Bystanders, check_invariants
 from trainers.memory.measure import measured_step
 from trainers.memory.state import state_bits_per_weight
+from trainers.methods.draws import derived_seed
 from trainers.progress import EpochSums, Metrics
 from trainers.replicas import Replicas
 from trainers.stop import stop_requested
-from trainers.update_rules.draws import derived_seed
 
 Report = Callable[[Metrics], None]
 

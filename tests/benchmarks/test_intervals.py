@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.intervals import POPULATIONS, main, plain_interval, shares
-from study.statistics import mean_and_interval
+from study.compare.statistics import mean_and_interval
 
 
 def test_a_line_a_population_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save
 
-from study.export import read_trained
-from study.simulate import run_simulated
+from study.cli.export import read_trained
+from study.drive.simulate import run_simulated
 from tests.fuzz.inputs import fuzz, mutated, only_user_errors
 from trainers import checkpoint
 from trainers.checkpoint import best_checkpoint, last_checkpoint, restore

@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.config import StudyConfig
-from study.study_file import load_study
+from study.define.cells import StudyConfig
+from study.define.study_file import load_study
 from tests.fuzz.inputs import fuzz, only_user_errors
 from trainers.errors import UserError
 

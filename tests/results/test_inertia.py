@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from study.records import SCHEMA
-from study.study_file import load_study
-from study.summary import CellGroup, summarise
-from study.table import MIB, percent
-from study.verdict import judge
+from study.compare.scores import CellGroup, summarise
+from study.compare.table import MIB, percent
+from study.compare.verdict import judge
+from study.define.study_file import load_study
+from study.record.runs_table import SCHEMA
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = REPOSITORY / "results" / "inertia"

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.config import METHODS, ResourcesConfig, SearchConfig, StudyConfig, dataset_label, make_cell
-from study.export import find_run
-from study.folder import StudyFolder
-from study.search import search_trial_id
+from study.cli.export import find_run
+from study.define.cells import METHODS, ResourcesConfig, SearchConfig, StudyConfig, dataset_label, make_cell
+from study.record.folder import StudyFolder
+from study.search.journal_search import search_trial_id
 from trainers.config import TrialConfig
 from trainers.data.locate import DatasetChoice
 from trainers.data.prepared_folders import folder_name

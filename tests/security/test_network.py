@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 import study
-from study.cluster import worker_environment
-from study.tracking import default_tracking_uri
-from study.ui import HOST, server_command
+from study.cli.ui import HOST, server_command
+from study.drive.cluster import worker_environment
+from study.mlflow_export.exporter import default_tracking_uri
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
@@ -114,7 +114,7 @@ def test_every_server_of_a_command_listens_on_this_machine_alone(witnessed: dict
 def test_the_pages_of_a_study_answer_on_this_machine_alone(tmp_path: Path) -> None:
     import psutil
 
-    from study.tracking import Tracker
+    from study.mlflow_export.exporter import Tracker
 
     Tracker(default_tracking_uri(tmp_path), "empty")
     with socket.socket() as free:

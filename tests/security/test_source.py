@@ -41,7 +41,7 @@ def keyword(call: ast.Call, name: str) -> object:
 
 def test_the_rules_are_read_from_every_source_file() -> None:
     names = {name for name, _ in trees()}
-    assert {"study/reading.py", "trainers/models/safe_read.py", "cluster/try_one_node.py"} <= names
+    assert {"study/define/yaml_reader.py", "trainers/models/safe_read.py", "cluster/try_one_node.py"} <= names
 
 
 def test_no_call_runs_what_was_read() -> None:

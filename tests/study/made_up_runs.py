@@ -5,8 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from study.ledger import Offered
-from study.records import SCHEMA
+from study.define.offer import Offered
+from study.record.runs_table import SCHEMA
 
 MIB = 2**20
 SEEDS = (11, 12, 13)

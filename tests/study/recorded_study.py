@@ -7,7 +7,7 @@ up from the trial's number, so a test can say what must come out.
 import json
 from pathlib import Path
 
-from study.tracking import Tracker, default_tracking_uri
+from study.mlflow_export.exporter import Tracker, default_tracking_uri
 from trainers.config import TrialConfig
 
 ORIGIN = {

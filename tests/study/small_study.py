@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from study.config import StudyConfig
-from study.study_file import load_study
+from study.define.cells import StudyConfig
+from study.define.study_file import load_study
 
 
 def content(**changes: Any) -> dict[str, Any]:

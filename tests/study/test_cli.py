@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from study import commands
 from study.__main__ import main, parser
-from study.arguments import config_values
+from study.cli import commands
+from study.cli.arguments import config_values
 from trainers.config import TrialConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -28,7 +28,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("Ray was started")
 
-    monkeypatch.setattr("study.cluster.connect", refuse)
+    monkeypatch.setattr("study.drive.cluster.connect", refuse)
 
 
 def command(*words: str, timeout: int = 600) -> subprocess.CompletedProcess[str]:

@@ -10,13 +10,13 @@ from typing import Any
 import psutil
 import pytest
 
-from study.config import Cell, ResourcesConfig, SearchConfig, make_cell
-from study.folder import StudyFolder
-from study.log import StudyLog, read_lines
-from study.plan import need_of_cell
-from study.search import ended, open_journal, open_search
-from study.session import open_session
-from study.tune_state import trial_file
+from study.define.cells import Cell, ResourcesConfig, SearchConfig, make_cell
+from study.define.memory_plan import need_of_cell
+from study.drive.session import open_session
+from study.drive.tune_state import trial_file
+from study.record.folder import StudyFolder
+from study.record.study_log import StudyLog, read_lines
+from study.search.journal_search import ended, open_journal, open_search
 from trainers.data.prepare import prepare
 
 EPOCHS = 40
@@ -26,7 +26,7 @@ EPOCHS = 40
 def running_ray() -> Iterator[None]:
     import ray
 
-    from study.cluster import connect
+    from study.drive.cluster import connect
 
     connect()
     yield
@@ -71,7 +71,7 @@ class Killer(threading.Thread):
 
 
 def sweep_under(killer: Killer, cell: Cell, folder: StudyFolder) -> dict[str, int]:
-    from study.sweep import sweep
+    from study.drive.sweep import sweep
 
     folder.claim({cell.name: cell.identity()})
     killer.start()

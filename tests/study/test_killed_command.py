@@ -6,15 +6,15 @@ from pathlib import Path
 import optuna
 import pytest
 
-from study.config import Cell, ConfirmConfig, ResourcesConfig, SearchConfig, make_cell
-from study.confirm import confirm
-from study.folder import StudyFolder
-from study.journal import open_journal
-from study.log import StudyLog
-from study.plan import need_of_cell
-from study.search import open_search
-from study.sweep import sweep
-from study.tune_state import trial_file
+from study.define.cells import Cell, ConfirmConfig, ResourcesConfig, SearchConfig, make_cell
+from study.define.memory_plan import need_of_cell
+from study.drive.confirm import confirm
+from study.drive.sweep import sweep
+from study.drive.tune_state import trial_file
+from study.record.folder import StudyFolder
+from study.record.study_log import StudyLog
+from study.search.journal import open_journal
+from study.search.journal_search import open_search
 from trainers.data.prepare import prepare
 
 SEARCHED, PRUNED, CONFIRMED = (f"Digits-MLP-bop-{name}" for name in ("search-0000", "search-0001", "confirm-0000-s11"))

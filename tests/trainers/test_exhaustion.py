@@ -17,7 +17,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from study.trial import ended, trial_spec
+from study.define.trial_spec import trial_spec
+from study.drive.trial import ended
 from trainers import checkpoint
 from trainers.atomic import write_atomically, write_json
 from trainers.checkpoint import last_checkpoint

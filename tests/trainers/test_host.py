@@ -22,7 +22,7 @@ MakeConfig = Callable[..., TrialConfig]
 def ray_is_up() -> Iterator[None]:
     import ray
 
-    from study.cluster import connect
+    from study.drive.cluster import connect
 
     connect(num_cpus=2)
     yield

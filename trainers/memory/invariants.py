@@ -22,9 +22,9 @@ from trainers.binary.weights import PackedWeight
 from trainers.errors import InvariantError
 from trainers.learner import Learner
 from trainers.memory.watch import held
-from trainers.update_rules.binsfo import BinsfoLayer
-from trainers.update_rules.contract import LayerRule
-from trainers.update_rules.inertia import Inertia, threshold
+from trainers.methods.binsfo import BinsfoLayer
+from trainers.methods.contract import LayerRule
+from trainers.methods.inertia import Inertia, threshold
 
 
 class Bystanders:
@@ -169,7 +169,7 @@ def _tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
     elif isinstance(value, (list, tuple)):
         for index, entry in enumerate(value):
             yield from _tensors_in(entry, f"{name}[{index}]")
-    elif type(value).__module__.startswith("trainers.update_rules"):
+    elif type(value).__module__.startswith("trainers.methods"):
         yield from _tensors_in(vars(value), name)
 
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from tests.trainers.gradient_receiver import GradientReceiver
 from trainers.binary.layers import BinaryConv2d, binary_layers, set_epoch
 from trainers.config import TrialConfig
+from trainers.methods import make_update_rule
 from trainers.models import build_model, set_activation_memory
 from trainers.models.branch import Branch
-from trainers.update_rules import make_update_rule
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}  # float64; sums over images run chunk by chunk
 

@@ -1,0 +1,310 @@
+"""What each subcommand does. Everything that can be checked is checked before Ray is started."""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from study.cli.arguments import config_values
+from study.define.cells import (
+    AshaConfig,
+    ResourcesConfig,
+    SearchConfig,
+    StudyConfig,
+    dataset_label,
+    make_cell,
+)
+from study.define.offer import check_offers, offers_of, refuse_unequal
+from study.define.settings import check_resources, check_search
+from study.define.study_file import load_study
+from study.record.folder import StudyFolder
+from study.record.terminal import Counter, Progress, say
+from trainers.config import ALGORITHMS, TrialConfig, one_of
+from trainers.errors import DivergedError, UserError
+
+if TYPE_CHECKING:
+    from study.define.memory_plan import Need
+
+JSON_KEYS = ("val_accuracy", "test_accuracy", "peak_memory_bytes", "flip_rate", "train_seconds", "mlflow_run_id")
+_RESOURCES = ("workers", "threads", "device")
+
+
+def run(options: argparse.Namespace) -> int:
+    """A whole study: data prepared, every cell searched and confirmed, all of it compared."""
+    study = load_study(
+        options.study,
+        trials=options.trials,
+        asha=options.asha,
+        at_once=options.at_once,
+        tracking_uri=options.tracking_uri,
+        data_root=options.data_root,
+        prepared_root=options.prepared_root,
+    )
+    unequal = check_offers(study.cells, study.confirm)
+    if not options.allow_unequal:
+        refuse_unequal(unequal, "Give the methods of a workload the same settings in the study file")
+    if options.device_memory is not None and options.simulate is None:
+        raise UserError("--device-memory belongs to --simulate; give both, or see `python -m study plan`")
+    if options.simulate is not None:
+        return _simulated(options, study)
+    folder = StudyFolder(
+        options.output or Path("studies") / study.name, name=study.name, tracking_uri=study.tracking_uri
+    )
+    if options.check:
+        checked = (dataclasses.replace(cell, base=cell.base.replace(check=True)) for cell in study.cells)
+        study = dataclasses.replace(study, cells=tuple(checked))
+    for dataset in study.datasets:
+        _prepare_for(study, dataset, options.download)
+    study, needs = _checked(study)
+    folder.claim(study.identity(), offers_of(study, study.confirm))
+    from study.drive.session import open_session
+    from study.drive.study import run_study
+
+    with open_session(folder) as session:
+        return run_study(
+            study, folder, session, needs, allow_unequal=options.allow_unequal, reopen_test=options.reopen_test
+        )
+
+
+def _simulated(options: argparse.Namespace, study: StudyConfig) -> int:
+    """The whole study on learning curves: no data, no training."""
+    from study.define.memory_plan import Need, parse_bytes
+    from study.drive.simulate import simulated_study, simulation_kind, write_simulation
+    from trainers.memory.report import CATEGORIES, MemoryReport
+
+    for name in ("download", "check"):
+        if getattr(options, name):
+            raise UserError(f"--{name} means nothing with --simulate, which reads no data and trains nothing")
+    memory = None if options.device_memory is None else parse_bytes(options.device_memory)
+    study = simulated_study(study)
+    output = options.output or Path("studies") / f"{study.name}-simulated"
+    kind = simulation_kind(options.simulate)
+    folder = StudyFolder(output, name=study.name, tracking_uri=study.tracking_uri, simulated=kind)
+    write_simulation(folder.path, study, options.simulate, memory)
+    folder.claim(study.identity(), offers_of(study, study.confirm))
+    say(f"SIMULATED: no run of this study trains; its numbers are {kind} curves and say nothing about a method")
+    from study.drive.session import open_session
+    from study.drive.study import run_study
+
+    nothing = MemoryReport(**dict.fromkeys(CATEGORIES, 0))
+    needs = {cell.name: Need(cell.name, nothing, 1) for cell in study.cells}
+    with open_session(folder) as session:
+        return run_study(study, folder, session, needs, allow_unequal=options.allow_unequal)
+
+
+def sweep(options: argparse.Namespace) -> int:
+    """The search of one cell; options that were given are fixed, the others searched where the space has them."""
+    values = config_values(options)
+    dataset, model, algorithm = (values.pop(name) for name in ("dataset", "model", "algorithm"))
+    one_of("algorithm", algorithm, ALGORITHMS)
+    optimizer = values.pop("optimizer", None)
+    method = f"{algorithm}-{optimizer}" if algorithm == "real" and optimizer else algorithm
+    pruner = {name: getattr(options, name) for name in ("grace_period", "reduction_factor")}
+    given = {name: value for name, value in pruner.items() if value is not None}
+    if given and not options.asha:
+        raise UserError(f"{', '.join(given)} means nothing with --no-asha; give only one of them")
+    search = SearchConfig(
+        trials=options.trials,
+        seed=values.pop("seed", 1),
+        asha=AshaConfig(**given) if options.asha else None,
+        temperature_mode=options.temperature_mode,
+    )
+    check_search(search)
+    taken = {name: values.pop(name) for name in _RESOURCES if name in values}
+    resources = ResourcesConfig(**taken, at_once=options.at_once)
+    check_resources(resources)
+    cell = make_cell(
+        dataset,
+        model,
+        method,
+        search=search,
+        resources=resources,
+        data_root=values.pop("data_root", "data"),
+        prepared_root=values.pop("prepared_root", None),
+        fixed=values,
+    )
+    folder = StudyFolder(options.output or "studies/sweep", tracking_uri=options.tracking_uri)
+    study, needs = _checked(StudyConfig(folder.name, (cell,), search))
+    folder.claim(study.identity(), offers_of(study, None))
+    (cell,) = study.cells
+    from study.drive.cluster import connect
+    from study.drive.session import open_session
+    from study.drive.sweep import sweep as run_sweep
+    from study.search.journal import open_journal
+    from trainers.stop import require_no_stop
+
+    with open_session(folder) as session:
+        open_journal(folder.journal)  # a damaged one is said before Ray is started
+        say("starting Ray ...")
+        connect()
+        result = run_sweep(cell, folder, session.log, needs[cell.name])
+        require_no_stop(folder.stop_file)
+    say("\n".join(result.lines()))
+    say(f"compare the study: python -m study compare {folder.shown}")
+    if options.json:
+        best = result.best.to_dict() if result.best else None
+        say(
+            json.dumps(
+                {
+                    "cell": cell.name,
+                    "best": best,
+                    "val_accuracy": result.best_value,
+                    "notes": [*result.edges, *result.notes],
+                }
+            )
+        )
+    return 0
+
+
+def train(options: argparse.Namespace) -> int:
+    """One configuration, under Ray Train, recorded with phase `train`."""
+    config = TrialConfig(**config_values(options))
+    folder = StudyFolder(options.output or "studies/train", tracking_uri=options.tracking_uri)
+    from trainers.preflight import preflight
+
+    config = preflight(config)
+    from study.define.memory_plan import need_of
+    from study.drive.tune_run import check_room
+
+    label = f"{dataset_label(config.dataset)}-{config.model}-{config.method}"
+    need = need_of(config, label)
+    check_room(config, need)
+    from study.define.trial_spec import trial_spec
+    from study.drive.cluster import connect
+    from study.drive.recorder import Place, Recorder
+    from study.drive.session import open_session
+    from trainers.attempt import Attempt
+    from trainers.host import run_ray
+
+    trial_id = f"{label}-train-{config.fingerprint()[:8]}-s{config.seed}"
+    spec = trial_spec(trial_id, "train", config.method, config, folder.run_dir(trial_id))
+    with open_session(folder) as session:
+        recorder = Recorder(session.log, Place(Progress(label, 1, every_epoch=True)))
+        say("starting Ray ...")
+        connect()
+        check_room(config, need)
+        recorder.start(spec)
+        known, run_dir = session.log.trials()[trial_id].test_opened, Path(spec["run_dir"])
+        attempt = Attempt(folder.stop_file, test_openings=known, reopen_test=options.reopen_test)
+        try:
+            final = run_ray(config, run_dir, lambda metrics: recorder.epoch(spec, metrics), attempt)
+        except Exception as error:
+            recorder.attempt_failed(spec, error, attempt.device_seconds(config.workers))
+            if isinstance(error, DivergedError):
+                raise UserError(f"the run diverged: {error}; use a smaller lr or temperature") from None
+            raise
+        recorder.end(spec, "completed", final)
+    metrics = {**recorder.finals[trial_id], "mlflow_run_id": session.delivery.runs.get(trial_id)}
+    say(f"peak memory {metrics['peak_memory_bytes'] / 2**20:.1f} MiB, {metrics['train_seconds']:.1f} s of training")
+    say(f"recorded as {trial_id} in {folder.shown}")
+    if options.json:
+        say(json.dumps({key: metrics.get(key) for key in JSON_KEYS}))
+    return 0
+
+
+def plan(options: argparse.Namespace) -> int:
+    """The predicted memory of every cell of a study, and how many runs fit side by side; nothing is trained."""
+    from study.define.memory_plan import parse_bytes
+    from study.define.memory_plan import plan as planned
+
+    memory = None if options.device_memory is None else parse_bytes(options.device_memory)
+    study = load_study(options.study, data_root=options.data_root, prepared_root=options.prepared_root)
+    for line in planned(study, memory):
+        say(line)
+    return 0
+
+
+def prepare(options: argparse.Namespace) -> int:
+    """Data sets as memory-mapped files, from whatever form they are in."""
+    if options.source is not None and len(options.datasets) > 1:
+        raise UserError(f"--source is one data set's, but {len(options.datasets)} are named; prepare them one by one")
+    from trainers.data.prepare import prepare as prepare_dataset
+
+    for dataset in options.datasets:
+        prepared = prepare_dataset(
+            dataset,
+            options.data_root,
+            prepared_root=options.prepared_root,
+            image_size=options.image_size,
+            source=options.source,
+            download=options.download,
+            progress=Counter(dataset),
+        )
+        say(f"{dataset}: prepared in {prepared}")
+    return 0
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Table, figures, results.parquet and verdicts.json, from recorded runs alone."""
+    from study.drive.study import show_comparison
+
+    show_comparison(options.directory, allow_unequal=options.allow_unequal, margin=options.margin)
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    """One trained run, as a folder that predicts on its own."""
+    from study.cli.export import export_run
+
+    export_run(
+        options.run,
+        study=options.study,
+        output=options.output,
+        which=options.which,
+        replace=options.force,
+        data_root=options.data_root,
+        prepared_root=options.prepared_root,
+    )
+    return 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """What a study's records disagree on; 1 where they do."""
+    from study.repair.doctor import doctor as examined
+
+    return examined(options.directory, repair=options.repair)
+
+
+def ui(options: argparse.Namespace) -> int:
+    """MLflow's pages on a study's records, until Ctrl-C."""
+    from study.cli.ui import serve
+
+    serve(options.directory, port=options.port, say=say)
+    return 0
+
+
+def _prepare_for(study: StudyConfig, dataset: str, download: bool) -> None:
+    """A study's data set at every image size that its cells use."""
+    from trainers.data.prepare import prepare as prepare_dataset
+
+    bases = [cell.base for cell in study.cells if cell.base.dataset == dataset]
+    for image_size in dict.fromkeys(base.image_size for base in bases):
+        prepare_dataset(
+            dataset,
+            bases[0].data_root,
+            prepared_root=bases[0].prepared_root,
+            image_size=image_size,
+            download=download,
+            progress=Counter(dataset),
+        )
+
+
+def _checked(study: StudyConfig) -> "tuple[StudyConfig, dict[str, Need]]":
+    """The study with each cell's image size resolved, after its data, model, batch and memory were checked.
+
+    With it the memory of one run of each cell, by the cell's name.
+    """
+    from study.define.memory_plan import needs_of_cells
+    from study.drive.tune_run import check_room
+    from trainers.preflight import preflight
+
+    cells = tuple(dataclasses.replace(cell, base=preflight(cell.base)) for cell in study.cells)
+    for cell in cells:
+        if cell.searched_memory():
+            for configuration in cell.demanding():
+                preflight(configuration)
+    needs = needs_of_cells(cells)
+    for cell in cells:
+        check_room(cell.base, needs[cell.name])
+    return dataclasses.replace(study, cells=cells), needs

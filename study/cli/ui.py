@@ -1,0 +1,147 @@
+"""`python -m study ui DIR`: MLflow's pages on a study, in the browser, on this machine alone.
+
+Starts `mlflow server` on the study's own database and prints two addresses: the completed trials as one list, and
+MLflow's compare page with the runs that the comparison's scores stand on.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+from study.compare.scores import summarise
+from study.mlflow_export.store import database_path
+from study.record.runs_table import StudyRecords, read_study
+from trainers.errors import UserError
+
+HOST = "127.0.0.1"
+DEFAULT_PORT = 5000
+MOST_COMPARED = 60  # runs; MLflow's compare page gets slow towards 100
+LONGEST_START = 120  # seconds until the server answers; about 7 on an idle machine
+
+
+def serve(directory: str | Path, port: int = DEFAULT_PORT, say: Callable[[str], None] = print) -> None:
+    """Serve MLflow's pages on a study until Ctrl-C; where a tracking server holds the records, print its addresses.
+
+    Args:
+        directory: the study's folder.
+        port: the port on 127.0.0.1.
+        say: takes each line meant for the user.
+
+    Raises:
+        UserError: no study there, records that cannot be read, a port in use, or a server that ends or never answers.
+    """
+    records = read_study(directory)
+    database = database_path(records.tracking_uri)
+    if database is None:
+        for line in addresses(records, records.tracking_uri):
+            say(line)
+        return
+    _check_port(port)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # else the server would outlive us
+        signal.signal(number, signal.default_int_handler)
+    base = f"http://{HOST}:{port}"
+    say(f"starting MLflow on {database} ...")
+    server = subprocess.Popen(
+        server_command(records.tracking_uri, database.parent, port),
+        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"},
+        cwd=database.parent,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C reaches us alone; we then end the server and its worker together
+    )
+    try:
+        _wait_until_up(server, base)
+        for line in addresses(records, base):
+            say(line)
+        say("Ctrl-C ends it.")
+        server.communicate()
+    except KeyboardInterrupt:
+        say("ended")
+    finally:
+        _end(server)
+
+
+def server_command(tracking_uri: str, folder: Path, port: int) -> list[str]:
+    """The `mlflow server` command: one worker, reached from this machine alone, artifacts in the study's folder."""
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking_uri]
+    command += ["--artifacts-destination", str(folder / "mlartifacts")]
+    return [*command, "--host", HOST, "--port", str(port), "--workers", "1"]
+
+
+def addresses(records: StudyRecords, base: str) -> list[str]:
+    """Lines that name the runs page and, where there are two runs to compare, the compare page."""
+    lines = [f"runs:    {runs_url(base, records.experiment_id)}"]
+    runs = [run for group in summarise(records.table) for method in group.methods for run in method.run_ids]
+    if len(runs) > 1:
+        lines.append(f"compare: {compare_url(base, records.experiment_id, runs[:MOST_COMPARED])}")
+    return lines
+
+
+def runs_url(base: str, experiment_id: str) -> str:
+    """MLflow's page with a study's completed trials as one list, the best on validation first.
+
+    MLflow folds the trials into their sweeps unless it sorts by something other than the date.
+    """
+    query = {
+        "workflowType": "machine_learning",
+        "searchFilter": 'tags.run_kind = "trial" and attributes.status = "FINISHED"',
+        "orderByKey": "metrics.`val_accuracy`",
+        "orderByAsc": "false",
+    }
+    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?{urlencode(query, quote_via=quote)}"
+
+
+def compare_url(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
+    """MLflow's page that compares these runs."""
+    query = {
+        "runs": json.dumps(list(run_ids), separators=(",", ":")),
+        "experiments": json.dumps([experiment_id]),
+        "workflowType": "machine_learning",
+    }
+    return f"{base.rstrip('/')}/#/compare-runs?{urlencode(query, quote_via=quote)}"
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            raise UserError(f"port {port} on {HOST} cannot be used ({error}); give another with --port") from error
+
+
+def _wait_until_up(server: subprocess.Popen[str], base: str) -> None:
+    deadline = time.monotonic() + LONGEST_START
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            said = (server.stderr.read() if server.stderr else "").strip().splitlines()
+            raise UserError(f"the MLflow server ended at once: {said[-1] if said else 'it gave no reason'}")
+        try:
+            urllib.request.urlopen(f"{base}/health", timeout=2).close()
+            return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise UserError(f"the MLflow server did not answer at {base} in {LONGEST_START} s; try again on an idle machine")
+
+
+def _end(server: subprocess.Popen[str]) -> None:
+    """End the server and the worker that it started, which share a process group."""
+    if server.poll() is None:
+        os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()

@@ -1,0 +1,160 @@
+"""The budget ledger: what every method was offered, what it used, and whether a ranking is fair (PROTOCOL §4).
+
+Equality is a matter of what was *offered*: search trials, epochs a trial, the pruner's settings, configurations and
+seeds of the confirmation (§4.1). What was *used* is summed over every run, pruned, diverged, failed and infeasible ones
+included (§4.2, §4.3). All of it comes from the rows of `results.parquet` and the tags of the sweeps' runs.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from study.define.offer import Offered
+
+COUNTED = ("completed", "pruned", "diverged", "failed", "infeasible")
+"""The outcomes that count as one of the offered trials (§4.3); `running` and `interrupted` runs go on."""
+
+PHASES: tuple[str, ...] = ("search", "confirm", "train")
+
+
+@dataclass(frozen=True)
+class Used:
+    """What the runs of one phase of a cell took (§4.2).
+
+    Attributes:
+        outcomes: how many runs ended, or stand, in each way.
+        epochs: epochs trained, again-trained ones included; None where no run recorded them.
+        device_seconds: wall-clock seconds times workers, over all attempts; None where no run recorded them.
+        unknown: runs that did not record what they took, so that the sums are lower bounds.
+    """
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    epochs: int | None = None
+    device_seconds: float | None = None
+    unknown: int = 0
+
+    @property
+    def ended(self) -> int:
+        """Runs that count against the budget."""
+        return sum(self.outcomes[outcome] for outcome in COUNTED)
+
+    def __add__(self, other: "Used") -> "Used":
+        return Used(
+            self.outcomes + other.outcomes,
+            _sum([self.epochs, other.epochs]),
+            _sum([self.device_seconds, other.device_seconds]),
+            self.unknown + other.unknown,
+        )
+
+
+@dataclass(frozen=True)
+class CellLedger:
+    """One cell's account.
+
+    Attributes:
+        dataset, model, method: whose.
+        offered: None where the records do not say.
+        planned: the trials that its search is to have, fewer than offered where nothing is left to tune; None where
+            the records do not say.
+        used: by phase (search, confirm, train), of the phases that have runs.
+        side_by_side: the most trials that ran at once; None where the records do not say.
+    """
+
+    dataset: str
+    model: str
+    method: str
+    offered: Offered | None
+    planned: int | None
+    used: Mapping[str, Used]
+    side_by_side: int | None = None
+
+    @property
+    def total(self) -> Used:
+        """Over all phases."""
+        return sum(self.used.values(), Used())
+
+    @property
+    def unfinished(self) -> list[str]:
+        """What the cell still lacks of its budget, in words (§4.6)."""
+        lacks = []
+        ended = self.used.get("search", Used()).ended
+        if self.planned is not None and ended < self.planned:
+            lacks.append(f"{ended} of {self.planned} search trials have ended")
+        if self.offered and self.offered.k:
+            repeats = self.used.get("confirm", Used())
+            tried = self.used.get("search", Used()).outcomes["completed"]
+            wanted = min(self.offered.k, tried) * len(self.offered.seeds)
+            if repeats.ended < wanted:
+                lacks.append(f"{repeats.ended} of {wanted} confirmation runs have ended")
+        return lacks
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain values, for `verdicts.json`."""
+        return {
+            "dataset": self.dataset,
+            "model": self.model,
+            "method": self.method,
+            "offered": self.offered.as_dict() if self.offered else None,
+            "planned_trials": self.planned,
+            "side_by_side": self.side_by_side,
+            "used": {
+                phase: {
+                    "runs": dict(sorted(used.outcomes.items())),
+                    "epochs": used.epochs,
+                    "device_seconds": used.device_seconds,
+                    "runs_without_record": used.unknown,
+                }
+                for phase, used in self.used.items()
+            },
+            "unfinished": self.unfinished,
+        }
+
+
+Key = tuple[str, str, str]
+
+
+def ledger(rows: Iterable[Mapping[str, Any]], sweeps: Mapping[str, Mapping[str, str]]) -> dict[Key, CellLedger]:
+    """Every cell's account, by (data set, model, method).
+
+    Args:
+        rows: the rows of `results.parquet`.
+        sweeps: the tags of each sweep's run, by cell.
+    """
+    tags = {(one.get("dataset"), one.get("model"), one.get("method")): one for one in sweeps.values()}
+    runs: dict[Key, dict[str, list[Mapping[str, Any]]]] = {}
+    for row in rows:
+        key = (row["dataset"], row["model"], row["method"])
+        runs.setdefault(key, {}).setdefault(row["phase"], []).append(row)
+    accounts = {}
+    for key, by_phase in sorted(runs.items()):
+        own = tags.get(key, {})
+        offered = Offered.from_tag(own.get("offered"))
+        planned = _number(own.get("trials"))
+        used = {phase: _used(by_phase[phase]) for phase in PHASES if phase in by_phase}
+        planned = offered.trials if planned is None and offered else planned
+        accounts[key] = CellLedger(*key, offered, planned, used, _number(own.get("side_by_side")))
+    return accounts
+
+
+def _used(rows: Sequence[Mapping[str, Any]]) -> Used:
+    unknown = sum(row.get("epochs_used") is None or row.get("device_seconds") is None for row in rows)
+    return Used(
+        Counter(row["status"] for row in rows),
+        _sum([row.get("epochs_used") for row in rows]),
+        _sum([row.get("device_seconds") for row in rows]),
+        unknown,
+    )
+
+
+def _sum(values: Iterable[Any]) -> Any:
+    """The sum of those that are known; None where none is."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _number(text: str | None) -> int | None:
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        return None

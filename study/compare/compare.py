@@ -1,0 +1,79 @@
+"""`python -m study compare DIR`: from recorded runs to the table, `results.parquet`, `verdicts.json` and the figures.
+
+The rules are those of study/PROTOCOL.md. Nothing is trained and nothing is looked up outside the records, so a study
+can be compared again after it was copied to another machine.
+"""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.compare.figure import draw_figures
+from study.compare.findings import Findings, find
+from study.compare.table import render
+from study.define.settings import check_margin
+from study.record.provenance import git_commit, package_version
+from study.record.runs_table import read_study, write_results
+from trainers.atomic import write_atomically
+from trainers.errors import UserError
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` made.
+
+    Attributes:
+        table: the comparison as plain text.
+        findings: the same as values.
+        results: the path of `results.parquet`.
+        verdicts: the path of `verdicts.json`.
+        figures: the paths of the figures, each as PNG and SVG.
+    """
+
+    table: str
+    findings: Findings
+    results: Path
+    verdicts: Path
+    figures: tuple[Path, ...]
+
+
+def compare(directory: str | Path, *, allow_unequal: bool = False, margin: float | None = None) -> Comparison:
+    """Read a study's recorded runs, write the files of the comparison into its folder, and return the table.
+
+    Args:
+        directory: the study's folder.
+        allow_unequal: compare methods whose offered budgets differ, below a banner (PROTOCOL §4.4).
+        margin: of equivalence, in points; None takes the study's own (PROTOCOL §6.2).
+
+    Raises:
+        UserError: no study there, records that cannot be read, no completed run, offered budgets that differ, or a
+            folder that cannot be written.
+    """
+    if margin is not None:
+        check_margin(margin, "margin")
+    records = read_study(directory)
+    findings = find(records.study, records.table, records.sweeps, allow_unequal=allow_unequal, margin=margin)
+    if not findings.workloads:
+        counts = Counter(records.table.column("status").to_pylist())
+        found = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none at all"
+        raise UserError(
+            f"the study {records.study!r} in {directory} has no completed run to compare (runs: {found}); "
+            "run it again, with the same command, until one completes"
+        )
+    results = write_results(directory, records.table)
+    verdicts = _write_verdicts(Path(directory) / "verdicts.json", findings)
+    figures = draw_figures(findings, Path(directory))
+    edges = [tags["range_edges"] for _, tags in sorted(records.sweeps.items()) if tags.get("range_edges")]
+    return Comparison(render(findings, edges), findings, results, verdicts, figures)
+
+
+def _write_verdicts(path: Path, findings: Findings) -> Path:
+    """Write the findings as JSON, whole or not at all."""
+    origin = {"created_by": package_version(), "git_commit": git_commit()}
+    text = json.dumps({**findings.as_dict(), **origin}, indent=1, allow_nan=False) + "\n"
+    try:
+        write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}; make its folder writable") from error
+    return path

@@ -1,0 +1,171 @@
+"""All that a comparison finds in a study's records, before any of it is shown: scores, verdicts, budgets, banners.
+
+Pure: rows of `results.parquet` and the sweeps' tags in, values out. Here it is decided whether methods are ranked at
+all.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from study.compare.budget import CellLedger, Key, ledger
+from study.compare.footnotes import remarks
+from study.compare.scores import CellGroup, summarise
+from study.compare.verdict import Overall, WorkloadVerdicts, as_dict, judge, overall
+from study.define.cells import ConfirmConfig
+from study.define.offer import recorded_margin, refuse_unequal, unequal_workloads
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a comparison found.
+
+    Attributes:
+        study: the study's name.
+        margin: of equivalence, in points.
+        banners: what must be read before anything else; empty where nothing stands in the way of a ranking.
+        workloads: scores and verdicts, by data set and model; those with a completed run.
+        remarks: of each workload, what a reader should know of it, in the same order.
+        accounts: each cell's budget.
+        overall: the methods over all workloads; None where fewer than two are confirmed.
+    """
+
+    study: str
+    margin: float
+    banners: tuple[str, ...]
+    workloads: tuple[WorkloadVerdicts, ...]
+    remarks: tuple[tuple[str, ...], ...]
+    accounts: Mapping[Key, CellLedger]
+    overall: Overall | None
+
+    @property
+    def groups(self) -> tuple[CellGroup, ...]:
+        return tuple(workload.group for workload in self.workloads)
+
+    def account(self, group: CellGroup, method: str) -> CellLedger:
+        """The budget of a method of a workload."""
+        return self.accounts[group.dataset, group.model, method]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain values, for `verdicts.json`."""
+        return {
+            "study": self.study,
+            "protocol": "study/PROTOCOL.md",
+            "margin_points": self.margin,
+            "banners": list(self.banners),
+            "family": self.workloads[0].family if self.workloads else 0,
+            "workloads": [
+                {**as_dict(workload), "remarks": list(own)}
+                for workload, own in zip(self.workloads, self.remarks, strict=True)
+            ],
+            "overall": _overall_as_dict(self.overall),
+            "ledger": [account.as_dict() for account in self.accounts.values()],
+        }
+
+
+def find(
+    study: str,
+    table: pa.Table,
+    sweeps: Mapping[str, Mapping[str, str]],
+    *,
+    allow_unequal: bool = False,
+    margin: float | None = None,
+) -> Findings:
+    """Compare a study's recorded runs by the protocol.
+
+    Args:
+        study: its name.
+        table: one row a run, as in `results.parquet`.
+        sweeps: the tags of each sweep's run, by cell.
+        allow_unequal: compare methods whose offered budgets differ, below a banner.
+        margin: of equivalence in points; None takes the study's own.
+
+    Raises:
+        UserError: offered budgets differ within a workload, and `allow_unequal` is not given.
+    """
+    rows = table.to_pylist()
+    accounts = ledger(rows, sweeps)
+    groups = tuple(group for group in summarise(table, sweeps) if group.methods)
+    searched = [
+        accounts[group.dataset, group.model, row.method]
+        for group in groups
+        for row in group.methods
+        if row.phase != "train"
+    ]
+    unequal = _unequal(searched)
+    if not allow_unequal:
+        refuse_unequal(unequal, "Run the study again with one budget for all of them")
+    margin = _margin(sweeps) if margin is None else margin
+    banners = [*_simulated(rows, sweeps), *_unequal_banner(unequal), *_unknown_banner(searched)]
+    own = [[row for row in rows if (row["dataset"], row["model"]) == (group.dataset, group.model)] for group in groups]
+    return Findings(
+        study=study,
+        margin=margin,
+        banners=tuple(banners),
+        workloads=tuple(judge(groups, margin)),
+        remarks=tuple(tuple(remarks(group, runs, accounts, sweeps)) for group, runs in zip(groups, own, strict=True)),
+        accounts=accounts,
+        overall=overall(groups, accounts.keys()),
+    )
+
+
+def _unequal(accounts: Sequence[CellLedger]) -> list[str]:
+    offers: dict[tuple[str, str], dict[str, Any]] = {}
+    for account in accounts:
+        if account.offered:
+            offers.setdefault((account.dataset, account.model), {})[account.method] = account.offered
+    return unequal_workloads(offers)
+
+
+def _unequal_banner(lines: Sequence[str]) -> list[str]:
+    if not lines:
+        return []
+    return ["UNEQUAL BUDGETS, so nothing below is a ranking (PROTOCOL §4.4): " + "; ".join(lines)]
+
+
+def _unknown_banner(accounts: Sequence[CellLedger]) -> list[str]:
+    unknown = list(dict.fromkeys(account.method for account in accounts if account.offered is None))
+    if not unknown:
+        return []
+    whose = "any method" if all(account.offered is None for account in accounts) else ", ".join(unknown)
+    return [
+        f"UNKNOWN BUDGETS: the records do not say what was offered to {whose}, so nobody can tell whether the methods "
+        "were offered the same (PROTOCOL §4.5)"
+    ]
+
+
+def _simulated(rows: Sequence[Mapping[str, Any]], sweeps: Mapping[str, Mapping[str, str]]) -> list[str]:
+    kinds = {row.get("simulated") for row in rows} | {tags.get("simulated") for tags in sweeps.values()}
+    named = " and ".join(sorted(kind for kind in kinds if kind))
+    if not named:
+        return []
+    return [
+        f"SIMULATED on {named} learning curves: no network was trained, and nothing below is a result (PROTOCOL §9)"
+    ]
+
+
+def _margin(sweeps: Mapping[str, Mapping[str, str]]) -> float:
+    """The study's margin, which its sweeps' tags hold beside the budget; the narrowest, where they hold several."""
+    recorded = (recorded_margin(tags.get("offered")) for tags in sweeps.values())
+    return min((margin for margin in recorded if margin is not None), default=ConfirmConfig().margin)
+
+
+def _overall_as_dict(found: Overall | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "workloads": [list(workload) for workload in found.workloads],
+        "methods": [
+            {
+                "method": standing.method,
+                "mean_rank": standing.mean_rank,
+                # JSON has no infinity: a workload without a score is null.
+                "error_ratios": [ratio if ratio != float("inf") else None for ratio in standing.ratios],
+                "profile_area": standing.area,
+            }
+            for standing in found.standings
+        ],
+        "left_out": list(found.left_out),
+    }

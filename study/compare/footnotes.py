@@ -1,0 +1,132 @@
+"""What a reader of one workload's table should know beside its numbers: each a sentence that cites the protocol."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from study.compare.budget import CellLedger, Key
+from study.compare.scores import CellGroup, two_objectives
+from study.compare.statistics import BOOTSTRAP_FROM, Estimate
+
+MIB = 2**20
+FIXED = ("batch_size", "epochs", "image_size", "width", "workers", "freeze_num")
+"""The columns of what is the same for every method of a workload (§2.3)."""
+Row = Mapping[str, Any]
+
+
+def remarks(
+    group: CellGroup,
+    rows: Sequence[Row],
+    accounts: Mapping[Key, CellLedger],
+    sweeps: Mapping[str, Mapping[str, str]],
+) -> Iterator[str]:
+    """The remarks on a workload.
+
+    Args:
+        group: its scores.
+        rows: its runs, as in `results.parquet`.
+        accounts: the budgets of the study's cells.
+        sweeps: the tags of the study's sweeps, by cell.
+    """
+    own = [accounts[key] for key in accounts if key[:2] == (group.dataset, group.model)]
+    tags = [one for one in sweeps.values() if (one.get("dataset"), one.get("model")) == (group.dataset, group.model)]
+    yield from _uncertainty(group)
+    yield from _incomplete(group)
+    yield from (
+        f"{account.method} is not finished: {'; '.join(account.unfinished)} (§4.6)."
+        for account in own
+        if account.unfinished
+    )
+    yield from _use_unknown(own)
+    yield from _test_openings(rows)
+    two = any(two_objectives(one) for one in tags)
+    if two:
+        yield "The search went by accuracy and memory; each confirmed configuration is a row of its own (§7)."
+    else:
+        yield from _fixed_settings(group)
+    yield from _memory_spread(group)
+    yield from _hardware(group, rows)
+    yield from _side_by_side(own)
+
+
+def _uncertainty(group: CellGroup) -> Iterator[str]:
+    counts = {len(row.seeds) for row in group.methods if row.confirmed}
+    if counts:
+        below, above = any(1 < n < BOOTSTRAP_FROM for n in counts), any(n >= BOOTSTRAP_FROM for n in counts)
+        kinds = ["Student's t"] * below + ["BCa bootstrap"] * above or ["none for a single seed"]
+        yield f"Accuracies: mean [95 % interval: {' or '.join(kinds)}] over n confirmation seeds (§5.2)."
+    if any(not row.confirmed for row in group.methods):
+        yield (
+            "* Not confirmed: the best search or train result, chosen by the value that it shows. It does not compare "
+            "with a confirmed one (§3.2)."
+        )
+
+
+def _incomplete(group: CellGroup) -> Iterator[str]:
+    for row in group.methods:
+        if len(row.seeds) < row.planned:
+            yield (
+                f"{row.label}: {row.planned - len(row.seeds)} of {row.planned} {row.phase} runs of its configuration "
+                "did not complete and are left out (§4.3)."
+            )
+
+
+def _use_unknown(accounts: Sequence[CellLedger]) -> Iterator[str]:
+    unknown = sum(account.total.unknown for account in accounts)
+    if unknown:
+        yield f"What {unknown} of the runs used is not recorded; sums with a + leave it out (§4.2)."
+
+
+def _test_openings(rows: Sequence[Row]) -> Iterator[str]:
+    """How often the test set was opened, and each run in which that was more than once, forced, or not its phase's."""
+    opened = [row for row in rows if row.get("test_opened")]
+    usual = [
+        row for row in opened if row["phase"] != "search" and row["test_opened"] == 1 and not row.get("test_forced")
+    ]
+    if usual:
+        yield f"Test set: opened once in each of {len(usual)} runs, after the last epoch (§3.3)."
+    for row in opened:
+        times, forced = row["test_opened"], row.get("test_forced") or 0
+        if times > 1 or forced:
+            yield f"Test set: opened {times} times in {row['trial_id']}, {forced} of them forced (§3.3)."
+        if row["phase"] == "search":
+            yield f"Test set: opened during the search, in {row['trial_id']}, which the protocol forbids (§3.3)."
+    if any(row["test_accuracy"] is not None and row.get("test_opened") is None for row in rows):
+        yield "Test set: how often it was opened is not recorded (§3.3)."
+
+
+def _fixed_settings(group: CellGroup) -> Iterator[str]:
+    for name in FIXED:
+        holders: dict[Any, list[str]] = {}
+        for row in group.scored:
+            holders.setdefault(row.configuration.get(name), []).append(row.label)
+        if len(holders) > 1:
+            told = "; ".join(f"{value} for {', '.join(labels)}" for value, labels in holders.items())
+            yield f"Not the same for all, though it should be fixed (§2.3): {name} is {told}."
+
+
+def _memory_spread(group: CellGroup) -> Iterator[str]:
+    spread = [(row, row.peak_memory) for row in group.methods if len(set(row.memory.values())) > 1]
+    told = [f"{row.label} {_mib(memory)}" for row, memory in spread if memory]
+    if told:
+        yield f"Peak memory varies over the seeds, mean [95 % interval] in MiB: {', '.join(told)}."
+
+
+def _mib(memory: Estimate) -> str:
+    low, high = memory.scaled(1 / MIB).interval
+    return f"{memory.mean / MIB:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _hardware(group: CellGroup, rows: Sequence[Row]) -> Iterator[str]:
+    scored = {run_id for row in group.methods for run_id in row.run_ids}
+    machines = sorted({row["hardware"] for row in rows if row["mlflow_run_id"] in scored and row.get("hardware")})
+    if len(machines) > 1:
+        yield f"Run on different machines, so memory and seconds compare with care (§8.2): {'; '.join(machines)}."
+
+
+def _side_by_side(accounts: Sequence[CellLedger]) -> Iterator[str]:
+    most = max((account.side_by_side or 1 for account in accounts), default=1)
+    if most > 1:
+        yield (
+            f"Up to {most} trials ran side by side, so the order of the search, and with it what it finds, may differ "
+            "from run to run (§8.3)."
+        )

@@ -1,0 +1,273 @@
+"""What may be said of each method against the baseline, on accuracy *and* memory (PROTOCOL §6).
+
+A verdict rests on the paired difference of accuracies with its interval, Holm's correction over all verdicts of the
+study, a margin of equivalence, and the paired ratio of memories. "Comparable" is said only where the whole interval
+lies within the margin, never because a test found nothing.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from study.compare.scores import CellGroup, MethodSummary
+from study.compare.statistics import (
+    SIGNIFICANCE,
+    Difference,
+    Estimate,
+    equivalent,
+    error_ratios,
+    holm,
+    mean_ranks,
+    paired_difference,
+    paired_ratio,
+    profile_area,
+)
+
+ON_FRONT, PERHAPS, DOMINATED = "on the Pareto front", "perhaps on the Pareto front", "dominated"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of one row of a workload.
+
+    Attributes:
+        row: whose.
+        kind: `baseline`, `comparable`, `higher`, `lower`, `undecided`; `none` where the row is not confirmed.
+        difference: of accuracies against the baseline, in points; None for the baseline and where no seed is common.
+        adjusted_p: Holm's, over the study; None where there is no p-value.
+        memory_ratio: to the baseline's memory; None where one of the two was not measured.
+        front: `ON_FRONT`, `PERHAPS` or `DOMINATED` (§6.4); empty where it cannot be said.
+        dominated_by: the rows that dominate it by their means, by label.
+        text: the verdict in words.
+    """
+
+    row: MethodSummary
+    kind: str
+    difference: Estimate | None
+    adjusted_p: float | None
+    memory_ratio: Estimate | None
+    front: str
+    dominated_by: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class WorkloadVerdicts:
+    """The verdicts on one workload, in the order of its rows, and the margin in points that they were made with."""
+
+    group: CellGroup
+    margin: float
+    verdicts: tuple[Verdict, ...]
+    family: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One method over several workloads (§6.5): its mean rank, its error ratios and the area of its profile."""
+
+    method: str
+    mean_rank: float
+    ratios: tuple[float, ...]
+    area: float
+
+
+@dataclass(frozen=True)
+class Overall:
+    """Every method over all confirmed workloads, the best mean rank first.
+
+    Attributes:
+        workloads: (data set, model) of each, in the order of the ratios.
+        standings: of the methods that have a cell on every workload.
+        left_out: the other methods.
+    """
+
+    workloads: tuple[tuple[str, str], ...]
+    standings: tuple[Standing, ...]
+    left_out: tuple[str, ...]
+
+
+def judge(groups: Sequence[CellGroup], margin: float) -> list[WorkloadVerdicts]:
+    """The verdicts on every workload; all of them are one family for Holm's correction (§5.5).
+
+    Args:
+        groups: what `summarise` returned.
+        margin: of equivalence, in points.
+    """
+    compared: list[tuple[CellGroup, MethodSummary, Difference | None]] = []
+    for group in groups:
+        baseline = group.baseline
+        for row in group.methods:
+            if row.confirmed and baseline is not None and row is not baseline:
+                compared.append((group, row, paired_difference(group.accuracy(row), group.accuracy(baseline))))
+    tested = [difference.p for _, _, difference in compared if difference and difference.p is not None]
+    adjusted = iter(holm(tested))
+    found: dict[int, tuple[Difference | None, float | None]] = {}
+    for _, row, difference in compared:
+        has_p = difference is not None and difference.p is not None
+        found[id(row)] = (difference, next(adjusted) if has_p else None)
+    judged = []
+    for group in groups:
+        verdicts = tuple(_verdict(group, row, *found.get(id(row), (None, None)), margin) for row in group.methods)
+        judged.append(WorkloadVerdicts(group, margin, verdicts, len(tested)))
+    return judged
+
+
+def overall(groups: Sequence[CellGroup], cells: Collection[tuple[str, str, str]]) -> Overall | None:
+    """The methods over all workloads on which something is confirmed; None where those are fewer than two.
+
+    Args:
+        groups: what `summarise` returned.
+        cells: (data set, model, method) of every cell that has runs, those without a score included.
+    """
+    confirmed = [group for group in groups if any(row.confirmed for row in group.methods)]
+    if len(confirmed) < 2:
+        return None
+    workloads = tuple((group.dataset, group.model) for group in confirmed)
+    scores: list[dict[str, float]] = []
+    for group in confirmed:
+        rows = [row for row in group.scored if row.represents and group.accuracy(row)]
+        scores.append({row.method: _mean(group.accuracy(row)) for row in rows})
+    names = list(dict.fromkeys([row.method for group in confirmed for row in group.methods]))
+    names += sorted({method for dataset, model, method in cells if (dataset, model) in workloads}.difference(names))
+    ranked = [name for name in names if all((*workload, name) in cells for workload in workloads)]
+    if not ranked:
+        return Overall(workloads, (), tuple(names))
+    table = {name: [by_method.get(name) for by_method in scores] for name in ranked}
+    ranks, ratios = mean_ranks(table), error_ratios(table)
+    standings = [Standing(name, ranks[name], tuple(ratios[name]), profile_area(ratios[name])) for name in ranked]
+    standings.sort(key=lambda standing: standing.mean_rank)
+    return Overall(workloads, tuple(standings), tuple(name for name in names if name not in ranked))
+
+
+def _verdict(
+    group: CellGroup, row: MethodSummary, difference: Difference | None, adjusted_p: float | None, margin: float
+) -> Verdict:
+    baseline = group.baseline
+    points = difference.estimate.scaled(100) if difference else None
+    ratio = paired_ratio(row.memory, baseline.memory) if baseline and row.confirmed else None
+    if not row.confirmed:
+        kind, text = "none", "not confirmed, so no verdict"
+    elif row is baseline:
+        kind, text = "baseline", "the baseline"
+    elif baseline is None:
+        kind, text = "none", "no baseline, since no memory was measured"
+    else:
+        kind, text = _accuracy_verdict(points, adjusted_p, margin, baseline.label)
+        text += ("," if kind == "undecided" and ratio else "") + _at_memory(ratio)
+    front, dominated_by = _place(group, row) if row.confirmed else ("", ())
+    return Verdict(row, kind, points, adjusted_p, ratio, front, dominated_by, text)
+
+
+def _accuracy_verdict(points: Estimate | None, p: float | None, margin: float, baseline: str) -> tuple[str, str]:
+    """The kind and the words, the first of §6.2's rules that holds."""
+    if points is None:
+        return "undecided", f"undecided: no seed in common with {baseline}"
+    if points.low is None or points.high is None:
+        return "undecided", "undecided: a single common seed gives no interval"
+    within = f"±{margin:g} point" + ("" if margin == 1 else "s")
+    if equivalent(points, margin):
+        return "comparable", f"comparable accuracy (within {within})"
+    excludes_zero = points.low > 0 or points.high < 0
+    if p is not None and p < SIGNIFICANCE and excludes_zero:
+        kind = "higher" if points.mean > 0 else "lower"
+        low, high = sorted((abs(points.low), abs(points.high)))
+        return kind, f"{kind} by {abs(points.mean):.1f} [{low:.1f}, {high:.1f}] points"
+    text = f"undecided: [{_signed(points.low)}, {_signed(points.high)}] reaches beyond the margin"
+    if excludes_zero:  # the interval alone would suggest a difference
+        text += " and is not significant after Holm"
+    return "undecided", text
+
+
+def _at_memory(ratio: Estimate | None) -> str:
+    if ratio is None:
+        return ""
+    shown = f"{ratio.mean:.2f}x"
+    low, high = (f"{end:.2f}" for end in ratio.interval)
+    return f" at {shown}{'' if low == high else f' [{low}, {high}]'} memory"
+
+
+def _place(group: CellGroup, row: MethodSummary) -> tuple[str, tuple[str, ...]]:
+    """Where a row stands to the Pareto front (§6.4), and the labels of the rows that dominate it by their means."""
+    if not row.memory or not group.accuracy(row):
+        return "", ()
+    others = [other for other in group.scored if other is not row and other.memory and group.accuracy(other)]
+    above = [other for other in others if _dominates(group, other, row)]
+    if not above:
+        return ON_FRONT, ()
+    surely = any(_surely(group, other, row) for other in above)
+    return DOMINATED if surely else PERHAPS, tuple(other.label for other in above)
+
+
+def _dominates(group: CellGroup, one: MethodSummary, other: MethodSummary) -> bool:
+    accuracy = _mean(group.accuracy(one)) - _mean(group.accuracy(other))
+    memory = _mean(one.memory) - _mean(other.memory)
+    return accuracy >= 0 and memory <= 0 and (accuracy > 0 or memory < 0)
+
+
+def _surely(group: CellGroup, one: MethodSummary, other: MethodSummary) -> bool:
+    """Whether the intervals exclude that `other` is the more accurate, or the one that needs less memory."""
+    difference = paired_difference(group.accuracy(one), group.accuracy(other))
+    ratio = paired_ratio(one.memory, other.memory)
+    if difference is None or difference.estimate.low is None or ratio is None or ratio.high is None:
+        return False
+    return difference.estimate.low >= 0 and ratio.high <= 1
+
+
+def _mean(by_seed: Mapping[int, float]) -> float:
+    return fmean(by_seed.values())
+
+
+def _signed(points: float) -> str:
+    """One decimal, without a sign before zero."""
+    return f"{round(points, 1) + 0.0:.1f}"
+
+
+def as_dict(workload: WorkloadVerdicts) -> dict[str, Any]:
+    """A workload's scores and verdicts as plain values: fractions and bytes, differences in points."""
+    group = workload.group
+    return {
+        "dataset": group.dataset,
+        "model": group.model,
+        "measure": group.measure,
+        "baseline": group.baseline.label if group.baseline else None,
+        "methods": [_row(group, verdict) for verdict in workload.verdicts],
+    }
+
+
+def _row(group: CellGroup, verdict: Verdict) -> dict[str, Any]:
+    row = verdict.row
+    return {
+        "method": row.method,
+        "label": row.label,
+        "phase": row.phase,
+        "trial": row.trial,
+        "represents_method": row.represents,
+        "configuration": row.configuration,
+        "seeds": list(row.seeds),
+        "planned": row.planned,
+        "val_accuracy": estimate_as_dict(row.val_accuracy),
+        "test_accuracy": estimate_as_dict(row.test_accuracy),
+        "peak_memory_bytes": estimate_as_dict(row.peak_memory),
+        "train_seconds": row.train_seconds,
+        "by_seed": {
+            "val_accuracy": {str(seed): value for seed, value in row.validation.items()},
+            "test_accuracy": {str(seed): value for seed, value in row.test.items()},
+            "peak_memory_bytes": {str(seed): value for seed, value in row.memory.items()},
+            "state_bits_per_weight": {str(seed): value for seed, value in row.state_bits.items()},
+        },
+        "kind": verdict.kind,
+        "difference_points": estimate_as_dict(verdict.difference),
+        "holm_p": verdict.adjusted_p,
+        "memory_ratio": estimate_as_dict(verdict.memory_ratio),
+        "front": verdict.front,
+        "dominated_by": list(verdict.dominated_by),
+        "text": verdict.text,
+    }
+
+
+def estimate_as_dict(estimate: Estimate | None) -> dict[str, Any] | None:
+    """An estimate as plain values."""
+    if estimate is None:
+        return None
+    return {"mean": estimate.mean, "low": estimate.low, "high": estimate.high, "n": estimate.n}

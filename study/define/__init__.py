@@ -1,0 +1,1 @@
+"""What a study is: its file, its settings, its cells and what they will take."""

@@ -1,0 +1,57 @@
+"""What one run is asked to do, as plain values: what Ray Tune, the journal and the log carry of it."""
+
+from pathlib import Path
+from typing import Any, TypedDict
+
+from trainers.config import TrialConfig
+
+
+class TrialSpec(TypedDict):
+    """What Ray Tune carries to a trial, as plain values.
+
+    `trial_id` names the run everywhere, `phase` is train, search or confirm, `method` the cell's method, `config` a
+    `TrialConfig` as a dict, `run_dir` the folder of the run's checkpoints, `stop_file` the path whose existence asks
+    every run to finish its step, save and stop ("" where nothing will ask), `alone` whether this is the second try of
+    a run that memory did not hold, `test_openings` how often the study's log says that its test set was opened,
+    `reopen_test` whether to open it once more all the same. `simulate` is None, or what a simulated run has its
+    learning curve from: `synthetic`, or the path of a `simulation.json`.
+    """
+
+    trial_id: str
+    phase: str
+    method: str
+    config: dict[str, Any]
+    run_dir: str
+    stop_file: str
+    alone: bool
+    test_openings: int
+    reopen_test: bool
+    simulate: str | None
+
+
+def trial_spec(
+    trial_id: str,
+    phase: str,
+    method: str,
+    config: TrialConfig,
+    run_dir: Path,
+    simulate: str | None = None,
+    *,
+    stop_file: Path | None = None,
+    alone: bool = False,
+    test_openings: int = 0,
+    reopen_test: bool = False,
+) -> TrialSpec:
+    """The specification of one run; arguments as the entries of `TrialSpec`."""
+    return TrialSpec(
+        trial_id=trial_id,
+        phase=phase,
+        method=method,
+        config=config.to_dict(),
+        run_dir=str(run_dir),
+        stop_file=str(stop_file or ""),
+        alone=alone,
+        test_openings=test_openings,
+        reopen_test=reopen_test,
+        simulate=simulate,
+    )

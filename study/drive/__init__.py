@@ -1,0 +1,1 @@
+"""A study at work: sweeps and confirmations under Ray Tune, recorded as they run."""

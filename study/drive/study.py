@@ -1,0 +1,85 @@
+"""A whole study from its file: every cell searched, the best confirmed, all of it compared."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from study.define.cells import StudyConfig
+from study.define.memory_plan import Need
+from study.drive.session import Session
+from study.record.folder import StudyFolder
+from study.record.terminal import say
+from trainers.stop import require_no_stop
+
+
+def run_study(
+    study: StudyConfig,
+    folder: StudyFolder,
+    session: Session,
+    needs: Mapping[str, Need],
+    *,
+    allow_unequal: bool = False,
+    reopen_test: bool = False,
+) -> int:
+    """Run what the study still lacks and show the comparison; 0, or 1 where a cell or a confirmation has no result.
+
+    Where MLflow does not answer, there is no comparison yet, which is said, and the status is 1.
+
+    Args:
+        study: checked, with its data prepared.
+        folder: claimed for the study's cells.
+        session: the work in its folder.
+        needs: the memory of one run of each cell, by the cell's name.
+        allow_unequal: compare methods whose offered budgets differ, below a banner.
+        reopen_test: open test sets again that the study's log says were opened, where the figures are lost.
+
+    Raises:
+        StoppedError: Ctrl-C; the runs that were going on are saved.
+    """
+    from study.drive.cluster import connect
+    from study.drive.confirm import confirm
+    from study.drive.sweep import sweep
+    from study.search.journal import open_journal
+
+    runs = sum(cell.trials for cell in study.cells)
+    again = len(study.cells) * study.confirm.k * len(study.confirm.seeds)
+    say(f"study {study.name}: {len(study.cells)} sweeps, {runs} search trials, up to {again} confirmation runs")
+    open_journal(folder.journal)  # a damaged one is said before Ray is started
+    say("starting Ray ...")
+    connect()
+    unfinished: list[str] = []
+    for cell in study.cells:
+        result = sweep(cell, folder, session.log, needs[cell.name])
+        require_no_stop(folder.stop_file)
+        say("\n".join(result.lines()))
+        if result.best is None:
+            unfinished.append(f"{cell.name} has no completed trial")
+    if study.confirm.k:
+        outcomes = confirm(study.cells, study.confirm, folder, session.log, needs, reopen_test)
+        require_no_stop(folder.stop_file)
+        unfinished += [f"{trial_id} {outcome}" for trial_id, outcome in outcomes.items() if outcome != "completed"]
+    if session.delivery.flush():
+        unfinished.append("MLflow lacks records, so nothing is compared yet")
+    else:
+        show_comparison(folder.path, allow_unequal=allow_unequal, margin=study.confirm.margin)
+    say(f"open the MLflow UI on this study: python -m study ui {folder.shown}")
+    if unfinished:
+        say(f"not all is well: {'; '.join(unfinished)}; a failed run's traceback is in {folder.shown}/runs/*/error.txt")
+    return 1 if unfinished else 0
+
+
+def show_comparison(directory: str | Path, *, allow_unequal: bool = False, margin: float | None = None) -> None:
+    """Compare the recorded runs of a study's folder and print the table and where the files are."""
+    from study.compare.compare import compare
+    from study.mlflow_export.delivery import undelivered
+
+    if waiting := undelivered(Path(directory)):
+        say(
+            f"{waiting} logged records are not in MLflow yet, so what follows lacks them; the study's own command or "
+            f"`python -m study doctor {directory} --repair` delivers them"
+        )
+    comparison = compare(directory, allow_unequal=allow_unequal, margin=margin)
+    say(f"\n{comparison.table}\n")
+    for figure in comparison.figures[::2]:
+        say(f"figure: {figure}")
+    say(f"results: {comparison.results}")
+    say(f"verdicts: {comparison.verdicts}")

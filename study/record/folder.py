@@ -1,0 +1,199 @@
+"""A study's folder: where everything lies, and `study.json`, which says what the folder belongs to.
+
+    DIR/study.json            format, name, tracking URI, whether runs are simulated, each cell's identity and budget
+    DIR/simulation.json       of a simulated study: where its learning curves come from
+    DIR/log.jsonl             everything that happened, in order: see `study.record.study_log`
+    DIR/delivered.json        how much of it MLflow has been told: see `study.mlflow_export.delivery`
+    DIR/mlflow.db             the records as MLflow shows them (unless another tracking URI was given)
+    DIR/mlartifacts/          MLflow's folder for files
+    DIR/optuna.journal        every search trial: its parameters, values and outcome
+    DIR/runs/<trial_id>/      one run's checkpoints
+    DIR/tune/                 Ray Tune's own state; nothing here is read again
+    DIR/results.parquet, DIR/verdicts.json, DIR/accuracy_vs_*.png, .svg   what `compare` writes
+
+A cell's identity is everything but its budget. The same cell with another identity is refused; more trials, more seeds
+and further cells extend a study; what each cell is offered is kept with its history.
+"""
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainers.atomic import write_atomically
+from trainers.config import TrialConfig
+from trainers.errors import UserError
+
+FORMAT = 1
+
+# What a setting was before a release had it: an identity that was written then does not name it.
+_DEFAULTS = {
+    entry.name: entry.default for entry in dataclasses.fields(TrialConfig) if entry.default is not dataclasses.MISSING
+}
+
+
+class StudyFolder:
+    """Opens a study's folder, and makes it where it is not there.
+
+    Args:
+        path: the folder.
+        name: the study's name; None takes what `study.json` says, or the folder's own name for a new study.
+        tracking_uri: where runs are recorded; None takes what `study.json` says, or the study's own database.
+        simulated: how runs are simulated, `synthetic` or `recorded`; empty: they train. A folder holds one kind alone.
+
+    Raises:
+        UserError: the folder cannot be written, is no study's folder, or is that of another study.
+    """
+
+    def __init__(
+        self, path: str | Path, *, name: str | None = None, tracking_uri: str | None = None, simulated: str = ""
+    ) -> None:
+        self.path = Path(path).resolve()
+        self._make_writable()
+        content = self._read()
+        if name is not None and content["name"] not in (None, name):
+            raise UserError(
+                f"{self.path} holds the study {content['name']!r}, not {name!r}; give another --output, "
+                f"or the name {content['name']!r}"
+            )
+        if tracking_uri is not None and content["cells"] and content["tracking_uri"] != tracking_uri:
+            recorded = content["tracking_uri"] or "the study's own mlflow.db"
+            raise UserError(
+                f"the runs of {self.path} are recorded in {recorded}, not in {tracking_uri}; "
+                "leave --tracking-uri out, or give another --output"
+            )
+        if content["name"] is not None and content["simulated"] != simulated:
+            was, wanted = (
+                f"of {kind} curves" if kind else "of trained runs" for kind in (content["simulated"], simulated)
+            )
+            raise UserError(f"{self.path} holds a study {was}, not {wanted}; the two never mix: give another --output")
+        self.simulated = simulated
+        self.name: str = content["name"] or name or self.path.name
+        self.tracking_uri: str | None = content["tracking_uri"] or tracking_uri
+        self._cells: dict[str, dict[str, Any]] = content["cells"]
+        self._offers: dict[str, list[dict[str, Any]]] = content["offered"]
+        self._write()
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "optuna.journal"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
+    def delivered(self) -> Path:
+        return self.path / "delivered.json"
+
+    @property
+    def stop_file(self) -> Path:
+        """While it exists, every run of the study finishes its step, saves and stops."""
+        return self.path / ".stop"
+
+    @property
+    def tune(self) -> Path:
+        return self.path / "tune"
+
+    @property
+    def simulation(self) -> str | None:
+        """What a simulated run reads its curve from; None where runs train."""
+        return str(self.path / "simulation.json") if self.simulated else None
+
+    @property
+    def shown(self) -> str:
+        """The folder as a user would type it: relative to the working directory where it lies below it."""
+        return os.path.relpath(self.path) if self.path.is_relative_to(Path.cwd()) else str(self.path)
+
+    def run_dir(self, trial_id: str) -> Path:
+        """The folder of one run's checkpoints."""
+        return self.path / "runs" / trial_id
+
+    def offered(self, cell: str) -> dict[str, Any] | None:
+        """The budget that a cell is offered by all commands so far; None where none said."""
+        history = self._offers.get(cell)
+        return {key: value for key, value in history[-1].items() if key != "at"} if history else None
+
+    def claim(
+        self, cells: Mapping[str, Mapping[str, Any]], offers: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        """Enter cells by name with their identities; all of them, or none where one differs from what is there.
+
+        Args:
+            cells: each cell's identity.
+            offers: each cell's budget (`Offered.as_dict`). It extends what was offered before; a command
+                that asks for less takes nothing back.
+
+        Raises:
+            UserError: a cell is there with another identity; names the settings that differ.
+        """
+        for name, identity in cells.items():
+            known = self._cells.get(name)
+            if known is None:
+                continue
+            wanted = json.loads(json.dumps(identity))
+            known = {**{key: _DEFAULTS[key] for key in wanted if key in _DEFAULTS}, **known}
+            different = [key for key in {**known, **wanted} if known.get(key) != wanted.get(key)]
+            if different:
+                shown = "; ".join(f"{key} was {known.get(key)!r}, now {wanted.get(key)!r}" for key in different)
+                raise UserError(
+                    f"{self.path} belongs to another configuration of {name}: {shown}. Only the number of trials and "
+                    "the confirmation seeds may grow; give another --output, or the same settings"
+                )
+        self._cells = {**self._cells, **{name: dict(identity) for name, identity in cells.items()}}
+        for name, offer in (offers or {}).items():
+            extended = _extended(self.offered(name), offer)
+            if extended != self.offered(name):
+                self._offers.setdefault(name, []).append({"at": round(time.time(), 3), **extended})
+        self._write()
+
+    def _make_writable(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / f".writable-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UserError(
+                f"the output folder {self.path} cannot be written ({error.strerror}); give another --output"
+            ) from None
+
+    def _read(self) -> dict[str, Any]:
+        file = self.path / "study.json"
+        empty: dict[str, Any] = {"name": None, "tracking_uri": None, "simulated": "", "cells": {}, "offered": {}}
+        if not file.exists():
+            return empty
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            whole = content["format"] == FORMAT and isinstance(content["cells"], dict)
+            whole = whole and isinstance(content["name"], str) and "tracking_uri" in content
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{file} cannot be read ({error}); restore it from a copy, or give another --output"
+            ) from None
+        if not whole:
+            raise UserError(f"{file} is of format {content['format']!r}, not {FORMAT}; give another --output")
+        return {key: content.get(key, default) for key, default in empty.items()}
+
+    def _write(self) -> None:
+        content = {
+            "format": FORMAT,
+            "name": self.name,
+            "tracking_uri": self.tracking_uri,
+            "simulated": self.simulated,
+            "cells": self._cells,
+            "offered": self._offers,
+        }
+        text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+        write_atomically(self.path / "study.json", lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def _extended(before: Mapping[str, Any] | None, offer: Mapping[str, Any]) -> dict[str, Any]:
+    """What a cell is offered by an earlier and a later command together."""
+    if before is None:
+        return dict(offer)
+    more = {key: max(before[key], offer[key]) for key in ("trials", "k")}
+    return {**offer, **more, "seeds": sorted({*before["seeds"], *offer["seeds"]})}

@@ -1,0 +1,1 @@
+"""What a study's records disagree on, and how they are brought together again."""

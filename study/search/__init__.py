@@ -1,0 +1,1 @@
+"""How configurations are chosen: Optuna's sampler, journal and early stopping."""

@@ -1,0 +1,82 @@
+"""What a reader is told beside the numbers (PROTOCOL §2.3, §3.3, §4, §8)."""
+
+from typing import Any
+
+import pytest
+
+from study.compare.budget import ledger
+from study.compare.footnotes import remarks
+from study.compare.scores import summarise
+from tests.study.made_up_runs import Row, confirmed, run, searched, sweep_tags, table
+
+COMPLETE = [*confirmed("bop", [0.9, 0.91, 0.92]), *searched("bop")]
+
+
+def told(rows: list[Row], tags: dict[str, dict[str, str]] | None = None) -> str:
+    tags = sweep_tags("bop", "binary") if tags is None else tags
+    found = table(rows)
+    (group,) = summarise(found, tags)
+    return "\n".join(remarks(group, found.to_pylist(), ledger(rows, tags), tags))
+
+
+def changed(**changes: Any) -> list[Row]:
+    """A complete study whose first confirmation run differs."""
+    return [COMPLETE[0] | changes, *COMPLETE[1:]]
+
+
+def test_a_complete_study_says_how_its_intervals_came_about_and_how_often_it_was_tested() -> None:
+    assert told(COMPLETE) == (
+        "Accuracies: mean [95 % interval: Student's t] over n confirmation seeds (§5.2).\n"
+        "Test set: opened once in each of 3 runs, after the last epoch (§3.3)."
+    )
+
+
+def test_the_kind_of_interval_follows_n() -> None:
+    many = confirmed("bop", [0.9 + place / 1000 for place in range(10)])
+    assert "[95 % interval: BCa bootstrap]" in told([*many, *searched("bop")])
+    both = [*many, *searched("bop"), *confirmed("binary", [0.5, 0.6]), *searched("binary")]
+    assert "[95 % interval: Student's t or BCa bootstrap]" in told(both)
+
+
+@pytest.mark.parametrize(
+    ("changes", "remark"),
+    [
+        ({"test_opened": 2, "test_forced": 1}, "opened 2 times in Digits-MLP-bop-confirm-0000-s11, 1 of them forced"),
+        ({"test_opened": None}, "Test set: how often it was opened is not recorded"),
+        ({"status": "diverged"}, "bop: 1 of 3 confirm runs of its configuration did not complete"),
+        ({"status": "interrupted"}, "bop is not finished: 2 of 3 confirmation runs have ended (§4.6)"),
+        ({"epochs_used": None}, "What 1 of the runs used is not recorded"),
+        ({"peak_memory_bytes": 12 * 2**20}, "Peak memory varies over the seeds"),
+        ({"hardware": "1 x other"}, "Run on different machines"),
+    ],
+)
+def test_what_departs_from_the_protocol_is_named(changes: dict[str, Any], remark: str) -> None:
+    assert remark in told(changed(**changes)) and remark not in told(COMPLETE)
+
+
+def test_a_search_that_opened_the_test_set_is_named() -> None:
+    rows = [*COMPLETE, run("bop", "search", 9, 1, 0.4, test_opened=1)]
+    assert "opened during the search, in Digits-MLP-bop-search-0009" in told(rows)
+
+
+def test_an_unfinished_search_is_named() -> None:
+    """§4.6"""
+    assert "bop is not finished: 4 of 5 search trials have ended" in told(COMPLETE[:-1])
+
+
+def test_a_fixed_setting_that_differs_is_named() -> None:
+    """§2.3"""
+    rows = [*COMPLETE, *confirmed("binary", [0.9, 0.91, 0.92], batch_size=64), *searched("binary")]
+    assert "batch_size is 64 for binary; None for bop" in told(rows)
+    tags = sweep_tags("bop", "binary", objectives='["val_accuracy", "peak_memory_bytes"]')
+    assert "should be fixed" not in told(rows, tags) and "each confirmed configuration is a row" in told(rows, tags)
+
+
+def test_trials_side_by_side_are_said_to_change_the_order_of_the_search() -> None:
+    """§8.3"""
+    assert "Up to 3 trials ran side by side" in told(COMPLETE, sweep_tags("bop", side_by_side="3"))
+    assert "side by side" not in told(COMPLETE)
+
+
+def test_what_is_not_confirmed_is_said_not_to_compare() -> None:
+    assert "* Not confirmed" in told(searched("bop"))

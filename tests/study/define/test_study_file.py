@@ -1,0 +1,108 @@
+"""Study files: read strictly, refused with what is allowed; and the presets."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from study.define.study_file import PRESETS, load_study
+from tests.study.small_study import content, load
+from trainers.errors import UserError
+
+
+def test_command_line_replaces_trials_and_switches_early_stopping_off(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(yaml.safe_dump(content()))
+    study = load_study(str(file), trials=9, asha=False)
+    assert study.search.trials == 9
+    assert study.search.asha is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sead": 3}, "'sead' is unknown; use name, cells"),
+        ({"search": {"trails": 3}}, "search: 'trails' is unknown; use trials"),
+        ({"search": {"trials": "many"}}, "search: trials is 'many'; give a whole number"),
+        ({"search": {"trials": True}}, "trials is True; give a whole number"),
+        ({"search": {"trials": 0}}, "at least 1"),
+        ({"search": {"asha": {"grace": 3}}}, "search: asha: 'grace' is unknown; use grace_period, reduction_factor"),
+        ({"search": {"asha": {"grace_period": 0}}}, "at least 1 epoch"),
+        ({"search": {"asha": {"grace_period": 7}}}, "exceeds the 6 epochs"),
+        ({"search": {"temperature_mode": "both"}}, "use decoupled or coupled"),
+        ({"search": {"ranges": {"adam": {}}}}, "method 'adam' is unknown"),
+        ({"search": {"ranges": {"binary": {"temp": [1, 2]}}}}, "no parameter 'temp'; it has mask_type"),
+        (
+            {"search": {"ranges": {"binary": {"scheduler_type": ["relative"], "mask_type": ["RAND"]}}}},
+            "RAND cannot have scheduler_type relative",
+        ),
+        ({"search": {"ranges": {"binary": {"temperature": [9, 1]}}}}, "0 < low <= high"),
+        ({"search": {"fixed": {"binary": {"seed": 4}}}}, "seed is set by search: seed"),
+        ({"search": 3}, "search is 3; give `name: value` lines"),
+        ({"fixed": {"epoch": 3}}, "fixed: 'epoch' is unknown; use"),
+        ({"fixed": {"optimizer": "Adam"}}, "optimizer is set by cells: methods"),
+        ({"fixed": {"test": True}}, "only confirmation runs open the test set"),
+        ({"fixed": {"lr": float("nan")}}, "lr nan is not a finite number"),
+        ({"fixed": {"lr": -1.0}}, "not positive"),
+        ({"fixed": {"epochs": 6, "val_fraction": 0}}, "nothing to choose by"),
+        ({"fixed": [1]}, "fixed is \\[1\\]; give"),
+        ({"confirm": {"seeds": [11, 11]}}, "give each once"),
+        ({"confirm": {"seeds": ["a"]}}, "give whole numbers"),
+        ({"confirm": {"seeds": 3}}, "seeds is 3; give a list"),
+        ({"confirm": {"seeds": [1]}}, "the search's own seed"),
+        ({"confirm": {"k": -1}}, "k is -1"),
+        ({"confirm": {"margin": 0}}, "confirm: margin is 0 points; give more than 0"),
+        ({"confirm": {"margin": float("nan")}}, "margin is nan points"),
+        ({"confirm": {"margin": "wide"}}, "margin is 'wide'; give a number"),
+        ({"name": "../up"}, "cannot be used"),
+        ({"name": 3}, "name is 3; give text"),
+        ({"name": ""}, "says no name"),
+        ({"cells": []}, "says no cells"),
+        ({"cells": [{"datasets": ["Digits"], "models": ["MLP"]}]}, "entry 1: methods is None"),
+        ({"cells": [{"datasets": ["Digits"], "models": ["MPL"], "methods": ["bop"]}]}, "did you mean MLP"),
+        ({"cells": [{"datasets": ["Digits"], "models": ["MLP"], "methods": ["adam"]}]}, "'adam' is unknown; use bin"),
+        ({"cells": [{"datasets": ["Digits"], "models": ["MLP"], "methods": ["bop", "bop"]}]}, "appears twice"),
+        ({"cells": ["Digits"]}, "entry 1 is 'Digits'"),
+        ({"resources": {"workers": 0}}, "workers 0"),
+    ],
+)
+def test_an_unusable_file_is_refused_with_what_is_allowed(tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load(tmp_path, **changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: [", "not a YAML file"),
+        ("- a\n- b", "holds list"),
+        ("", "holds NoneType"),
+        ("name: !!python/object/apply:os.system [exit]", "not a YAML file"),
+        ("name: \x00", "not a YAML file"),
+    ],
+)
+def test_text_that_is_no_plain_yaml_mapping_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_study(str(file))
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(UserError, match="not a YAML file"):
+        load_study(str(file))
+
+
+def test_an_unknown_study_names_the_presets() -> None:
+    with pytest.raises(UserError, match="paper, quickstart, six-datasets"):
+        load_study("quickstrat")
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in PRESETS.glob("*.yaml")))
+def test_every_preset_is_a_valid_study_of_its_own_name(preset: str) -> None:
+    study = load_study(preset)
+    assert study.name == preset
+    assert len(study.confirm.seeds) == 3
+    assert {cell.method for cell in study.cells} == {"binary", "bop", "frozen", "real-SGD", "real-Adam"}

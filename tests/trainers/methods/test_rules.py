@@ -1,0 +1,233 @@
+"""What every update rule owes, and what each promises; a new rule is tested by being registered."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainers.binary.layers import binary_layers
+from trainers.binary.weights import PackedWeight
+from trainers.config import TrialConfig
+from trainers.errors import UserError
+from trainers.methods import PACKED_RULES, UpdateRule, make_update_rule
+from trainers.methods.bop import round_stochastically
+from trainers.methods.draws import derived_seed, generator
+from trainers.methods.masks import flip_probability
+from trainers.methods.real import cosine_rate
+from trainers.methods.temperature import RunningDeviation, TemperatureScheduler
+from trainers.models import build_model
+
+RULES: list[dict[str, Any]] = [
+    *({"algorithm": algorithm, "lr": 0.01} for algorithm in PACKED_RULES),
+    {"algorithm": "binary", "mask_type": "WPM", "scheduler_type": "gaussian", "lr": 1.0},
+    {"algorithm": "binary", "mask_type": "RAND", "scheduler_type": "const", "temperature": 0.01},
+    {"algorithm": "binary", "scheduler_type": "relative", "temperature": 0.05},
+    *(
+        {"algorithm": "binary", "scheduler_type": "relative", "temperature": 1.0, "inertia_bits": bits}
+        for bits in (2, 4, 8)
+    ),
+    {"algorithm": "binary", "mask_type": "WPM", "scheduler_type": "gaussian", "lr": 1.0, "inertia_bits": 2},
+    {
+        "algorithm": "binary",
+        "mask_type": "RAND",
+        "scheduler_type": "const",
+        "temperature": 0.5,
+        "inertia_bits": 4,
+        "anneal": "cosine",
+    },
+    {"algorithm": "real", "optimizer": "SGD", "lr": 0.5},
+    {"algorithm": "real", "optimizer": "Adam", "lr": 0.01},
+]
+
+
+def setting(**settings: Any) -> TrialConfig:
+    return TrialConfig(
+        **{"dataset": "Digits", "model": "AdamBNN", "batch_size": 4, "width": 0.25, "epochs": 2, **settings}
+    )
+
+
+def start(config: TrialConfig, freeze_num: int = 0) -> tuple[nn.Module, UpdateRule]:
+    torch.manual_seed(config.seed)
+    model = build_model("AdamBNN", 5, width=config.width, freeze_num=freeze_num)
+    return model, make_update_rule(config, model, lambda grad: grad)
+
+
+def steps(model: nn.Module, rule: UpdateRule, count: int) -> list[int]:
+    generator = torch.Generator().manual_seed(11)
+    flips = []
+    for step in range(count):
+        images = torch.randn(4, 3, 32, 32, generator=generator)
+        labels = torch.randint(5, (4,), generator=generator)
+        rule.start_step(step, 4, 0)
+        nn.functional.cross_entropy(model(images), labels).backward()
+        rule.finish_step()
+        flips.append(rule.flips)
+    return flips
+
+
+def signs(model: nn.Module) -> dict[str, Tensor]:
+    return {name: layer.store.signs(slice(None), torch.float32) for name, layer in binary_layers(model)}
+
+
+@pytest.mark.parametrize("settings", RULES, ids=lambda s: "-".join(str(v) for v in s.values()))
+class TestEveryRule:
+    def test_reported_flips_are_the_weights_that_changed_and_nothing_but_signs_is_left(
+        self, settings: dict[str, Any]
+    ) -> None:
+        model, rule = start(setting(**settings))
+        for step in range(3):
+            before = signs(model)
+            flips = steps(model, rule, 1)[0]
+            after = signs(model)
+            assert flips == sum(int((before[name] != after[name]).sum()) for name in before), step
+            assert all(torch.equal(weight.abs(), torch.ones_like(weight)) for weight in after.values())
+
+    def test_real_parameters_move_and_no_gradient_outlives_the_step(self, settings: dict[str, Any]) -> None:
+        model, rule = start(setting(**settings))
+        before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+        steps(model, rule, 2)
+        still = [name for name, p in model.named_parameters() if torch.equal(before[name], p) and "bias" not in name]
+        assert not still
+        assert all(parameter.grad is None for parameter in model.parameters())
+
+    def test_equal_seeds_give_equal_bits(self, settings: dict[str, Any]) -> None:
+        first, second = start(setting(**settings)), start(setting(**settings))
+        assert steps(*first, 3) == steps(*second, 3)
+        for name, tensor in first[0].state_dict().items():
+            assert torch.equal(tensor, second[0].state_dict()[name]), name
+
+    def test_frozen_modules_do_not_change(self, settings: dict[str, Any]) -> None:
+        model, rule = start(setting(**settings), freeze_num=3)
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        steps(model, rule, 2)
+        for name, tensor in model.state_dict().items():
+            if name.startswith(("feature.0.", "feature.1.", "feature.2.")):
+                assert torch.equal(tensor, before[name]), name
+
+
+@pytest.mark.parametrize("algorithm", PACKED_RULES)
+def test_a_packed_rule_leaves_no_float_of_a_binary_layers_size_but_bops_momentum(algorithm: str) -> None:
+    model, rule = start(setting(algorithm=algorithm))
+    steps(model, rule, 1)
+    sizes = {layer.store.shape.numel() for _, layer in binary_layers(model)}
+    assert all(isinstance(layer.store, PackedWeight) for _, layer in binary_layers(model))
+    assert not [name for name, p in model.named_parameters() if p.numel() in sizes and "binary" in name]
+    states = [tensor for layer_rule in rule.layer_rules().values() for tensor in layer_rule.tensors().values()]
+    assert len(states) == (len(list(binary_layers(model))) if algorithm == "bop" else 0)
+
+
+def test_the_control_changes_no_binary_weight() -> None:
+    model, rule = start(setting(algorithm="frozen", lr=1.0))
+    before = signs(model)
+    assert steps(model, rule, 3) == [0, 0, 0]
+    assert all(torch.equal(before[name], weight) for name, weight in signs(model).items())
+
+
+def test_bops_momentum_starts_at_minus_pretrained_weights_and_at_zero_from_scratch() -> None:
+    for pretrained in (True, False):
+        model = build_model("AdamBNN", 5, width=0.25)
+        latents = {name: layer.weight.detach().clone() for name, layer in binary_layers(model)}
+        rule = make_update_rule(setting(algorithm="bop"), model, lambda grad: grad, pretrained)
+        for name, layer_rule in rule.layer_rules().items():
+            expected = -latents[name] if pretrained else torch.zeros_like(latents[name])
+            assert torch.equal(layer_rule.tensors()["momentum"], expected)
+
+
+def test_bops_momentum_in_sixteen_bits_takes_half_and_still_follows_small_gradients() -> None:
+    config = setting(algorithm="bop", bop_momentum_bits=16, lr=0.01)
+    model, rule = start(config)
+    steps(model, rule, 2)
+    states = [tensor for layer_rule in rule.layer_rules().values() for tensor in layer_rule.tensors().values()]
+    assert {tensor.dtype for tensor in states} == {torch.bfloat16}
+    draws = generator(torch.device("cpu"), 1)
+    x = torch.full((40_000,), 1.0 + 2**-11)  # bfloat16 knows 1 and 1 + 2^-7, so 1 in 16 is rounded up
+    rounded = round_stochastically(x, draws).float()
+    assert set(rounded.unique().tolist()) == {1.0, 1.0 + 2**-7}
+    assert float(rounded.mean()) == pytest.approx(1.0 + 2**-11, abs=5e-5)  # standard error of the mean: 1e-5
+
+
+def test_an_accumulator_starts_at_the_deviation_of_the_latent_weights() -> None:
+    model = build_model("AdamBNN", 5, width=0.25)
+    deviations = {name: float(layer.weight.detach().std()) for name, layer in binary_layers(model)}
+    rule = make_update_rule(setting(algorithm="binary"), model, lambda grad: grad)
+    assert {name: r.scalars()["accumulator"] for name, r in rule.layer_rules().items()} == deviations
+
+
+def test_draws_depend_on_seed_layer_and_step_alone() -> None:
+    names: list[tuple[int | str, ...]] = [
+        (1, "a", 1),
+        (2, "a", 1),
+        (1, "b", 1),
+        (1, "a", 2),
+        (11, "a", 1),
+        (1, "a", 11),
+    ]
+    assert len({derived_seed(*parts) for parts in names}) == len(names)
+
+    def draws(*parts: int | str) -> Tensor:
+        return torch.rand(16, generator=generator(torch.device("cpu"), *parts))
+
+    assert torch.equal(draws(1, "a", 5), draws(1, "a", 5))
+    assert not torch.equal(draws(1, "a", 5), draws(1, "a", 6))
+
+
+def test_a_deviation_taken_in_blocks_is_that_of_the_whole() -> None:
+    values = 3 + 1e-3 * torch.randn(1000, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    deviation = RunningDeviation()
+    for block in values.split([1, 99, 500, 400]):
+        deviation.add(block.reshape(-1, 1))
+    assert deviation.value() == pytest.approx(float(values.std()), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"algorithm": "binary"},
+        {"algorithm": "bop"},
+        *(
+            {"algorithm": "binary", "scheduler_type": "relative", "temperature": 2.0, "inertia_bits": bits}
+            for bits in (0, 2, 4)
+        ),
+    ],
+    ids=lambda s: "-".join(str(v) for v in s.values()),
+)
+def test_updating_block_by_block_flips_what_one_block_flips(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = []
+    for block in (1 << 30, 1 << 9):
+        monkeypatch.setattr("trainers.methods.contract._UPDATE_WEIGHTS", block)
+        model, rule = start(setting(lr=1.0, **settings))
+        assert sum(steps(model, rule, 2 if rule.config.inertia_bits < 4 else 12)) > 0
+        results.append(signs(model))
+    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
+
+
+@pytest.mark.parametrize("scheduler_type", ["const", "gaussian", "scaled-gaussian"])
+def test_a_given_temperature_is_the_first_steps_and_lr_cancels_out_of_it(scheduler_type: str) -> None:
+    deviations = [0.3, 0.1, 0.7]
+    runs = []
+    for lr in (0.01, 10.0):
+        scheduler = TemperatureScheduler(scheduler_type, temperature=40.0)
+        runs.append([scheduler.step(lr, std) for std in deviations])
+    assert runs[0][0] == pytest.approx(40.0)
+    assert runs[0] == pytest.approx(runs[1])
+    if scheduler_type == "const":
+        assert runs[0] == [40.0] * 3
+    else:
+        assert runs[0][2] < runs[0][1] < runs[0][0]
+
+
+def test_a_scheduler_needs_exactly_one_positive_start() -> None:
+    for starts in ({}, {"accumulator": 0.1, "temperature": 1.0}, {"accumulator": 0.0}, {"temperature": float("nan")}):
+        with pytest.raises(UserError):
+            TemperatureScheduler("gaussian", **starts)
+    with pytest.raises(UserError, match="use const, gaussian, scaled-gaussian or relative"):
+        TemperatureScheduler("cosine", accumulator=0.1)
+    with pytest.raises(UserError, match="use EWM, WPM or RAND"):
+        flip_probability("ALL", torch.ones(1), torch.ones(1), 1.0)
+
+
+def test_adams_rate_decays_by_a_cosine_one_step_an_epoch() -> None:
+    assert [cosine_rate(0.2, epoch, 4) for epoch in range(4)] == pytest.approx([0.2, 0.170711, 0.1, 0.029289], rel=1e-4)

@@ -1,0 +1,68 @@
+"""Bop, the Binary Optimizer: flip a weight when the moving average of its gradients says so, strongly enough.
+
+m <- (1 - u)·m + u·g; flip where |m| > threshold and sgn(m) = w. State: 1 bit a weight plus m, in 32 or 16 bits.
+Source: Helwegen et al., *Latent Weights Do Not Exist*, NeurIPS 2019 (algorithm, section 6).
+"""
+
+import torch
+from torch import Tensor
+
+from trainers.config import TrialConfig
+from trainers.methods.contract import LayerRule
+from trainers.methods.draws import generator
+
+
+def bop_update(positive: Tensor, momentum: Tensor, grad: Tensor, adaptivity_rate: float, threshold: float) -> Tensor:
+    """The new W = [w = +1]; `momentum` is updated in place. All tensors of one shape."""
+    momentum.mul_(1 - adaptivity_rate).add_(grad, alpha=adaptivity_rate)
+    flip = (momentum.abs() > threshold) & ((momentum >= 0) == positive)
+    return positive ^ flip
+
+
+def round_stochastically(x: Tensor, draws: torch.Generator) -> Tensor:
+    """float32 -> bfloat16, up or down with the probability that makes the expectation exact.
+
+    Rounded to nearest, a moving average at rate u < 2^-9 would not move at all: each step's change would be lost.
+    """
+    noise = torch.randint(0, 1 << 16, x.shape, generator=draws, device=x.device, dtype=torch.int32)
+    bits = x.contiguous().view(torch.int32).add_(noise).bitwise_and_(-(1 << 16))
+    return bits.view(torch.float32).to(torch.bfloat16)
+
+
+class BopLayer(LayerRule):
+    """Bop on one layer; u is the adaptivity rate.
+
+    Args:
+        config: the threshold, the momentum's precision and the seed are read.
+        name: the layer's name, which seeds the rounding together with the run's seed and the step.
+        latent: the layer's real weights before they are packed.
+        pretrained: whether they are a pretrained file's real weights, of which m starts as the negative; else m is 0.
+    """
+
+    def __init__(self, config: TrialConfig, name: str, latent: Tensor, pretrained: bool) -> None:
+        self.threshold = config.bop_threshold
+        self.seed, self.name = config.seed, name
+        self.rate, self.step = 0.0, 0
+        start = -latent.detach() if pretrained else torch.zeros_like(latent)
+        self.momentum = start if config.bop_momentum_bits == 32 else start.to(torch.bfloat16)
+        self._generator: torch.Generator | None = None
+
+    def start(self, rate: float, step: int, annealing: float = 1.0) -> None:
+        self.rate, self.step = rate, step
+        self._generator = None
+
+    def update(self, rows: slice, positive: Tensor, grad: Tensor) -> Tensor:
+        if self.momentum.dtype != torch.bfloat16:
+            return bop_update(positive, self.momentum[rows], grad, self.rate, self.threshold)
+        if self._generator is None:
+            self._generator = generator(grad.device, self.seed, self.name, self.step)
+        momentum = self.momentum[rows].float()
+        after = bop_update(positive, momentum, grad, self.rate, self.threshold)
+        self.momentum[rows] = round_stochastically(momentum, self._generator)
+        return after
+
+    def finish(self) -> None:
+        """Nothing is left to do: m took each block as it came."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"momentum": self.momentum}

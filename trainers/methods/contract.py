@@ -1,0 +1,195 @@
+"""The contract that every update rule keeps, and what packed rules share.
+
+An `UpdateRule` owns all trainable parameters of one model for one run: it is told when a step starts, receives
+gradients (packed layers' within backward, the others' afterwards) and has changed every weight when `finish_step`
+returns.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from trainers.binary.layers import BinaryLayer, binary_layers
+from trainers.binary.weights import PackedWeight
+from trainers.config import TrialConfig, learning_rates
+from trainers.methods.temperature import annealing
+
+Average = Callable[[Tensor], Tensor]  # a worker's share of a mean gradient -> the sum over workers, in place
+
+
+class LayerRule(ABC):
+    """How the bits of one binary layer change; its state beside them.
+
+    At every step: `start`, then `update` for the output channels block by block, always in the same order, then
+    `finish`. So no rule ever needs a whole layer's gradient at once. One that must know something of all of it first
+    asks to `look`: then the blocks come twice.
+    """
+
+    @abstractmethod
+    def start(self, rate: float, step: int, annealing: float = 1.0) -> None:
+        """A step begins: the layer's rate u, the step's number, and what any temperature is multiplied by."""
+
+    def looks_first(self) -> bool:
+        """Whether the step that was started needs `look` for every block before the first `update`."""
+        return False
+
+    def look(self, grad: Tensor) -> None:
+        """See a block of the gradient before any weight changes."""
+        raise NotImplementedError(f"{type(self).__name__} does not ask to look at a gradient first")
+
+    @abstractmethod
+    def update(self, rows: slice, positive: Tensor, grad: Tensor) -> Tensor:
+        """The new W = [w = +1] of the output channels `rows` from the old one and their gradient, of one shape."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Every output channel has been updated."""
+
+    def temperature(self) -> float | None:
+        """The temperature of the latest update, where the rule has one."""
+        return None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """State of one entry a weight, by name (none for most rules): of the weight's shape, or packed counters."""
+        return {}
+
+    def scalars(self) -> dict[str, float | None]:
+        """State of one number a layer, by name."""
+        return {}
+
+    def load_scalars(self, values: dict[str, float | None]) -> None:
+        """The inverse of `scalars`; a rule without any has nothing to load."""
+        assert not values, f"{type(self).__name__} keeps no numbers, got {sorted(values)}"
+
+
+class UpdateRule(ABC):
+    """All weights of one model, one owner each.
+
+    Args:
+        config: the run.
+        model: with its final weight stores.
+        average: completes a gradient over workers.
+    """
+
+    def __init__(self, config: TrialConfig, model: nn.Module, average: Average) -> None:
+        self.config = config
+        self.model = model
+        self.average = average
+        self.flips = 0  # weights flipped in the latest step
+        self.step = 0
+        self.total_steps: int | None = None  # of the whole run, where there is one: what annealing ends with
+        self.lr = config.lr  # before the factors; Adam's decays
+        self.real_rate = self.binary_rate = 0.0
+        self.optimizer: torch.optim.Optimizer | None = None
+
+    @property
+    def binary_weights(self) -> int:
+        """How many binary weights the model has, frozen ones included: what a flip rate is relative to."""
+        return sum(layer.store.shape.numel() for _, layer in binary_layers(self.model))
+
+    def start_step(self, step: int, step_batch: int, epoch: int) -> None:
+        """Before the forward pass of step 0, 1, ... with `step_batch` images over all workers, in epoch 0, 1, ..."""
+        self.step, self.flips = step, 0
+        self.real_rate, self.binary_rate = learning_rates(self.config.model, self.config.lr, step_batch)
+
+    @abstractmethod
+    def finish_step(self) -> None:
+        """After backward: change whatever backward has not changed yet, and drop all gradients."""
+
+    def temperature(self) -> float | None:
+        """The mean over layers of the latest step's temperatures, where the rule has any."""
+        return None
+
+    def layer_rules(self) -> dict[str, LayerRule]:
+        """The packed layers' rules by layer name: what a checkpoint keeps besides the model and the optimizer."""
+        return {}
+
+    def _step_optimizer(self) -> None:
+        """Average the remaining gradients over workers, take the optimizer's step, drop the gradients."""
+        if self.optimizer is None:
+            return
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self.average(parameter.grad)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that autograd will give a gradient."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+# Weights whose flips are worked out at a time: their float temporaries stay in a processor's cache and out of the peak.
+_UPDATE_WEIGHTS = 1 << 15
+
+
+class LayerUpdate:
+    """Joins one packed layer to its rule: completes each block of gradient over workers, and flips its bits."""
+
+    def __init__(self, store: PackedWeight, rule: LayerRule, owner: "PackedRule") -> None:
+        self.store, self.rule, self.owner = store, rule, owner
+
+    def start(self) -> bool:
+        owner = self.owner
+        factor = annealing(owner.config.anneal, owner.step, owner.total_steps)
+        self.rule.start(owner.binary_rate, owner.step, factor)
+        return self.rule.looks_first()
+
+    def look(self, rows: slice, grad: Tensor) -> None:
+        for _, part in self._parts(rows, grad):
+            self.rule.look(self.owner.average(part.clone()))
+
+    def take(self, rows: slice, grad: Tensor) -> None:
+        for channels, part in self._parts(rows, self.owner.average(grad)):
+            before = self.store.positive(channels)
+            after = self.rule.update(channels, before, part)
+            self.owner.flips += int(torch.count_nonzero(after ^ before))
+            self.store.write(channels, after)
+
+    def finish(self) -> None:
+        self.rule.finish()
+
+    @staticmethod
+    def _parts(rows: slice, grad: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """The block, whose output channels are `rows`, in the parts that are worked on at a time."""
+        step = max(1, _UPDATE_WEIGHTS * len(grad) // grad.numel())
+        for first in range(0, len(grad), step):
+            part = grad[first : first + step]
+            yield slice(rows.start + first, rows.start + first + len(part)), part
+
+
+class PackedRule(UpdateRule):
+    """Bits change in backward, layer by layer; the real parameters take plain SGD at the end of the step."""
+
+    def __init__(self, config: TrialConfig, model: nn.Module, average: Average, rules: dict[str, LayerRule]) -> None:
+        super().__init__(config, model, average)
+        self.rules = rules
+        layers = dict(binary_layers(model))
+        for name, rule in rules.items():
+            store = packed_store(layers[name])
+            store.consumer = LayerUpdate(store, rule, self)
+        parameters = trainable_parameters(model)
+        self.optimizer = torch.optim.SGD(parameters, lr=config.lr) if parameters else None
+
+    def finish_step(self) -> None:
+        if self.optimizer is not None:
+            self.optimizer.param_groups[0]["lr"] = self.real_rate
+        self._step_optimizer()
+
+    def temperature(self) -> float | None:
+        values = [value for rule in self.rules.values() if (value := rule.temperature()) is not None]
+        return sum(values) / len(values) if values else None
+
+    def layer_rules(self) -> dict[str, LayerRule]:
+        return self.rules
+
+
+def packed_store(layer: BinaryLayer) -> PackedWeight:
+    """The layer's store, which must be packed by now."""
+    if not isinstance(layer.store, PackedWeight):
+        raise RuntimeError(f"a packed update rule needs packed weights, got {type(layer.store).__name__}")
+    return layer.store
