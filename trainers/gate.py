@@ -29,7 +29,7 @@ from trainers.replicas import Replicas
 
 OPENING, OPENED = "opening", "opened"
 
-_KEYS = ("test_accuracy", "test_accuracy_top5")
+_FIGURES = "test_"  # what was measured: the record's entries that begin so; test_accuracy is always among them
 _REPEAT, _OPEN, _REFUSE_UNKNOWN, _REFUSE_DAMAGED = range(4)
 
 
@@ -38,19 +38,17 @@ def record_of(run_dir: Path) -> Path:
     return run_dir / "test_opening.json"
 
 
-def measured_once(
-    run_dir: Path, replicas: Replicas, attempt: Attempt, measure: Callable[[], tuple[float, float]]
-) -> Metrics:
+def measured_once(run_dir: Path, replicas: Replicas, attempt: Attempt, measure: Callable[[], Metrics]) -> Metrics:
     """The test set's figures: measured if the gate lets through, otherwise what was measured before.
 
     Args:
         run_dir: the run's folder.
         replicas: this worker's place; all of them come here together, and worker 0 decides.
         attempt: what the study's log says of earlier openings, and whether to open the test set again.
-        measure: gives top-1 and top-5 accuracy, all workers together.
+        measure: gives test_accuracy and what stands beside it, all workers together.
 
     Returns:
-        test_accuracy, test_accuracy_top5, and `test_forced` where this attempt opened the test set by force.
+        The figures measured, and `test_forced` where this attempt opened the test set by force.
 
     Raises:
         UserError: it was opened before, and what came out is not known any more.
@@ -66,7 +64,7 @@ def measured_once(
         if replicas.rank == 0:
             write_json(record_of(run_dir), record)
         replicas.barrier()  # nobody reads an image of the test set before it is on disk
-        figures = dict(zip(_KEYS, measure(), strict=True))
+        figures = measure()
         if replicas.rank == 0:
             record = {**record, **figures, "state": OPENED}
             write_json(record_of(run_dir), record)
@@ -83,7 +81,7 @@ def measured_before(run_dir: Path, attempt: Attempt) -> Metrics:
     if record.get("state") != OPENED:
         return {}
     forced = any(opening["forced"] and opening["at"] >= attempt.began for opening in record["openings"])
-    return {**{key: record[key] for key in _KEYS}, **({"test_forced": True} if forced else {})}
+    return {**_figures(record), **({"test_forced": True} if forced else {})}
 
 
 def _decide(run_dir: Path, attempt: Attempt) -> tuple[int, dict[str, Any]]:
@@ -110,6 +108,10 @@ def _opening(earlier: list[dict[str, Any]], forced: bool) -> dict[str, Any]:
     return {"state": OPENING, "openings": [*earlier, {"at": time.time(), "forced": forced, "continued": False}]}
 
 
+def _figures(record: Metrics) -> Metrics:
+    return {name: figure for name, figure in record.items() if name.startswith(_FIGURES)}
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     """A run's record; None where there is none. Raises ValueError where it is damaged."""
     try:
@@ -124,7 +126,9 @@ def _read(path: Path) -> dict[str, Any] | None:
         whole = whole and all(isinstance(opening["forced"], bool) for opening in record["openings"])
         whole = whole and all(isinstance(opening["at"], (int, float)) for opening in record["openings"])
         if record["state"] == OPENED:
-            whole = whole and all(isinstance(record[key], float) and 0 <= record[key] <= 1 for key in _KEYS)
+            figures = _figures(record)
+            whole = whole and "test_accuracy" in figures
+            whole = whole and all(isinstance(figure, float) and 0 <= figure <= 1 for figure in figures.values())
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is no record of openings ({error!r})") from error
     if not whole:

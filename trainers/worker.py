@@ -20,6 +20,7 @@ from trainers.attempt import Attempt
 from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData, Split, open_prepared
 from trainers.errors import ReplicaError, StoppedError, UserError
+from trainers.evaluation import Evaluation, evaluate
 from trainers.exhaustion import exhausted
 from trainers.gate import measured_before, measured_once
 from trainers.learner import Learner
@@ -53,12 +54,12 @@ def train(
         replicas: this worker's place among the run's workers.
         device: where this worker computes.
         report: takes each epoch's metrics as the epoch ends, on every worker: epoch (from 1), train_loss (mean over the
-            epoch), val_accuracy and val_accuracy_top5 (fractions; absent without validation), flip_rate (share of
-            binary weights flipped a step, mean over steps), lr, temperature (mean over layers and steps; absent where
-            there is none), peak_memory_bytes and memory_*_bytes (of the worker with the highest peak: the total and its
-            categories, see `trainers.memory.report`), state_bits_per_weight (see `trainers.memory.state`),
-            train_seconds (so far, evaluation not counted), device_seconds (of this attempt so far, over all workers). A
-            `note` says where the run did not go on as it should have.
+            epoch), val_accuracy and what stands beside it (`trainers.evaluation`; absent without validation),
+            flip_rate (share of binary weights flipped a step, mean over steps), lr, temperature (mean over layers and
+            steps; absent where there is none), peak_memory_bytes and memory_*_bytes (of the worker with the highest
+            peak: the total and its categories, see `trainers.memory.report`), state_bits_per_weight (see
+            `trainers.memory.state`), train_seconds (so far, evaluation not counted), device_seconds (of this attempt so
+            far, over all workers). A `note` says where the run did not go on as it should have.
         attempt: what this attempt is told beside the configuration.
         replay: whether to report the epochs that the run has from earlier attempts, first, with `replayed` set.
 
@@ -158,7 +159,7 @@ class _Run:
         metrics["train_seconds"] = self.progress.train_seconds
         metrics["state_bits_per_weight"] = state_bits_per_weight(self.learner)
         if self.validation is not None:
-            metrics["val_accuracy"], metrics["val_accuracy_top5"] = self._accuracy(self.validation)
+            metrics |= self._evaluated(self.validation).metrics("val")
         self._end_epoch(metrics)
         return metrics
 
@@ -208,18 +209,8 @@ class _Run:
             for name, value in (*rule.tensors().items(), *rule.scalars().items())
         }
 
-    def _accuracy(self, split: Split) -> tuple[float, float]:
-        """Top-1 and top-5 over a split, each worker counting its share of every batch."""
-        self.learner.model.eval()
-        counts = torch.zeros(2, dtype=torch.int64, device=self.device)
-        for start in range(0, len(split), self.config.batch_size):
-            batch = np.arange(start, min(start + self.config.batch_size, len(split)))
-            mine = batch[self.replicas.share(len(batch))]
-            if len(mine):
-                labels: Tensor = torch.from_numpy(split.labels[mine])
-                counts += torch.tensor(self.learner.correct(split.images(mine), labels), device=self.device)
-        first, fifth = self.replicas.sum(counts).tolist()
-        return first / len(split), fifth / len(split)
+    def _evaluated(self, split: Split) -> Evaluation:
+        return evaluate(self.learner, split, self.replicas, self.data.num_classes, self.config.batch_size)
 
     def _end_epoch(self, metrics: Metrics) -> None:
         self.progress.epochs_done += 1
@@ -239,7 +230,7 @@ class _Run:
         """The last epoch's metrics, and the test set's figures if they are asked for or known."""
         self._stop_here()
         if self.config.test:
-            tested = measured_once(self.run_dir, self.replicas, self.attempt, self._test_accuracy)
+            tested = measured_once(self.run_dir, self.replicas, self.attempt, self._test_figures)
         else:
             tested = measured_before(self.run_dir, self.attempt)
         metrics = {**self.progress.latest, **tested, "status": "completed"}
@@ -247,8 +238,8 @@ class _Run:
             self._write_result({key: value for key, value in metrics.items() if key != "test_forced"})
         return self.told(metrics)
 
-    def _test_accuracy(self) -> tuple[float, float]:
-        return self._accuracy(self.data.split("test", self.config.val_fraction))
+    def _test_figures(self) -> Metrics:
+        return self._evaluated(self.data.split("test", self.config.val_fraction)).metrics("test")
 
     def _write_result(self, metrics: Metrics) -> None:
         """Write `result.json`, which others read; the checkpoint and the gate's record are what it comes from."""

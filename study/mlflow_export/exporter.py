@@ -36,6 +36,8 @@ EPOCH_METRICS = (
     "train_loss",
     "val_accuracy",
     "val_accuracy_top5",
+    "val_accuracy_balanced",
+    "val_majority_share",
     "flip_rate",
     "lr",
     "temperature",
@@ -44,7 +46,7 @@ EPOCH_METRICS = (
     "state_bits_per_weight",
     "train_seconds",
 )
-TEST_METRICS = ("test_accuracy", "test_accuracy_top5")
+TEST_METRICS = ("test_accuracy", "test_accuracy_top5", "test_accuracy_balanced", "test_majority_share")
 METRIC_KEYS = EPOCH_METRICS + TEST_METRICS
 
 # The outcome of a trial (tag `status`) and the status that MLflow shows for it.

@@ -64,6 +64,29 @@ def percent(fraction: float | None) -> str:
     return "-" if fraction is None else f"{100 * fraction:.1f} %"
 
 
+# Above this share of one class, accuracy is shown with what it would be for naming that class alone.
+LARGE_SHARE = 0.5
+# From this difference on, balanced accuracy is shown beside accuracy: a point of per cent.
+NOTEWORTHY_DIFFERENCE = 0.01
+
+
+def accuracy_with_context(metrics: Mapping[str, Any], split: str) -> str:
+    """A split's accuracy; where classes are of unequal size, beside it what keeps it from flattering.
+
+    >>> accuracy_with_context({"val_accuracy": 0.95, "val_accuracy_balanced": 0.5, "val_majority_share": 0.95}, "val")
+    '95.0 % (balanced 50.0 %, largest class alone 95.0 %)'
+    >>> accuracy_with_context({"val_accuracy": 0.95, "val_accuracy_balanced": 0.949, "val_majority_share": 0.1}, "val")
+    '95.0 %'
+    """
+    accuracy = metrics[f"{split}_accuracy"]
+    balanced, share = metrics.get(f"{split}_accuracy_balanced"), metrics.get(f"{split}_majority_share")
+    if balanced is None or share is None:
+        return percent(accuracy)
+    if share <= LARGE_SHARE and abs(accuracy - balanced) < NOTEWORTHY_DIFFERENCE:
+        return percent(accuracy)
+    return f"{percent(accuracy)} (balanced {percent(balanced)}, largest class alone {percent(share)})"
+
+
 class Progress:
     """Prints the lines of one sweep or confirmation.
 
@@ -116,9 +139,11 @@ class Progress:
         self._line(self.ended + 1, config, f"epoch {epoch}/{config.epochs}", metrics, note)
 
     def _line(self, number: int, config: TrialConfig, epoch: str, metrics: Mapping[str, Any], note: str) -> None:
-        shown = [f"val {percent(metrics['val_accuracy'])}"] if metrics.get("val_accuracy") is not None else []
-        if metrics.get("test_accuracy") is not None:
-            shown.append(f"test {percent(metrics['test_accuracy'])}")
+        shown = [
+            f"{split} {accuracy_with_context(metrics, split)}"
+            for split in ("val", "test")
+            if metrics.get(f"{split}_accuracy") is not None
+        ]
         best = f"  (best {percent(self.best)})" if self.best is not None and self.total > 1 else ""
         self._show(
             f"[{self.title} {number}/{self.total}] {describe(config)}  seed {config.seed}  {epoch}  "

@@ -18,6 +18,7 @@ from trainers.config import TrialConfig
 from trainers.errors import UserError
 from trainers.gate import measured_before, measured_once, record_of
 from trainers.host import run_local
+from trainers.progress import Metrics
 from trainers.replicas import Replicas
 
 MakeConfig = Callable[..., TrialConfig]
@@ -30,9 +31,9 @@ class Measure:
         self.run_dir, self.figures = run_dir, list(figures)
         self.seen: list[dict[str, Any]] = []
 
-    def __call__(self) -> tuple[float, float]:
+    def __call__(self) -> Metrics:
         self.seen.append(read(self.run_dir))
-        return self.figures.pop(0)
+        return dict(zip(("test_accuracy", "test_accuracy_top5"), self.figures.pop(0), strict=True))
 
 
 def read(run_dir: Path) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def read(run_dir: Path) -> dict[str, Any]:
     return content
 
 
-def once(run_dir: Path, measure: Callable[[], tuple[float, float]], **attempt: Any) -> dict[str, Any]:
+def once(run_dir: Path, measure: Callable[[], Metrics], **attempt: Any) -> dict[str, Any]:
     return measured_once(run_dir, Replicas(), Attempt(**attempt), measure)
 
 
@@ -55,7 +56,7 @@ def test_the_opening_is_on_disk_before_it_is_measured_and_happens_once(tmp_path:
 
 
 def test_an_opening_that_nobody_saw_a_number_of_is_continued(tmp_path: Path) -> None:
-    def killed() -> tuple[float, float]:
+    def killed() -> Metrics:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -140,7 +141,7 @@ def test_a_run_killed_while_its_test_set_is_open_goes_on(digits: MakeConfig, tmp
         from trainers.config import TrialConfig
         from trainers.host import run_local
 
-        worker._Run._test_accuracy = lambda self: os.kill(os.getpid(), signal.SIGKILL)
+        worker._Run._test_figures = lambda self: os.kill(os.getpid(), signal.SIGKILL)
         folder = Path({str(tmp_path)!r})
         run_local(TrialConfig.from_dict(json.loads((folder / "config.json").read_text())), folder)
     """
