@@ -1,4 +1,4 @@
-"""`python -m study`: run, plan, sweep, train, prepare, compare, export, doctor and ui.
+"""`python -m study`: run, plan, sweep, train, prepare, compare, export, doctor, ui and schema.
 
 A problem that the user can mend ends with one line on stderr and exit status 2, Ctrl-C with one line and 130. What is
 heavy to import (torch, Ray, MLflow) is imported by the command that needs it, so that `--help` answers at once.
@@ -95,6 +95,9 @@ def parser() -> Parser:
     ui = _command(subparsers, "ui", "open the MLflow pages of a study", commands.ui)
     ui.add_argument("directory", metavar="DIR", help="the study's folder")
     add_option(ui, "port", type=int, default=5000, metavar="N", help="on 127.0.0.1 (default: 5000)")
+
+    text = "the JSON schema of study files, for editors to complete and check them by"
+    _command(subparsers, "schema", text, commands.schema)
     return whole
 
 

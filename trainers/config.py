@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import json
 import math
+import reprlib
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -29,6 +30,9 @@ OPTIMIZERS = ("SGD", "Adam")
 ACTIVATION_MEMORY = ("stock", "packed")
 MOMENTUM_BITS = (16, 32)
 WEIGHT_SCALES = ("none", "layer", "channel")
+
+LARGEST_WHOLE = 2**63 - 1
+"""The largest whole number that a setting may be, a seed included: records and tables hold 64 bits with a sign."""
 
 _LARGEST = sys.float_info.max
 
@@ -211,6 +215,8 @@ class TrialConfig:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise UserError(f"{name} {value!r} is not a whole number of at least {least}")
+        if value > LARGEST_WHOLE:
+            raise UserError(f"{name} {reprlib.repr(value)} is beyond 64 bits; give at most {LARGEST_WHOLE}")
 
     @property
     def method(self) -> str:

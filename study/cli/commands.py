@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from study.cli.arguments import config_values
 from study.define.cells import (
-    AshaConfig,
     ResourcesConfig,
     SearchConfig,
     StudyConfig,
@@ -16,7 +15,7 @@ from study.define.cells import (
     make_cell,
 )
 from study.define.offer import check_offers, offers_of, refuse_unequal
-from study.define.settings import check_resources, check_search
+from study.define.refusals import checked
 from study.define.study_file import load_study
 from study.record.folder import StudyFolder
 from study.record.terminal import Counter, Progress, say
@@ -104,16 +103,15 @@ def sweep(options: argparse.Namespace) -> int:
     given = {name: value for name, value in pruner.items() if value is not None}
     if given and not options.asha:
         raise UserError(f"{', '.join(given)} means nothing with --no-asha; give only one of them")
-    search = SearchConfig(
-        trials=options.trials,
-        seed=values.pop("seed", 1),
-        asha=AshaConfig(**given) if options.asha else None,
-        temperature_mode=options.temperature_mode,
-    )
-    check_search(search)
+    searching = {
+        "trials": options.trials,
+        "seed": values.pop("seed", 1),
+        "asha": given if options.asha else None,
+        "temperature_mode": options.temperature_mode,
+    }
+    search = checked(SearchConfig, searching, "search")
     taken = {name: values.pop(name) for name in _RESOURCES if name in values}
-    resources = ResourcesConfig(**taken, at_once=options.at_once)
-    check_resources(resources)
+    resources = checked(ResourcesConfig, {**taken, "at_once": options.at_once}, "resources")
     cell = make_cell(
         dataset,
         model,
@@ -264,6 +262,14 @@ def doctor(options: argparse.Namespace) -> int:
     from study.repair.doctor import doctor as examined
 
     return examined(options.directory, repair=options.repair)
+
+
+def schema(options: argparse.Namespace) -> int:
+    """The JSON schema of study files, on the terminal."""
+    from study.define.study_file import schema as of_study_files
+
+    print(of_study_files(), end="")
+    return 0
 
 
 def ui(options: argparse.Namespace) -> int:

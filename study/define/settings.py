@@ -1,11 +1,33 @@
-"""A study's settings as they stand in its file: how to search, to confirm, what a run takes; and what they may be."""
+"""A study's settings as they stand in its file: how to search, to confirm, what a run takes; and what they may be.
+
+Each class checks its values when it is made, in a study file, on the command line and in Python alike; the text below
+a field is what the published schema (`python -m study schema`) and the documentation say of it.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import MISSING, fields
+from functools import cache
+from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    WithJsonSchema,
+    create_model,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
 
 from search_spaces import TEMPERATURE_MODES
-from trainers.config import TrialConfig
+from study.define.refusals import OneOf, ShapedBy
+from trainers.config import LARGEST_WHOLE, TrialConfig
 from trainers.errors import UserError
 
 METHODS = ("binary", "bop", "frozen", "real", "real-SGD", "real-Adam")
@@ -32,142 +54,136 @@ METRIC = "val_accuracy"
 OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {METRIC: "maximize", "peak_memory_bytes": "minimize"}
 """What a search may go by, and which way; validation accuracy always, first, and in early stopping alone."""
 
+CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+"""How every part of a study file is read: no other keys, and no number that is infinite or none."""
 
-@dataclass(frozen=True)
-class AshaConfig:
-    """When a trial that lags is stopped (ASHA, Li et al., MLSys 2020); epochs are its unit of time.
-
-    Args:
-        grace_period: epochs that every trial gets.
-        reduction_factor: of the trials at a rung, one in this many goes on.
-    """
-
-    grace_period: int = 1
-    reduction_factor: int = 3
+Count: TypeAlias = Annotated[StrictInt, Field(ge=1, le=LARGEST_WHOLE)]
+Seed: TypeAlias = Annotated[StrictInt, Field(ge=0, le=LARGEST_WHOLE)]
+MethodName: TypeAlias = Annotated[StrictStr, OneOf(lambda: METHODS)]
 
 
-@dataclass(frozen=True)
-class SearchConfig:
-    """How the best configuration of a cell is looked for, on validation accuracy alone.
-
-    Args:
-        trials: configurations a cell may try (one where its space is empty).
-        seed: the study's seed: that of every search trial's training, and where the sampler's draws come from.
-        asha: early stopping; None lets every trial finish.
-        temperature_mode: what `binary` asks for (see `search_spaces.binary`).
-        objectives: what the best is best in; see `OBJECTIVES`.
-        ranges: by method, ranges that replace the space's own.
-        fixed: by method, `TrialConfig` fields that are not searched.
-    """
-
-    trials: int = 20
-    seed: int = 1
-    asha: AshaConfig | None = field(default_factory=AshaConfig)
-    temperature_mode: str = "decoupled"
-    objectives: tuple[str, ...] = (METRIC,)
-    ranges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    fixed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+def _plain(value: Any) -> int | float | str:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise UserError(f"{value!r} is neither a number nor text; give one of them")
+    return value
 
 
-@dataclass(frozen=True)
-class ConfirmConfig:
-    """The best `k` configurations of a cell, trained again with each of `seeds`, unpruned; these open the test set.
-
-    Accuracies whose difference surely lies within `margin` points count as comparable (PROTOCOL §6.2).
-    """
-
-    k: int = 1
-    seeds: tuple[int, ...] = (11, 12, 13)
-    margin: float = 1.0
+Value: TypeAlias = Annotated[Any, AfterValidator(_plain), WithJsonSchema({"type": ["number", "string"]})]
+"""One of the values that are listed to choose from: a number or a text."""
 
 
-@dataclass(frozen=True)
-class ResourcesConfig:
-    """What one trial takes, and how many run side by side.
-
-    Args:
-        workers: data-parallel workers of a trial.
-        threads: CPU threads of a worker.
-        device: auto, cpu or cuda; on `cuda` each worker takes a GPU.
-        at_once: the most trials side by side; None for as many as fit. With 1 the search is the same every time; with
-            more, what a trial learns from depends on which others have ended.
-    """
-
-    workers: int = 1
-    threads: int = 1
-    device: str = "auto"
-    at_once: int | None = None
+@cache
+def fixed_shape() -> type[BaseModel]:
+    """The settings that `fixed` may hold: `TrialConfig` fields that nothing else sets, each with its type."""
+    strict: dict[Any, Any] = {int: StrictInt, float: StrictFloat, str: StrictStr, bool: StrictBool}
+    hints = get_type_hints(TrialConfig)
+    shape: dict[str, Any] = {}
+    for entry in fields(TrialConfig):
+        if entry.name not in _SET_ELSEWHERE:
+            kind = hints[entry.name]
+            plain = strict.get(kind) or strict[kind.__args__[0]] | None
+            shape[entry.name] = (plain, None if entry.default is MISSING else entry.default)
+    return create_model("FixedSettings", __config__=CONFIG, __doc__="Settings of every run.", **shape)
 
 
-def fixed_settings(values: Any, where: str) -> dict[str, Any]:
-    """Settings of every trial: `TrialConfig` fields that nothing else sets."""
-    names = [entry.name for entry in fields(TrialConfig) if entry.name not in _SET_ELSEWHERE]
-    if not isinstance(values, dict):
-        raise UserError(f"{where} is {values!r}; give settings as `name: value`")
-    for name in values:
+def _nothing_set_elsewhere(values: Any) -> Any:
+    for name in values if isinstance(values, Mapping) else ():
         if name in _SET_ELSEWHERE:
-            raise UserError(f"{where}: {name} is set by {_SET_ELSEWHERE[name]}; take it out of here")
-        if name not in names:
-            raise UserError(f"{where}: {name!r} is unknown; use {', '.join(names)}")
-    return dict(values)
+            raise UserError(f"{name} is set by {_SET_ELSEWHERE[name]}; take it out of here")
+    return values
 
 
-def check_search(search: SearchConfig) -> None:
-    """Refuse search settings that no sweep could use."""
-    if search.trials < 1:
-        raise UserError(f"search: trials is {search.trials}; a sweep needs at least 1")
-    asha = search.asha
-    if asha and (asha.grace_period < 1 or asha.reduction_factor < 2):
-        raise UserError(
-            f"search: asha: grace_period is {asha.grace_period} and reduction_factor {asha.reduction_factor}; "
-            "use at least 1 epoch and at least 2"
-        )
-    if search.temperature_mode not in TEMPERATURE_MODES:
-        raise UserError(
-            f"search: temperature_mode {search.temperature_mode!r} is unknown; use {' or '.join(TEMPERATURE_MODES)}"
-        )
-    check_objectives(search)
-    for kind, by_method in (("ranges", search.ranges), ("fixed", search.fixed)):
-        for method, values in by_method.items():
-            if method not in METHODS:
-                raise UserError(f"search: {kind}: method {method!r} is unknown; use {', '.join(METHODS)}")
-            if not isinstance(values, dict):
-                raise UserError(f"search: {kind}: {method} is {values!r}; give `name: value` lines")
-            if kind == "fixed":
-                fixed_settings(values, f"search: fixed: {method}")
+FixedSettings: TypeAlias = Annotated[dict[str, Any], ShapedBy(fixed_shape), BeforeValidator(_nothing_set_elsewhere)]
 
 
-def check_objectives(search: SearchConfig) -> None:
-    """Refuse objectives that there are not, and early stopping where there are several."""
-    objectives = list(search.objectives)
-    if objectives not in ([METRIC], list(OBJECTIVES)):
-        raise UserError(f"search: objectives is {objectives!r}; give [{METRIC}] or [{', '.join(OBJECTIVES)}]")
-    if len(objectives) > 1 and search.asha:
-        raise UserError(
-            "search: asha stops trials by their validation accuracy, and Optuna none that has several objectives; "
-            f"take asha out, or give objectives: [{METRIC}]"
-        )
+@dataclass(frozen=True, config=CONFIG)
+class AshaConfig:
+    """When a trial that lags is stopped (ASHA, Li et al., MLSys 2020); epochs are its unit of time."""
+
+    grace_period: Count = 1
+    """Epochs that every trial gets."""
+    reduction_factor: Annotated[StrictInt, Field(ge=2, le=LARGEST_WHOLE)] = 3
+    """Of the trials at a rung, one in this many goes on."""
 
 
-def check_confirm(confirm: ConfirmConfig) -> None:
-    """Refuse a confirmation that would count a run twice or could not run."""
-    seeds = confirm.seeds
-    if any(isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in seeds):
-        raise UserError(f"confirm: seeds are {list(seeds)!r}; give whole numbers from 0")
+def _objectives(names: tuple[str, ...]) -> tuple[str, ...]:
+    if list(names) not in ([METRIC], list(OBJECTIVES)):
+        raise UserError(f"{list(names)!r} is not offered; give [{METRIC}] or [{', '.join(OBJECTIVES)}]")
+    return names
+
+
+def _early_stopping(value: Any) -> Any:
+    """`true` is the default's early stopping, `false` is none."""
+    return (AshaConfig() if value else None) if isinstance(value, bool) else value
+
+
+@dataclass(frozen=True, config=CONFIG)
+class SearchConfig:
+    """How the best configuration of a cell is looked for, on validation accuracy alone."""
+
+    trials: Count = 20
+    """Configurations that a cell may try (one where its space is empty)."""
+    seed: Seed = 1
+    """The study's seed: that of every search trial's training, and where the sampler's draws come from."""
+    objectives: Annotated[
+        tuple[Annotated[StrictStr, OneOf(lambda: OBJECTIVES)], ...], AfterValidator(_objectives), Field(min_length=1)
+    ] = (METRIC,)
+    """What the best is best in: validation accuracy, and peak memory where two are given."""
+    asha: Annotated[AshaConfig | None, BeforeValidator(_early_stopping, json_schema_input_type=AshaConfig | bool)] = (
+        Field(default_factory=lambda given: AshaConfig() if len(given["objectives"]) == 1 else None)
+    )
+    """Early stopping; false lets every trial finish. On where there is one objective, off where there are two."""
+    temperature_mode: Annotated[StrictStr, OneOf(lambda: TEMPERATURE_MODES)] = "decoupled"
+    """What `binary` asks for: a temperature of its own, or one that the learning rate sets, as in the paper."""
+    ranges: dict[MethodName, dict[str, list[Value]]] = Field(default_factory=dict)
+    """By method, ranges that replace those of its search space: `[low, high]`, or the values to choose from."""
+    fixed: dict[MethodName, FixedSettings] = Field(default_factory=dict)
+    """By method, settings that are not searched."""
+
+    @model_validator(mode="after")
+    def _no_early_stopping_by_two_objectives(self) -> "SearchConfig":
+        if len(self.objectives) > 1 and self.asha:
+            raise UserError(
+                "asha stops trials by their validation accuracy, and Optuna none that has several objectives; "
+                f"take asha out, or give objectives: [{METRIC}]"
+            )
+        return self
+
+
+def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds):
-        raise UserError(f"confirm: seeds are {list(seeds)}; give each once, or the same run would count twice")
-    if confirm.k < 0:
-        raise UserError(f"confirm: k is {confirm.k}; give 0 (no confirmation) or more")
-    check_margin(confirm.margin, "confirm: margin")
+        raise UserError(f"{list(seeds)} holds one twice; give each once, or the same run would count twice")
+    return seeds
+
+
+@dataclass(frozen=True, config=CONFIG)
+class ConfirmConfig:
+    """The best configurations of a cell, trained again with fresh seeds, unpruned; these runs open the test set."""
+
+    k: Annotated[StrictInt, Field(ge=0, le=LARGEST_WHOLE)] = 1
+    """How many configurations of a cell are confirmed; 0 for none."""
+    seeds: Annotated[tuple[Seed, ...], AfterValidator(_each_once)] = (11, 12, 13)
+    """The seeds with which each is trained; none of them the search's."""
+    margin: Annotated[StrictFloat, Field(gt=0, lt=100)] = 1.0
+    """Points of accuracy within which two methods count as comparable (PROTOCOL §6.2)."""
+
+
+@dataclass(frozen=True, config=CONFIG)
+class ResourcesConfig:
+    """What one trial takes, and how many run side by side."""
+
+    workers: Count = 1
+    """Data-parallel workers of a trial."""
+    threads: Count = 1
+    """CPU threads of a worker."""
+    device: Annotated[StrictStr, OneOf(lambda: ("auto", "cpu", "cuda"))] = "auto"
+    """auto, cpu or cuda; on `cuda` each worker takes a GPU."""
+    at_once: Count | None = None
+    """The most trials side by side; as many as fit where it is left out. With 1 the search is the same every time;
+    with more, what a trial learns from depends on which others have ended."""
 
 
 def check_margin(points: float, where: str) -> None:
     """Refuse a margin of equivalence within which no difference, or every one, would lie."""
     if not 0 < points < 100:
         raise UserError(f"{where} is {points:g} points; give more than 0 and less than 100, e.g. 1")
-
-
-def check_resources(resources: ResourcesConfig) -> None:
-    """Refuse resources with which nothing could run; the rest is checked with each trial's own configuration."""
-    if resources.at_once is not None and resources.at_once < 1:
-        raise UserError(f"resources: at_once is {resources.at_once}; give 1 or more, or leave it out")

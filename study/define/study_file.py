@@ -11,34 +11,93 @@
     confirm: {k: 1, seeds: [11, 12, 13]}
     resources: {workers: 1, threads: 1}
 
-`cells` lists blocks, each the product of its data sets, models and methods; a block's `fixed` goes before the study's.
-A block's `ablate: {mask_type: [EWM, RAND], scheduler_type: [const, gaussian]}` makes each combination a method of its
-own, with the same budget; `ablate: {inertia_bits: [0, 4]}` one of each number of bits.
-What else may stand in a file are the fields of the classes in `study.define.settings`.
+What may stand in a file are the fields of the classes here and in `study.define.settings`. Their JSON schema
+(`python -m study schema`) lets an editor complete and check a file as it is written; its first line says where it is:
+
+    # yaml-language-server: $schema=study.schema.json
 """
 
+import json
 import os
 import re
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from study.define.cells import StudyConfig, make_cell
+from pydantic import BaseModel, Field, StrictStr, ValidationError, WithJsonSchema
+from pydantic.json_schema import GenerateJsonSchema
+
+from study.define.cells import Cell, StudyConfig, make_cell
+from study.define.refusals import OneOf, checked, problems
 from study.define.settings import (
     ABLATED,
-    AshaConfig,
+    CONFIG,
     ConfirmConfig,
+    FixedSettings,
+    MethodName,
     ResourcesConfig,
     SearchConfig,
-    check_confirm,
-    check_resources,
-    check_search,
-    fixed_settings,
+    Value,
 )
-from study.define.yaml_reader import read_yaml, section
+from study.define.yaml_reader import Trail, read_yaml
+from trainers.config import MODELS
+from trainers.data.catalog import CATALOG
 from trainers.errors import UserError
 
 PRESETS = Path(__file__).parents[1] / "presets"
+SCHEMA = Path(__file__).parents[1] / "study.schema.json"
+"""The schema of study files as it is published, beside the presets that name it."""
+
+
+DatasetName = Annotated[
+    StrictStr,
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [{"enum": list(CATALOG)}, {"type": "string", "minLength": 1}]}),
+]
+ModelName = Annotated[StrictStr, OneOf(lambda: MODELS)]
+AblatedName = Annotated[StrictStr, OneOf(lambda: ABLATED)]
+
+
+class Block(BaseModel):
+    """The product of its data sets, models and methods: a cell for each combination."""
+
+    model_config = CONFIG
+
+    datasets: Annotated[list[DatasetName], Field(min_length=1)]
+    """Names of the catalog, or paths of your own Parquet files or class folders."""
+    models: Annotated[list[ModelName], Field(min_length=1)]
+    """The networks."""
+    methods: Annotated[list[MethodName], Field(min_length=1)]
+    """How they are trained."""
+    fixed: FixedSettings = Field(default_factory=dict)
+    """Settings of every run of the block; they go before the study's."""
+    ablate: dict[AblatedName, Annotated[list[Value], Field(min_length=1)]] = Field(default_factory=dict)
+    """Values of a setting, e.g. `{inertia_bits: [0, 4]}`: each combination makes a method of its own, with the same
+    budget."""
+
+    def variants(self) -> list[dict[str, Any]]:
+        """Every combination of what is ablated; one of nothing where nothing is."""
+        names = [name for name in ABLATED if name in self.ablate]
+        combinations = product(*(self.ablate[name] for name in names))
+        return [dict(zip(names, combination, strict=True)) for combination in combinations]
+
+
+class StudyFile(BaseModel):
+    """A study: which cells it has, how each is searched and confirmed, what a run takes."""
+
+    model_config = CONFIG
+
+    name: Annotated[StrictStr, Field(min_length=1)]
+    """The study's name: letters, digits, `-`, `_` and `.`; its folder is called so."""
+    cells: Annotated[list[Block], Field(min_length=1)]
+    """Blocks, each the product of its data sets, models and methods."""
+    fixed: FixedSettings = Field(default_factory=dict)
+    """Settings of every run of the study."""
+    search: SearchConfig = Field(default_factory=SearchConfig)
+    confirm: ConfirmConfig = Field(default_factory=ConfirmConfig)
+    resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
+    tracking_uri: StrictStr | None = None
+    """An MLflow tracking URI; a database in the study's folder where it is left out."""
 
 
 def load_study(
@@ -62,60 +121,47 @@ def load_study(
         data_root, prepared_root: where data lie on this machine.
 
     Raises:
-        UserError: what is wrong, and where in the file.
+        UserError: what is wrong, and where in the file; all of it in one go.
     """
-    content = read_yaml(study_file(source))
-    top = section(content, "study", StudyConfig, {"cells": list, "fixed": dict, "name": str, "tracking_uri": str})
-    for name in ("name", "cells"):
-        if not top.get(name):
-            raise UserError(f"the study file says no {name}; it needs at least name and cells")
-    searching = section(top.get("search", {}), "search", SearchConfig, {"asha": (dict, bool)})
-    if "objectives" in searching:
-        searching["objectives"] = tuple(searching["objectives"])
-    # Early stopping is the default where there is one objective alone.
-    pruner = searching.pop("asha", len(searching.get("objectives", [""])) == 1)
+    document = read_yaml(study_file(source))
+    try:
+        file = StudyFile.model_validate(document.content)
+    except ValidationError as error:
+        found = problems(error, StudyFile)
+        raise document.refusal(found) from None
+    search, resources = file.search, file.resources
     if trials is not None:
-        searching["trials"] = trials
-    search = SearchConfig(**searching, asha=_asha(pruner) if asha else None)
-    check_search(search)
-    taking = section(top.get("resources", {}), "resources", ResourcesConfig)
-    resources = ResourcesConfig(**taking if at_once is None else {**taking, "at_once": at_once})
-    check_resources(resources)
-    confirming = section(top.get("confirm", {}), "confirm", ConfirmConfig)
-    confirm = ConfirmConfig(
-        **{**confirming, **({"seeds": tuple(confirming["seeds"])} if "seeds" in confirming else {})}
-    )
-    check_confirm(confirm)
-    common = fixed_settings(top.get("fixed", {}), "fixed")
-    cells = []
-    for number, block in enumerate(top["cells"], start=1):
-        where = f"cells, entry {number}"
-        parts = {"datasets": list, "models": list, "methods": list, "fixed": dict, "ablate": dict}
-        given = section(block, where, None, parts)
-        variants = _variants(given.get("ablate", {}), f"{where}: ablate")
-        own = {**common, **fixed_settings(given.get("fixed", {}), f"{where}: fixed")}
-        for axis in ("datasets", "models", "methods"):
-            names = given.get(axis)
-            if not names or not all(isinstance(name, str) for name in names):
-                raise UserError(f"{where}: {axis} is {names!r}; list at least one name")
-        for dataset in given["datasets"]:
-            for model in given["models"]:
-                cells += [
-                    make_cell(
-                        dataset,
-                        model,
-                        method,
-                        fixed=own,
-                        search=search,
-                        resources=resources,
-                        data_root=data_root,
-                        prepared_root=prepared_root,
-                        ablated=variant,
-                    )
-                    for method in given["methods"]
-                    for variant in variants
-                ]
-    return StudyConfig(top["name"], tuple(cells), search, confirm, resources, tracking_uri or top.get("tracking_uri"))
+        search = checked(SearchConfig, {**vars(search), "trials": trials}, "search")
+    if not asha:
+        search = checked(SearchConfig, {**vars(search), "asha": None}, "search")
+    if at_once is not None:
+        resources = checked(ResourcesConfig, {**vars(resources), "at_once": at_once}, "resources")
+    cells: list[Cell] = []
+    refused: list[tuple[Trail, str]] = []
+    for number, block in enumerate(file.cells):
+        for dataset, model, method, variant in product(block.datasets, block.models, block.methods, block.variants()):
+            try:
+                cell = make_cell(
+                    dataset,
+                    model,
+                    method,
+                    fixed={**file.fixed, **block.fixed},
+                    search=search,
+                    resources=resources,
+                    data_root=data_root,
+                    prepared_root=prepared_root,
+                    ablated=variant,
+                )
+            except UserError as error:
+                refused.append((("cells", number), f"cells, entry {number + 1}: {error}"))
+            else:
+                cells.append(cell)
+    if refused:
+        raise document.refusal(refused)
+    try:
+        return StudyConfig(file.name, tuple(cells), search, file.confirm, resources, tracking_uri or file.tracking_uri)
+    except UserError as error:
+        raise UserError(f"{document.path}: {error}") from None
 
 
 def study_file(source: str) -> Path:
@@ -129,18 +175,15 @@ def study_file(source: str) -> Path:
     raise UserError(f"no study {source!r}: it is neither a file nor one of the presets {names}; give one of them")
 
 
-def _variants(given: dict[str, Any], where: str) -> list[dict[str, str | int]]:
-    """Every combination of what is ablated; one of nothing where nothing is."""
-    for name, values in given.items():
-        if name not in ABLATED:
-            raise UserError(f"{where}: {name!r} is unknown; use {', '.join(ABLATED)}")
-        if not isinstance(values, list) or not values or not all(type(value) in (str, int) for value in values):
-            raise UserError(f"{where}: {name} is {values!r}; list at least one value")
-    names = [name for name in ABLATED if name in given]
-    return [dict(zip(names, combination, strict=True)) for combination in product(*(given[name] for name in names))]
+class _Untitled(GenerateJsonSchema):
+    """Without a title for each field that only says its name again."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
 
 
-def _asha(value: Any) -> AshaConfig | None:
-    if isinstance(value, bool):
-        return AshaConfig() if value else None
-    return AshaConfig(**section(value, "search: asha", AshaConfig))
+def schema() -> str:
+    """The JSON schema of study files, with the methods and models that are known here and now."""
+    content = StudyFile.model_json_schema(schema_generator=_Untitled)
+    about = {"$schema": GenerateJsonSchema.schema_dialect, "title": "A study of binsfo-study"}
+    return json.dumps({**content, **about}, indent=2, ensure_ascii=False) + "\n"

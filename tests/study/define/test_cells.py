@@ -145,13 +145,13 @@ def test_numbers_of_bits_are_ablated_under_names_that_say_bits(tmp_path: Path) -
     ("changes", "message"),
     [
         ({"cells": [{**ABLATION, "ablate": {"mask": ["EWM"]}}]}, "'mask' is unknown; use mask_type, scheduler_type"),
-        ({"cells": [{**ABLATION, "ablate": {"mask_type": "EWM"}}]}, "mask_type is 'EWM'; list at least one value"),
+        ({"cells": [{**ABLATION, "ablate": {"mask_type": "EWM"}}]}, "ablate: mask_type is 'EWM'; give a list"),
         ({"cells": [{**ABLATION, "ablate": {"mask_type": ["EVM"]}}]}, "mask_type 'EVM' is unknown"),
         ({"cells": [{**ABLATION, "ablate": {"mask_type": ["EWM", "EWM"]}}]}, "appears twice"),
         ({"cells": [{**ABLATION, "methods": ["bop"], "ablate": {"mask_type": ["EWM"]}}]}, "'bop' has no mask_type"),
         ({"cells": [{**ABLATION, "ablate": {"bop_momentum_bits": [16]}}]}, "'binary' has no bop_momentum_bits"),
         ({"cells": [{**ABLATION, "ablate": {"inertia_bits": [3]}}]}, "inertia_bits 3 is not offered; use 0, 2, 4 or 8"),
-        ({"cells": [{**ABLATION, "ablate": {"inertia_bits": [True]}}]}, "list at least one value"),
+        ({"cells": [{**ABLATION, "ablate": {"inertia_bits": [True]}}]}, "True is neither a number nor text"),
         (
             {
                 "cells": [{**ABLATION, "ablate": {"inertia_bits": [4]}}],
@@ -166,13 +166,13 @@ def test_numbers_of_bits_are_ablated_under_names_that_say_bits(tmp_path: Path) -
         ({"search": {"objectives": ["peak_memory_bytes"]}}, r"give \[val_accuracy\] or \[val_accuracy, peak_memory"),
         ({"search": {"objectives": "val_accuracy"}}, "objectives is 'val_accuracy'; give a list"),
         ({"search": {"objectives": ["val_accuracy", "peak_memory_bytes"], "asha": True}}, "take asha out"),
-        ({"search": {"ranges": {"binary": {"batch_size": 64}}}}, "got 64; list the values"),
+        ({"search": {"ranges": {"binary": {"batch_size": 64}}}}, "batch_size is 64; give a list"),
         ({"search": {"ranges": {"binary": {"batch_size": [64, 64]}}}}, "each once"),
         ({"search": {"ranges": {"binary": {"batch_size": [1]}}}, "fixed": {"epochs": 6}}, "batch_size 1"),
         ({"search": {"ranges": {"binary": {"batch_size": [32]}}}}, "batch_size is fixed and has a range"),
         ({"search": {"ranges": {"binary": {"width": [0.5]}}}}, "no parameter 'width'"),
         ({"search": {"ranges": {"binary": {"bop_momentum_bits": [16]}}}}, "no parameter 'bop_momentum_bits'"),
-        ({"resources": {"at_once": 0}}, "at_once is 0; give 1 or more"),
+        ({"resources": {"at_once": 0}}, "at_once is 0; give at least 1"),
         ({"resources": {"at_once": "all"}}, "at_once is 'all'; give a whole number"),
     ],
 )
