@@ -4,6 +4,9 @@ z = op(s, W) with s the inputs, W = scale·w and w in {-1, +1}; op is a convolut
 computes op(s, w), an exact integer for binary s, and multiplies it by the scale. Backward:
 dL/ds = op^T(scale·dL/dz, w); the weight's gradient is dL/dW, as if W itself were the parameter, and passes to w
 unscaled (algorithm, section 7).
+
+Autograd keeps the inputs of both as floats. With packed activations a sign keeps 1 bit an element where the surrogate's
+gradient is 0 or 1, and a product whose inputs are such a sign's output keeps its bits; both are exact.
 """
 
 from typing import Any
@@ -11,35 +14,43 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainers.binary.bits import sgn
+from trainers.binary.bits import pack_bits, sgn, unpack_bits
 from trainers.binary.products import ProductOperator, WeightGradients, multiply, multiply_back, scaled
+from trainers.binary.signs import mark_signs, sign_bits, to_keep
 from trainers.binary.weights import WeightStore
 
 
 class _BinaryProduct(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, inputs: Tensor, anchor: Tensor | None, store: WeightStore, operator: ProductOperator
+        ctx: Any,
+        inputs: Tensor,
+        anchor: Tensor | None,
+        bits: Tensor | None,
+        store: WeightStore,
+        operator: ProductOperator,
     ) -> Tensor:
-        ctx.save_for_backward(inputs)
+        kept, ctx.inputs = to_keep(inputs, bits)
+        ctx.save_for_backward(kept)
         ctx.store, ctx.operator = store, operator
         return scaled(multiply(inputs, store, operator), store, operator)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (inputs,) = ctx.saved_tensors
+        inputs = ctx.inputs.read(*ctx.saved_tensors)
         store, operator, grad = ctx.store, ctx.operator, grads[0]
         grad_inputs = grad_anchor = None
         if ctx.needs_input_grad[0]:  # before the update: dL/ds belongs to the weights of the forward pass
             grad_inputs = multiply_back(scaled(grad, store, operator), inputs, store, operator)
         if ctx.needs_input_grad[1]:
             grad_anchor = store.receive(WeightGradients(grad, inputs, store, operator))
-        return grad_inputs, grad_anchor, None, None
+        return grad_inputs, grad_anchor, None, None, None
 
 
 def binary_product(inputs: Tensor, store: WeightStore, operator: ProductOperator) -> Tensor:
     """op(inputs, scale·w) for the weights of `store`; in backward the store receives dL/dW."""
-    output: Tensor = _BinaryProduct.apply(inputs, store.anchor(), store, operator)
+    bits = sign_bits(inputs) if torch.is_grad_enabled() else None
+    output: Tensor = _BinaryProduct.apply(inputs, store.anchor(), bits, store, operator)
     return output
 
 
@@ -54,6 +65,21 @@ class _Sign(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         return grads[0] * surrogate_gradient(x, ctx.approx, ctx.order), None, None
+
+
+class _PackedSign(torch.autograd.Function):
+    """STE's sign: its gradient is 1 or 0, so what is kept is the bits of |x| <= 1."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(pack_bits((x >= -1) & (x <= 1)))
+        ctx.shape = x.shape
+        return sgn(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (bits,) = ctx.saved_tensors
+        return grads[0] * unpack_bits(bits, ctx.shape)
 
 
 def surrogate_gradient(x: Tensor, approx: str, order: float = 1.0) -> Tensor:
@@ -71,7 +97,19 @@ def surrogate_gradient(x: Tensor, approx: str, order: float = 1.0) -> Tensor:
     return slope.masked_fill_(magnitude > 1.5, 0)
 
 
-def sign_activation(x: Tensor, approx: str = "STE", order: float = 1.0) -> Tensor:
-    """s = sgn(x), sgn(0) = +1, with `surrogate_gradient` in backward. `order` is ReSTE's o."""
-    output: Tensor = _Sign.apply(x, approx, order)
-    return output
+def sign_activation(x: Tensor, approx: str = "STE", order: float = 1.0, packed: bool = False) -> Tensor:
+    """s = sgn(x), sgn(0) = +1, with `surrogate_gradient` in backward.
+
+    Args:
+        x: (N, ...).
+        approx: the surrogate.
+        order: ReSTE's o.
+        packed: keep bits in place of x for STE (the other surrogates need x), and mark s, so that a binary product
+            keeps its bits too.
+    """
+    output: Tensor
+    if packed and approx == "STE" and torch.is_grad_enabled():
+        output = _PackedSign.apply(x)
+    else:
+        output = _Sign.apply(x, approx, order)
+    return mark_signs(output) if packed else output

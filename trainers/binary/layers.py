@@ -62,7 +62,12 @@ class BinaryLinear(BinaryLayer):
 
 
 class SignActivation(nn.Module):
-    """s = sgn(x) with the surrogate gradient `approx`; `order` is ReSTE's o, 1 at first."""
+    """s = sgn(x) with the surrogate gradient `approx`; `order` is ReSTE's o, 1 at first.
+
+    With `packed_activations` it keeps bits for backward, and lets the binary layers that take s keep its bits.
+    """
+
+    packed_activations = False
 
     def __init__(self, approx: str = "STE") -> None:
         super().__init__()
@@ -70,7 +75,7 @@ class SignActivation(nn.Module):
         self.order = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
-        return sign_activation(x, self.approx, self.order)
+        return sign_activation(x, self.approx, self.order, self.packed_activations)
 
     def extra_repr(self) -> str:
         return self.approx
