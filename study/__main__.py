@@ -75,7 +75,7 @@ def parser() -> Parser:
     export = _command(
         subparsers, "export", "a trained run as a folder of packed weights, for prediction", commands.export
     )
-    export.add_argument("run", metavar="RUN", help="a run's folder; with --study, its trial id or MLflow run id")
+    export.add_argument("run", metavar="RUN", help="a run's folder; with --study, its trial id")
     export.add_argument("--study", metavar="DIR", help="the folder of the run's study")
     export.add_argument("--output", metavar="DIR", help="the folder to write (default: export, in the run's folder)")
     which = export.add_mutually_exclusive_group()

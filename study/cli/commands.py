@@ -25,7 +25,7 @@ from trainers.errors import DivergedError, UserError
 if TYPE_CHECKING:
     from study.define.memory_plan import Need
 
-JSON_KEYS = ("val_accuracy", "test_accuracy", "peak_memory_bytes", "flip_rate", "train_seconds", "mlflow_run_id")
+JSON_KEYS = ("val_accuracy", "test_accuracy", "peak_memory_bytes", "flip_rate", "train_seconds", "trial_id")
 _RESOURCES = ("workers", "threads", "device")
 
 
@@ -193,7 +193,7 @@ def train(options: argparse.Namespace) -> int:
                 raise UserError(f"the run diverged: {error}; use a smaller lr or temperature") from None
             raise
         recorder.end(spec, "completed", final)
-    metrics = {**recorder.finals[trial_id], "mlflow_run_id": session.delivery.runs.get(trial_id)}
+    metrics = {**recorder.finals[trial_id], "trial_id": trial_id}
     say(f"peak memory {metrics['peak_memory_bytes'] / 2**20:.1f} MiB, {metrics['train_seconds']:.1f} s of training")
     say(f"recorded as {trial_id} in {folder.shown}")
     if options.json:

@@ -1,12 +1,11 @@
 """`python -m study export RUN`: one trained run as a folder that predicts on its own (`trainers.models.packed`).
 
-A run is named by its own folder, or by its trial id or MLflow run id within a study. What it learned is read from its
+A run is named by its own folder, or by its trial id within a study. What it learned is read from its
 checkpoint; the classes and the normalisation from its data set; its commit from the study's records.
 """
 
 import difflib
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from study.record.folder import study_identity
 from study.record.provenance import UNKNOWN
-from study.record.runs_table import read_study, study_identity
+from study.record.runs_table import read_study
 from study.record.terminal import say
 from trainers.checkpoint import best_checkpoint, last_checkpoint, read_checkpoint
 from trainers.config import TrialConfig
@@ -29,7 +29,6 @@ from trainers.models.packed import WEIGHTS, ModelDescription, restored_model, sa
 from trainers.progress import Progress
 
 CHECKPOINTS = {"last": last_checkpoint, "best": best_checkpoint}
-_MLFLOW_RUN_ID = re.compile(r"[0-9a-f]{32}")
 _SHOWN = 10  # runs in an error message
 
 
@@ -65,7 +64,7 @@ def export_run(
     """Export one run and say what was exported; returns the folder.
 
     Args:
-        run: a run's folder; with `study`, its trial id or MLflow run id.
+        run: a run's folder; with `study`, its trial id.
         study: the folder of the run's study.
         output: the folder to write; None means `export` within the run's folder.
         which: the checkpoint: `last`, whose accuracies a study reports, or `best` on validation.
@@ -124,17 +123,18 @@ def find_run(run: str, study: str | None = None) -> Path:
         return (runs / run).resolve()
     if not names:
         raise UserError(f"no run of {study} has left a checkpoint; train one first")
-    if _MLFLOW_RUN_ID.fullmatch(run):
-        rows = [row for row in read_study(study).table.to_pylist() if row["mlflow_run_id"] == run]
-        if rows and rows[0]["trial_id"] in names:
-            return (runs / rows[0]["trial_id"]).resolve()
-        if rows:
-            trial_id, status = rows[0]["trial_id"], rows[0]["status"]
-            raise UserError(
-                f"run {run} is trial {trial_id} ({status}), which has no checkpoint (pruned runs keep none); "
-                f"{_choice(names, trial_id, runs)}"
-            )
+    if (status := _status(run, study)) is not None:
+        raise UserError(f"run {run} ({status}) has no checkpoint (pruned runs keep none); {_choice(names, run, runs)}")
     raise UserError(f"{study} has no run {run!r} with a checkpoint; {_choice(names, run, runs)}")
+
+
+def _status(run: str, study: str) -> str | None:
+    """How the study's log says that a run ended; None where it does not know the run."""
+    try:
+        rows = read_study(study).table.select(["trial_id", "status"]).to_pylist()
+    except UserError:
+        return None  # the folders alone say what is there
+    return next((row["status"] for row in rows if row["trial_id"] == run), None)
 
 
 def _runs_in(runs: Path) -> list[str]:
@@ -211,7 +211,6 @@ def _origin(run_dir: Path, trained: TrainedRun, which: str) -> dict[str, Any]:
     return {
         "study": recorded.get("study"),
         "trial_id": run_dir.name,
-        "mlflow_run_id": recorded.get("mlflow_run_id"),
         "git_commit": recorded.get("git_commit") or UNKNOWN,
         "checkpoint": which,
         "epoch": trained.epoch,

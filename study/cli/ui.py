@@ -18,8 +18,10 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from study.compare.scores import summarise
-from study.mlflow_export.store import database_path
-from study.record.runs_table import StudyRecords, read_study
+from study.mlflow_export.store import read_runs
+from study.record.folder import study_identity
+from study.record.runs_table import read_study
+from study.record.tracking_uri import database_path
 from trainers.errors import UserError
 
 HOST = "127.0.0.1"
@@ -39,10 +41,10 @@ def serve(directory: str | Path, port: int = DEFAULT_PORT, say: Callable[[str], 
     Raises:
         UserError: no study there, records that cannot be read, a port in use, or a server that ends or never answers.
     """
-    records = read_study(directory)
-    database = database_path(records.tracking_uri)
+    tracking_uri = study_identity(directory).tracking_uri
+    database = database_path(tracking_uri)
     if database is None:
-        for line in addresses(records, records.tracking_uri):
+        for line in addresses(directory, tracking_uri):
             say(line)
         return
     _check_port(port)
@@ -51,7 +53,7 @@ def serve(directory: str | Path, port: int = DEFAULT_PORT, say: Callable[[str], 
     base = f"http://{HOST}:{port}"
     say(f"starting MLflow on {database} ...")
     server = subprocess.Popen(
-        server_command(records.tracking_uri, database.parent, port),
+        server_command(tracking_uri, database.parent, port),
         env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"},
         cwd=database.parent,
         stdout=subprocess.DEVNULL,
@@ -61,7 +63,7 @@ def serve(directory: str | Path, port: int = DEFAULT_PORT, say: Callable[[str], 
     )
     try:
         _wait_until_up(server, base)
-        for line in addresses(records, base):
+        for line in addresses(directory, base):
             say(line)
         say("Ctrl-C ends it.")
         server.communicate()
@@ -78,12 +80,16 @@ def server_command(tracking_uri: str, folder: Path, port: int) -> list[str]:
     return [*command, "--host", HOST, "--port", str(port), "--workers", "1"]
 
 
-def addresses(records: StudyRecords, base: str) -> list[str]:
+def addresses(directory: str | Path, base: str) -> list[str]:
     """Lines that name the runs page and, where there are two runs to compare, the compare page."""
-    lines = [f"runs:    {runs_url(base, records.experiment_id)}"]
-    runs = [run for group in summarise(records.table) for method in group.methods for run in method.run_ids]
-    if len(runs) > 1:
-        lines.append(f"compare: {compare_url(base, records.experiment_id, runs[:MOST_COMPARED])}")
+    experiment_id, shown = read_runs(directory)
+    lines = [f"runs:    {runs_url(base, experiment_id)}"]
+    run_ids = {run.data.tags.get("trial_id"): run.info.run_id for run in shown}
+    groups = summarise(read_study(directory).table)
+    scored = [trial_id for group in groups for method in group.methods for trial_id in method.trial_ids]
+    compared = [run_ids[trial_id] for trial_id in scored if trial_id in run_ids]
+    if len(compared) > 1:
+        lines.append(f"compare: {compare_url(base, experiment_id, compared[:MOST_COMPARED])}")
     return lines
 
 

@@ -117,8 +117,8 @@ def _mib(memory: Estimate) -> str:
 
 
 def _hardware(group: CellGroup, rows: Sequence[Row]) -> Iterator[str]:
-    scored = {run_id for row in group.methods for run_id in row.run_ids}
-    machines = sorted({row["hardware"] for row in rows if row["mlflow_run_id"] in scored and row.get("hardware")})
+    scored = {trial_id for row in group.methods for trial_id in row.trial_ids}
+    machines = sorted({row["hardware"] for row in rows if row["trial_id"] in scored and row.get("hardware")})
     if len(machines) > 1:
         yield f"Run on different machines, so memory and seconds compare with care (§8.2): {'; '.join(machines)}."
 

@@ -58,7 +58,7 @@ class MethodSummary:
         memory: peak memory by seed, in bytes; empty where not measured.
         state_bits: bits a binary weight that training keeps from step to step, by seed; empty where not recorded.
         train_seconds: the mean over the runs.
-        run_ids: the MLflow runs that this stands on.
+        trial_ids: the runs that this stands on.
         trial: the number of the search trial that it is, or that it confirms; None for a run of its own.
         represents: whether it is the configuration that stands for the method (§5.1).
         one_of_several: whether the method has further rows.
@@ -74,7 +74,7 @@ class MethodSummary:
     memory: Mapping[int, float]
     state_bits: Mapping[int, float] = field(default_factory=dict)
     train_seconds: float | None = None
-    run_ids: tuple[str, ...] = ()
+    trial_ids: tuple[str, ...] = ()
     trial: int | None = None
     represents: bool = True
     one_of_several: bool = False
@@ -228,7 +228,7 @@ def _summary(method: str, phase: str, runs: Sequence[Row], *, represents: bool, 
         memory=_by_seed(done, "peak_memory_bytes"),
         state_bits=_by_seed(done, "state_bits_per_weight"),
         train_seconds=fmean(seconds) if seconds else None,
-        run_ids=tuple(row["mlflow_run_id"] for row in done),
+        trial_ids=tuple(row["trial_id"] for row in done),
         trial=_trial_number(runs),
         represents=represents,
         one_of_several=one_of_several,

@@ -15,7 +15,7 @@ from ray.tune.experiment import Trial
 from study.define.trial_spec import TrialSpec
 from study.drive.simulate import simulated_tag
 from study.drive.trial import failure
-from study.mlflow_export.exporter import recordable
+from study.record.metrics import recordable
 from study.record.outcomes import DISK_FULL, HOW, ending
 from study.record.study_log import StudyLog, TrialRecord
 from study.record.terminal import Progress, say

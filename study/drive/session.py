@@ -7,11 +7,12 @@ from pathlib import Path
 
 from study.drive.interrupt import interruptible
 from study.mlflow_export.delivery import Delivery
-from study.mlflow_export.exporter import Tracker, default_tracking_uri
+from study.mlflow_export.exporter import Tracker
 from study.record.folder import StudyFolder
 from study.record.provenance import provenance
 from study.record.study_log import RUNNING, StudyLog
 from study.record.terminal import say
+from study.record.tracking_uri import default_tracking_uri
 from study.record.working_alone import only_one
 from trainers.errors import UserError
 

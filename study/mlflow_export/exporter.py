@@ -20,34 +20,12 @@ from study.mlflow_export.store import (
     check_database,
     check_server,
     create_database,
-    database_path,
-    default_tracking_uri,
     locked,
 )
+from study.record.metrics import METRIC_KEYS
 from study.record.provenance import provenance
+from study.record.tracking_uri import database_path
 from trainers.errors import UserError
-from trainers.memory.report import CATEGORIES
-
-__all__ = ["METRIC_KEYS", "Tracker", "default_tracking_uri", "recordable"]
-
-# Everything a run may record. MLflow's compare page gets slow with many keys, so a new one is a decision made here.
-EPOCH_METRICS = (
-    "epoch",
-    "train_loss",
-    "val_accuracy",
-    "val_accuracy_top5",
-    "val_accuracy_balanced",
-    "val_majority_share",
-    "flip_rate",
-    "lr",
-    "temperature",
-    "peak_memory_bytes",
-    *(f"memory_{category}_bytes" for category in CATEGORIES),
-    "state_bits_per_weight",
-    "train_seconds",
-)
-TEST_METRICS = ("test_accuracy", "test_accuracy_top5", "test_accuracy_balanced", "test_majority_share")
-METRIC_KEYS = EPOCH_METRICS + TEST_METRICS
 
 # The outcome of a trial (tag `status`) and the status that MLflow shows for it.
 MLFLOW_STATUS = {
@@ -64,11 +42,6 @@ STARTED_AGAIN = ("failed", "interrupted")
 FOUND_BY = ("run_kind", "cell", "trial_id")
 TRIAL_TAGS = ("dataset", "model", "algorithm", "method", "phase", "seed")
 PHASES = ("train", "search", "confirm")
-
-
-def recordable(report: Mapping[str, Any]) -> dict[str, float]:
-    """The part of a training report that is recorded: its entries named in `METRIC_KEYS`, without the Nones."""
-    return {key: report[key] for key in METRIC_KEYS if report.get(key) is not None}
 
 
 class Tracker:

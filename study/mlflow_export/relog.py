@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from study.mlflow_export.exporter import recordable
+from study.record.metrics import recordable
 from study.record.study_log import StudyLog
 from study.search.journal_trials import SearchTrial
 

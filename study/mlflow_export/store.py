@@ -17,30 +17,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
+from study.record.folder import study_identity
+from study.record.tracking_uri import database_path
 from trainers.errors import UserError
-
-
-def default_tracking_uri(directory: str | Path) -> str:
-    """The URI of a study's own SQLite store, `sqlite:///<absolute directory>/mlflow.db`.
-
-    It is worked out from where the folder is now, never stored, so a study that was copied elsewhere is whole.
-
-    Raises:
-        UserError: the path holds a `?` or `%`, which mean something else in a database URI.
-    """
-    database = Path(directory).resolve() / "mlflow.db"
-    if found := {"?", "%"} & set(str(database)):
-        raise UserError(
-            f"the path of the study folder {database.parent} holds {' and '.join(sorted(found))}, "
-            "which a database URI cannot; choose a folder without ? and %"
-        )
-    return f"sqlite:///{database}"
-
-
-def database_path(tracking_uri: str) -> Path | None:
-    """The file behind a `sqlite:///` URI; None for any other tracking URI."""
-    return Path(tracking_uri.removeprefix("sqlite:///")) if tracking_uri.startswith("sqlite:///") else None
 
 
 def check_database(database: Path, *, thorough: bool = False) -> None:
@@ -122,3 +104,33 @@ def check_server(uri: str) -> None:
         raise UserError(
             f"no MLflow server answers at {uri} ({error}); start one there or leave the tracking URI out"
         ) from error
+
+
+def read_runs(directory: str | Path) -> tuple[str, list[Run]]:
+    """A study's experiment id and all runs that MLflow holds of it.
+
+    Raises:
+        UserError: no study there, no records of it in MLflow, or records that cannot be read.
+    """
+    study, tracking_uri = study_identity(directory)
+    database = database_path(tracking_uri)
+    if database is not None:
+        if not database.is_file():
+            raise UserError(f"the study {study!r} in {directory} has no pages yet: {database} is not there")
+        check_database(database, thorough=True)
+    elif tracking_uri.startswith(("http://", "https://")):
+        check_server(tracking_uri)
+    try:
+        client = MlflowClient(tracking_uri)
+        experiment = client.get_experiment_by_name(study)
+        if experiment is None:
+            raise UserError(f"{tracking_uri} has no experiment {study!r}, so it shows nothing of {directory}")
+        runs: list[Run] = []
+        token = None
+        while True:
+            page = client.search_runs([experiment.experiment_id], max_results=1000, page_token=token)
+            runs.extend(page)
+            if not (token := page.token):
+                return experiment.experiment_id, runs
+    except MlflowException as error:
+        raise UserError(f"the records in {tracking_uri} cannot be read: {error.message}") from error

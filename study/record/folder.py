@@ -21,8 +21,9 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from study.record.tracking_uri import default_tracking_uri
 from trainers.atomic import write_atomically
 from trainers.config import TrialConfig
 from trainers.errors import UserError
@@ -197,3 +198,30 @@ def _extended(before: Mapping[str, Any] | None, offer: Mapping[str, Any]) -> dic
         return dict(offer)
     more = {key: max(before[key], offer[key]) for key in ("trials", "k")}
     return {**offer, **more, "seeds": sorted({*before["seeds"], *offer["seeds"]})}
+
+
+class StudyIdentity(NamedTuple):
+    """What a study is called, and the tracking URI of its MLflow pages."""
+
+    name: str
+    tracking_uri: str
+
+
+def study_identity(directory: str | Path) -> StudyIdentity:
+    """What a folder's `study.json` says of its study, the study's own database standing for no tracking URI.
+
+    Raises:
+        UserError: no such folder, or no study in it.
+    """
+    folder = Path(directory)
+    file = folder / "study.json"
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; name the folder of a study that was run")
+    if not file.is_file():
+        raise UserError(f"{folder} is no study folder: it has no study.json; name the folder that the study was run in")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        name, tracking_uri = content["name"], content.get("tracking_uri")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} cannot be read as a study's identity ({error!r}); restore it from a copy") from error
+    return StudyIdentity(str(name), tracking_uri or default_tracking_uri(folder))

@@ -1,10 +1,10 @@
-"""From recorded runs to a table: one row a run, read from MLflow alone, and written as `results.parquet`.
+"""From recorded runs to a table: one row a run, read from the study's log alone, and written as `results.parquet`.
 
-The table is what every comparison stands on: it can be scored again without MLflow, on another machine, by anyone.
-Settings that a run's algorithm does not use are null, however they were set.
+The table is what every comparison stands on: it can be scored again on another machine, by anyone. Settings that a
+run's algorithm does not use are null, however they were set.
 """
 
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from mlflow import MlflowClient
-from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
-from study.mlflow_export.store import check_database, check_server, database_path, default_tracking_uri
+from study.record.folder import study_identity
+from study.record.metrics import METRIC_KEYS
 from study.record.provenance import git_commit, package_version
+from study.record.study_log import TrialRecord, add, read_events
 from trainers.atomic import write_atomically
 from trainers.errors import UserError
 from trainers.memory.report import CATEGORIES
@@ -70,40 +69,22 @@ SCHEMA = pa.schema(
         ("test_opened", pa.int64()),
         ("test_forced", pa.int64()),
         ("simulated", pa.string()),
-        ("mlflow_run_id", pa.string()),
-        ("parent_run_id", pa.string()),
         ("git_commit", pa.string()),
         ("versions", pa.string()),
         ("hardware", pa.string()),
         ("command", pa.string()),
     ]
 )
-"""Accuracies are fractions 0..1, memory is in bytes, times in seconds; a metric is the last one recorded.
+"""Accuracies are fractions 0..1, memory is in bytes, times in seconds; a metric is the last epoch's.
 
 `rung` is the epoch at which a run was pruned; `simulated` is null where it was trained.
 """
 
-TAGS = ("study", "dataset", "model", "algorithm", "method", "phase", "trial_id", "seed", "status")
-ORIGIN_TAGS = ("git_commit", "versions", "hardware", "command")
-# What a run has used (PROTOCOL §4.2); null in records of before it was counted.
-ACCOUNT = ("rung", "attempts", "epochs_used", "device_seconds", "test_opened", "test_forced")
+ORIGIN = ("git_commit", "versions", "hardware", "command")
+# A column named as a setting holds the setting, not what a schedule made of it in the last epoch.
+METRICS = tuple(name for name in METRIC_KEYS if name in SCHEMA.names and name not in ("lr", "temperature"))
+# Settings that every run reads.
 PARAMS = ("epochs", "lr", "batch_size", "image_size", "width", "workers", "activation_memory")
-METRICS = (
-    "val_accuracy",
-    "val_accuracy_top5",
-    "val_accuracy_balanced",
-    "val_majority_share",
-    "test_accuracy",
-    "test_accuracy_top5",
-    "test_accuracy_balanced",
-    "test_majority_share",
-    "train_loss",
-    "flip_rate",
-    "peak_memory_bytes",
-    *(f"memory_{category}_bytes" for category in CATEGORIES),
-    "state_bits_per_weight",
-    "train_seconds",
-)
 # Of models with convolutional blocks; the MLP has none to freeze.
 PARAMS_OF_CONVOLUTIONS = ("freeze_num",)
 # A setting that only one algorithm reads; in other runs' rows it is null.
@@ -113,69 +94,62 @@ PARAMS_OF_ALGORITHM = {
     "real": ("optimizer",),
 }
 # What a setting was in runs that were recorded before there was a choice.
-BEFORE = {"inertia_bits": "0", "anneal": "none"}
+BEFORE = {"inertia_bits": 0, "anneal": "none"}
 
 
 @dataclass(frozen=True)
 class StudyRecords:
-    """All that MLflow holds of a study.
+    """All that a study's log says of its runs.
 
     Attributes:
         study: its name.
-        tracking_uri: where it was read from.
-        experiment_id: the MLflow experiment's id.
-        table: one row a trial run, in `SCHEMA`; the study's parents are not in it.
-        sweeps: each sweep run's tags, by its cell.
+        table: one row a run, in `SCHEMA`.
+        sweeps: each cell's tags: what it was offered, and how its last sweep ended (`status`).
     """
 
     study: str
-    tracking_uri: str
-    experiment_id: str
     table: pa.Table
     sweeps: dict[str, dict[str, str]]
 
 
 def read_study(directory: str | Path) -> StudyRecords:
-    """Read a study's runs, from its own database or the tracking server that its `study.json` names.
+    """Read a study's runs from its log, which a command may be adding to meanwhile. Nothing is written.
 
     Raises:
-        UserError: no such folder, no study in it, no records of it, or records that cannot be read.
+        UserError: no such folder, no study in it, no log, or a log that is damaged.
     """
-    study, tracking_uri, experiment_id, runs = read_runs(directory)
-    trials = [_row(run) for run in runs if run.data.tags.get("run_kind") == "trial"]
-    trials.sort(key=lambda row: (row["dataset"], row["model"], row["method"], row["phase"], row["trial_id"]))
-    sweeps = {run.data.tags["cell"]: run.data.tags for run in runs if run.data.tags.get("run_kind") == "sweep"}
-    table = pa.Table.from_pylist(trials, schema=SCHEMA)
-    return StudyRecords(study, tracking_uri, experiment_id, table, sweeps)
+    folder = Path(directory)
+    study = study_identity(folder).name
+    log = folder / "log.jsonl"
+    if not log.is_file():
+        raise UserError(f"the study {study!r} in {directory} has no records yet: {log} is not there; run it first")
+    trials: dict[str, TrialRecord] = {}
+    origins: dict[str, Mapping[str, Any]] = {}
+    sweeps: dict[str, dict[str, str]] = {}
+    origin: Mapping[str, Any] = {}
+    for event in read_events(log):
+        add(trials, event)
+        if event["event"] == "session":
+            origin = event
+        elif event["event"] == "start":
+            origins.setdefault(event["trial_id"], origin)
+        else:
+            add_sweep(sweeps, event)
+    rows = [_row(study, trial, origins[trial_id]) for trial_id, trial in trials.items()]
+    rows.sort(key=lambda row: (row["dataset"], row["model"], row["method"], row["phase"], row["trial_id"]))
+    return StudyRecords(study, pa.Table.from_pylist(rows, schema=SCHEMA), sweeps)
 
 
-def read_runs(directory: str | Path) -> tuple[str, str, str, list[Run]]:
-    """A study's name, tracking URI, experiment id and all runs that MLflow holds of it. Raises as `read_study` does."""
-    study, tracking_uri = study_identity(directory)
-    database = database_path(tracking_uri)
-    if database is not None:
-        if not database.is_file():
-            raise UserError(
-                f"the study {study!r} in {directory} has no records yet: {database} is not there; run it first"
-            )
-        check_database(database, thorough=True)
-    elif tracking_uri.startswith(("http://", "https://")):
-        check_server(tracking_uri)
-    try:
-        client = MlflowClient(tracking_uri)
-        experiment = client.get_experiment_by_name(study)
-        if experiment is None:
-            raise UserError(
-                f"{tracking_uri} has no experiment {study!r}, so nothing of {directory} was recorded; run it first"
-            )
-        runs = _all_runs(client, experiment.experiment_id)
-    except MlflowException as error:
-        raise UserError(f"the records in {tracking_uri} cannot be read: {error.message}") from error
-    return study, tracking_uri, experiment.experiment_id, runs
+def add_sweep(sweeps: dict[str, dict[str, str]], event: Mapping[str, Any]) -> None:
+    """Bring the cells' tags forward by one event: a sweep that is opened, or opened again, or that ends."""
+    if event["event"] == "sweep":
+        sweeps[event["cell"]] = {**sweeps.get(event["cell"], {}), **event["tags"], "status": "running"}
+    elif event["event"] == "sweep_end" and event["cell"] in sweeps:
+        sweeps[event["cell"]] |= {"status": "completed", **event["tags"]}
 
 
 def collect(directory: str | Path) -> pa.Table:
-    """The study's runs as a table in `SCHEMA`, one row a trial run. Raises as `read_study` does."""
+    """The study's runs as a table in `SCHEMA`, one row a run. Raises as `read_study` does."""
     return read_study(directory).table
 
 
@@ -191,7 +165,7 @@ def write_results(directory: str | Path, table: pa.Table | None = None) -> Path:
     Raises:
         UserError: as `read_study`, or the folder cannot be written.
     """
-    study, _ = study_identity(directory)
+    study = study_identity(directory).name
     table = collect(directory) if table is None else table
     origin = {"study": study, "created_by": package_version(), "git_commit": git_commit()}
     path = Path(directory) / "results.parquet"
@@ -202,56 +176,40 @@ def write_results(directory: str | Path, table: pa.Table | None = None) -> Path:
     return path
 
 
-def study_identity(directory: str | Path) -> tuple[str, str]:
-    """A study's name and tracking URI, from its `study.json`; the study's own database where that names none.
-
-    Raises:
-        UserError: no such folder, or no study in it.
-    """
-    folder = Path(directory)
-    file = folder / "study.json"
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}; name the folder of a study that was run")
-    if not file.is_file():
-        raise UserError(f"{folder} is no study folder: it has no study.json; name the folder that the study was run in")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        name, tracking_uri = content["name"], content.get("tracking_uri")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file} cannot be read as a study's identity ({error!r}); restore it from a copy") from error
-    return str(name), tracking_uri or default_tracking_uri(folder)
+def configuration(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a run's model and algorithm read, by column, from its whole recorded configuration."""
+    own = PARAMS + PARAMS_OF_ALGORITHM.get(config.get("algorithm", ""), ())
+    own += () if config.get("model") == "MLP" else PARAMS_OF_CONVOLUTIONS
+    return {name: config.get(name, BEFORE.get(name)) for name in own}
 
 
-def _all_runs(client: MlflowClient, experiment_id: str) -> list[Run]:
-    runs: list[Run] = []
-    token = None
-    while True:
-        page = client.search_runs([experiment_id], max_results=1000, page_token=token)
-        runs.extend(page)
-        token = page.token
-        if not token:
-            return runs
+def used(trial: TrialRecord) -> dict[str, Any]:
+    """What a run has used so far (PROTOCOL §4.2)."""
+    return {
+        "attempts": trial.attempts,
+        "epochs_used": trial.epochs_used,
+        "device_seconds": round(trial.device_seconds, 3),
+        "test_opened": trial.test_opened,
+        "test_forced": trial.test_forced,
+    }
 
 
-def _row(run: Run) -> dict[str, Any]:
-    tags, params, metrics = run.data.tags, run.data.params, run.data.metrics
-    own = PARAMS + PARAMS_OF_ALGORITHM.get(tags.get("algorithm", ""), ())
-    own += () if tags.get("model") == "MLP" else PARAMS_OF_CONVOLUTIONS
-    row: dict[str, Any] = {name: tags.get(name) for name in TAGS + ORIGIN_TAGS}
-    row |= {name: _typed(name, params) for name in own}
-    row |= {name: metrics.get(name) for name in METRICS}
-    row |= {name: _typed(name, tags) for name in ACCOUNT}
-    row["simulated"] = tags.get("simulated") or None
-    for name in ("seed", "peak_memory_bytes"):
-        row[name] = None if row[name] is None else int(row[name])
-    return {**row, "mlflow_run_id": run.info.run_id, "parent_run_id": tags.get("mlflow.parentRunId")}
-
-
-def _typed(name: str, params: Mapping[str, str]) -> str | int | float | None:
-    text = params.get(name, BEFORE.get(name, "none"))
-    if text == "none" and BEFORE.get(name) != text:
-        return None
-    kind = SCHEMA.field(name).type
-    if pa.types.is_integer(kind):
-        return int(text)
-    return float(text) if pa.types.is_floating(kind) else text
+def _row(study: str, trial: TrialRecord, origin: Mapping[str, Any]) -> dict[str, Any]:
+    config = trial.config
+    measured = {name: value for name, value in trial.metrics.items() if math.isfinite(value)}
+    if "peak_memory_bytes" in measured:
+        measured["peak_memory_bytes"] = int(measured["peak_memory_bytes"])
+    return {
+        "study": study,
+        **{name: config.get(name) for name in ("dataset", "model", "algorithm", "seed")},
+        "method": trial.method,
+        "phase": trial.phase,
+        "trial_id": trial.trial_id,
+        "status": trial.outcome,
+        **configuration(config),
+        **{name: measured.get(name) for name in METRICS},
+        "rung": trial.rung,
+        **used(trial),
+        "simulated": trial.tags.get("simulated") or None,
+        **{name: origin.get(name) for name in ORIGIN},
+    }

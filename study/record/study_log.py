@@ -155,10 +155,7 @@ class StudyLog:
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Everything that happened, in order. Raises `UserError` at a damaged line, with its number."""
-        for line in read_lines(self.path):
-            if line.event is None:
-                raise UserError(damage(self.path, line.number))
-            yield line.event
+        return read_events(self.path)
 
     def trials(self) -> dict[str, TrialRecord]:
         """Each run's state, by trial id, in the order of their first starts. It is the log's own: not to be changed."""
@@ -208,6 +205,14 @@ def read_lines(path: Path, begin: int = 0, number: int = 1) -> Iterator[Line]:
             end = begin + len(text)
             yield Line(number, begin, end, _parsed(text))
             begin, number = end, number + 1
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """The events of a log, in order. Raises `UserError` at a damaged line, with its number."""
+    for line in read_lines(path):
+        if line.event is None:
+            raise UserError(damage(path, line.number))
+        yield line.event
 
 
 def torn_line(path: Path) -> tuple[int, bytes] | None:

@@ -16,10 +16,11 @@ from study.drive.session import close_attempts, require_log
 from study.mlflow_export.delivery import Delivery, Position, undelivered
 from study.mlflow_export.exporter import Tracker
 from study.mlflow_export.relog import relog
-from study.mlflow_export.store import check_database, database_path
-from study.record.runs_table import read_runs, study_identity
+from study.mlflow_export.store import check_database, read_runs
+from study.record.folder import study_identity
 from study.record.study_log import StudyLog, damage, fold, keep_copy, read_lines, torn_line
 from study.record.terminal import say
+from study.record.tracking_uri import database_path
 from study.record.working_alone import only_one
 from study.repair import journal_repair
 from study.repair.reconcile import (
@@ -120,7 +121,7 @@ def _shown(folder: Path) -> tuple[list[ShownRun] | None, list[Finding]]:
     except UserError as error:
         return None, [Finding(str(error), DATABASE)]
     try:
-        runs = read_runs(folder)[3]
+        runs = read_runs(folder)[1]
     except UserError as error:
         return None, [Finding(str(error), DELIVER)]
     runs.sort(key=lambda run: run.info.start_time)

@@ -13,7 +13,6 @@ from study.compare.scores import CellGroup, summarise
 from study.compare.table import MIB, percent
 from study.compare.verdict import judge
 from study.define.study_file import load_study
-from study.record.runs_table import SCHEMA
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = REPOSITORY / "results" / "inertia"
@@ -32,7 +31,6 @@ def group(name: str) -> CellGroup:
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_runs_are_those_of_the_study_file_and_say_where_they_come_from(name: str) -> None:
     study, table = load_study(str(RESULTS / f"{name}.yaml")), results(name)
-    assert table.schema.equals(SCHEMA)
     rows = table.to_pylist()
     for cell in study.cells:
         own = [row for row in rows if row["method"] == cell.method]

@@ -16,7 +16,7 @@ import pytest
 import study
 from study.cli.ui import HOST, server_command
 from study.drive.cluster import worker_environment
-from study.mlflow_export.exporter import default_tracking_uri
+from study.record.tracking_uri import default_tracking_uri
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from study.mlflow_export.exporter import Tracker, default_tracking_uri
+from study.mlflow_export.exporter import Tracker
+from study.record.tracking_uri import default_tracking_uri
 from tests.study.recorded_study import record_study, write_study_file
 
 

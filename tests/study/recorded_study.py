@@ -7,7 +7,7 @@ up from the trial's number, so a test can say what must come out.
 import json
 from pathlib import Path
 
-from study.mlflow_export.exporter import Tracker, default_tracking_uri
+from study.record.study_log import StudyLog
 from trainers.config import TrialConfig
 
 ORIGIN = {
@@ -37,51 +37,56 @@ def write_study_file(folder: Path, name: str, tracking_uri: str | None = None) -
     (folder / "study.json").write_text(json.dumps(content))
 
 
-def record_study(folder: Path, name: str = "recorded") -> Tracker:
-    """Record the whole study into `folder` and return the tracker that did."""
-    write_study_file(folder, name)
-    tracker = Tracker(default_tracking_uri(folder), name)
+def record_study(folder: Path, name: str = "recorded") -> StudyLog:
+    """Record the whole study into `folder` and return its log."""
+    log = begin_study(folder, name)
     for method in SETTINGS:
-        record_search(tracker, "Digits", method)
-        record_confirmation(tracker, "Digits", method)
+        record_search(log, "Digits", method)
+        record_confirmation(log, "Digits", method)
     for method in ("binary", "real-Adam"):
-        record_search(tracker, "MNIST", method)
-    return tracker
+        record_search(log, "MNIST", method)
+    return log
 
 
-def record_search(tracker: Tracker, dataset: str, method: str) -> None:
+def begin_study(folder: Path, name: str) -> StudyLog:
+    """A study's folder with a log in which a command has begun; returns the log."""
+    write_study_file(folder, name)
+    log = StudyLog(folder / "log.jsonl")
+    log.append("session", **ORIGIN)
+    return log
+
+
+def record_search(log: StudyLog, dataset: str, method: str) -> None:
     """Five search trials, ended as `SEARCHED` says; of the two completed ones the second is better by one point.
 
     The pruned trial's last value is the highest of all, which nothing may show.
     """
-    parent = _sweep(tracker, dataset, method)
+    cell = record_sweep(log, dataset, method)
     for number, status in enumerate(SEARCHED):
         accuracy = 0.999 if status == "pruned" else ACCURACY[method] + number / 100
-        trial_id = f"{dataset}-MLP-{method}-search-{number:04d}"
+        trial_id = f"{cell}-search-{number:04d}"
         epochs = 1 if status == "pruned" else 2
-        record_run(
-            tracker, parent, dataset, method, "search", trial_id, 1, status, accuracy, 0.1 * (number + 1), epochs
-        )
-    tracker.finish(parent, "completed")
+        record_run(log, cell, dataset, method, "search", trial_id, 1, status, accuracy, 0.1 * (number + 1), epochs)
+    log.append("sweep_end", cell=cell, tags={})
 
 
-def record_confirmation(tracker: Tracker, dataset: str, method: str) -> None:
+def record_confirmation(log: StudyLog, dataset: str, method: str) -> None:
     """Two configurations on three seeds each; the first (lr 0.2) is better on validation, the second on test."""
-    parent = _sweep(tracker, dataset, method)
+    cell = record_sweep(log, dataset, method)
     for number, lr, better in ((1, 0.2, 0.0), (0, 0.1, -0.02)):
         for place, seed in enumerate(CONFIRMATION_SEEDS):
             accuracy = ACCURACY[method] + better + (place - 1) / 100
-            trial_id = f"{dataset}-MLP-{method}-confirm-{number:04d}-s{seed}"
+            trial_id = f"{cell}-confirm-{number:04d}-s{seed}"
             record_run(
-                tracker, parent, dataset, method, "confirm", trial_id, seed, "completed", accuracy, lr, 2,
+                log, cell, dataset, method, "confirm", trial_id, seed, "completed", accuracy, lr, 2,
                 test_accuracy=accuracy - 0.01 - 2 * better,
             )  # fmt: skip
-    tracker.finish(parent, "completed")
+    log.append("sweep_end", cell=cell, tags={})
 
 
 def record_run(
-    tracker: Tracker,
-    parent: str | None,
+    log: StudyLog,
+    cell: str | None,
     dataset: str,
     method: str,
     phase: str,
@@ -92,13 +97,13 @@ def record_run(
     lr: float,
     epochs: int,
     test_accuracy: float | None = None,
-) -> str:
+) -> None:
     """One run, epoch by epoch as a sweep would record it; `status` running leaves it open."""
     config = TrialConfig(
         dataset=dataset, model="MLP", lr=lr, epochs=2, seed=seed, batch_size=96, image_size=8, **SETTINGS[method]
     )
-    tags = {"dataset": dataset, "model": "MLP", "algorithm": config.algorithm, "method": method, "phase": phase}
-    run_id = tracker.trial_run(trial_id, parent, config.to_dict(), {**tags, "seed": str(seed), **ORIGIN})
+    origin = {"cell": cell, "phase": phase, "method": method, "config": config.to_dict()}
+    log.append("start", trial_id=trial_id, tags={"simulated": ""}, attempt=1, **origin)
     for epoch in range(1, epochs + 1):
         metrics = {
             "train_loss": 1.0 / epoch,
@@ -109,13 +114,20 @@ def record_run(
             "peak_memory_bytes": MEMORY[method],
             "train_seconds": 1.5 * epoch,
         }
-        tracker.log_epoch(run_id, metrics, epoch)
+        log.append("epoch", trial_id=trial_id, epoch=epoch, metrics=metrics, device_seconds=2.0 * epoch)
     if status != "running":
         final = {} if test_accuracy is None else {"test_accuracy": test_accuracy, "test_accuracy_top5": 0.98}
-        tracker.finish(run_id, status, final)
-    return run_id
+        if final:
+            log.append("test_opened", trial_id=trial_id, forced=False, accuracy=test_accuracy)
+        rung = epochs if status == "pruned" else None
+        log.append(
+            "end", trial_id=trial_id, outcome=status, metrics=final, reason="", rung=rung, device_seconds=2.0 * epochs
+        )
 
 
-def _sweep(tracker: Tracker, dataset: str, method: str) -> str:
-    tags = {"dataset": dataset, "model": "MLP", "method": method, "algorithm": SETTINGS[method]["algorithm"], **ORIGIN}
-    return tracker.sweep_run(f"{dataset}-MLP-{method}", tags, {"trials": len(SEARCHED)})
+def record_sweep(log: StudyLog, dataset: str, method: str, **tags: str) -> str:
+    """A sweep is opened; returns its cell."""
+    cell = f"{dataset}-MLP-{method}"
+    known = {"dataset": dataset, "model": "MLP", "method": method, "algorithm": SETTINGS[method]["algorithm"]}
+    log.append("sweep", cell=cell, tags={**known, **tags}, params={"trials": len(SEARCHED)})
+    return cell

@@ -58,7 +58,7 @@ def test_prepare_sweep_and_compare_leave_every_run_row_and_file(shared_dir: Path
     for row in rows:
         assert row["phase"] == "search"
         assert row["test_accuracy"] is None  # nobody asked for it
-        assert row["git_commit"] and row["mlflow_run_id"]
+        assert row["git_commit"] and row["trial_id"]
         if row["status"] == "completed":
             assert row["epochs"] == EPOCHS and 0 <= row["val_accuracy"] <= 1 and row["peak_memory_bytes"] > 0
 

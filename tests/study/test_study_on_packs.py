@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
-from study.mlflow_export.exporter import default_tracking_uri
+from study.record.tracking_uri import default_tracking_uri
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA_SETS = {

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from study.__main__ import main
 from study.cli.export import export_run, find_run
-from study.mlflow_export.exporter import Tracker, default_tracking_uri
-from tests.study.recorded_study import ORIGIN, write_study_file
+from tests.study.recorded_study import ORIGIN, begin_study, write_study_file
 from trainers import checkpoint
 from trainers.batch_norm import synchronize_batch_norm
 from trainers.checkpoint import best_checkpoint, last_checkpoint
@@ -67,16 +66,15 @@ def digits(digits_root: Path) -> Callable[..., TrialConfig]:
 def study(digits: Callable[..., TrialConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study with two trained runs and a pruned one, all recorded."""
     folder = tmp_path_factory.mktemp("studies") / "small"
-    write_study_file(folder, "small")
-    tracker = Tracker(default_tracking_uri(folder), "small")
+    log = begin_study(folder, "small")
     configs = {RUN: digits("binary", lr=1.0, test=True), OTHER: digits("real"), PRUNED: digits("bop")}
     for trial_id, config in configs.items():
-        tags = {"dataset": "Digits", "model": "MLP", "algorithm": config.algorithm, "method": config.method}
-        run_id = tracker.trial_run(trial_id, None, config.to_dict(), {**tags, "phase": "search", "seed": "1", **ORIGIN})
+        origin = {"cell": None, "phase": "search", "method": config.method, "config": config.to_dict(), "tags": {}}
+        log.append("start", trial_id=trial_id, attempt=1, **origin)
         if trial_id != PRUNED:
             run_local(config, folder / "runs" / trial_id)
-        tracker.finish(run_id, "pruned" if trial_id == PRUNED else "completed")
-        (folder / f"{trial_id}.id").write_text(run_id)
+        outcome = "pruned" if trial_id == PRUNED else "completed"
+        log.append("end", trial_id=trial_id, outcome=outcome, metrics={}, reason="", rung=None, device_seconds=None)
     return folder
 
 
@@ -186,7 +184,6 @@ def test_the_description_says_what_it_is_and_where_it_comes_from(study: Path, tm
     assert origin == {
         "study": "small",
         "trial_id": RUN,
-        "mlflow_run_id": (study / f"{RUN}.id").read_text(),
         "git_commit": ORIGIN["git_commit"],
         "checkpoint": "last",
         "epoch": 2,
@@ -218,11 +215,10 @@ def test_best_is_the_best_epoch_on_validation_and_carries_no_later_epochs_test_a
     assert torch.equal(model(inputs(data_of(config))), evaluated(config, best_checkpoint(tmp_path / "run")))
 
 
-def test_a_run_is_found_by_folder_trial_id_and_mlflow_run_id(study: Path) -> None:
+def test_a_run_is_found_by_folder_and_trial_id(study: Path) -> None:
     expected = (study / "runs" / RUN).resolve()
     assert find_run(str(study / "runs" / RUN)) == expected
     assert find_run(RUN, str(study)) == expected
-    assert find_run((study / f"{RUN}.id").read_text(), str(study)) == expected
 
 
 def test_a_run_that_is_not_there_is_answered_with_those_that_are(
@@ -235,10 +231,8 @@ def test_a_run_that_is_not_there_is_answered_with_those_that_are(
             find_run(str(run))
     with pytest.raises(UserError, match=f"no run 'binary-search-3' with a checkpoint; {choice}"):
         find_run("binary-search-3", str(study))
-    with pytest.raises(UserError, match=rf"no run '{'0' * 32}'"):
-        find_run("0" * 32, str(study))
-    with pytest.raises(UserError, match=rf"is trial {PRUNED} \(pruned\), which has no checkpoint"):
-        find_run((study / f"{PRUNED}.id").read_text(), str(study))
+    with pytest.raises(UserError, match=rf"run {PRUNED} \(pruned\) has no checkpoint"):
+        find_run(PRUNED, str(study))
     with pytest.raises(UserError, match="or a trial id with --study"):
         find_run(RUN)
     with pytest.raises(UserError, match="there is no folder"):
@@ -262,7 +256,7 @@ def test_without_records_the_commit_is_unknown_and_the_model_is_exported(
 ) -> None:
     shutil.copytree(study / "runs", tmp_path / "runs")
     _, about = load_packed(export_run(str(tmp_path / "runs" / RUN)))
-    assert (about.origin["git_commit"], about.origin["mlflow_run_id"]) == ("unknown", None)
+    assert (about.origin["git_commit"], about.origin["study"]) == ("unknown", None)
     write_study_file(tmp_path, "small")
     _, about = load_packed(export_run(RUN, study=str(tmp_path), replace=True))
     assert (about.origin["git_commit"], about.origin["trial_id"]) == ("unknown", RUN)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +14,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from study.cli.ui import HOST, addresses, compare_url, serve, server_command
-from study.record.runs_table import read_study
+from study.mlflow_export.delivery import Delivery
+from study.mlflow_export.exporter import Tracker
+from study.mlflow_export.store import read_runs
+from study.record.study_log import StudyLog
+from study.record.tracking_uri import default_tracking_uri
 from tests.study.recorded_study import write_study_file
 from trainers.errors import UserError
 
@@ -31,15 +36,24 @@ def test_the_server_listens_on_this_machine_alone_with_one_worker() -> None:
     assert command[command.index("--backend-store-uri") + 1] == "sqlite:////s/mlflow.db"
 
 
-def test_the_compare_page_gets_the_runs_that_the_scores_stand_on(recorded: Path) -> None:
-    records = read_study(recorded)
-    lines = addresses(records, "http://127.0.0.1:5001")
+@pytest.fixture(scope="module")
+def delivered(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recorded study with its pages in MLflow."""
+    folder = Path(shutil.copytree(recorded, tmp_path_factory.mktemp("delivered") / "study"))
+    uri = default_tracking_uri(folder)
+    Delivery(StudyLog(folder / "log.jsonl"), folder / "delivered.json", lambda: Tracker(uri, "recorded")).catch_up()
+    return folder
+
+
+def test_the_compare_page_gets_the_runs_that_the_scores_stand_on(delivered: Path) -> None:
+    lines = addresses(delivered, "http://127.0.0.1:5001")
     query = parse_qs(urlsplit(urlsplit(lines[1].removeprefix("compare: ")).fragment).query)
-    runs = {row["mlflow_run_id"]: row["trial_id"] for row in records.table.to_pylist()}
+    experiment_id, shown = read_runs(delivered)
+    runs = {run.info.run_id: run.data.tags.get("trial_id") for run in shown}
     compared = [runs[run_id] for run_id in json.loads(query["runs"][0])]
     assert len(compared) == 5 * 3 + 2
     assert sum("-confirm-0001-" in trial_id for trial_id in compared) == 15
-    assert json.loads(query["experiments"][0]) == [records.experiment_id]
+    assert json.loads(query["experiments"][0]) == [experiment_id]
 
 
 def test_run_ids_are_quoted_in_the_address() -> None:
@@ -57,8 +71,8 @@ def test_a_port_in_use_and_a_folder_without_a_study_are_refused(recorded: Path, 
         serve(tmp_path)
 
 
-def test_pages_are_served_until_interrupted_and_no_server_stays(recorded_copy: Path) -> None:
-    port = free_port()
+def test_pages_are_served_until_interrupted_and_no_server_stays(delivered: Path, tmp_path: Path) -> None:
+    port, recorded_copy = free_port(), Path(shutil.copytree(delivered, tmp_path / "elsewhere"))
     code = (
         f"import study.cli.ui; study.cli.ui.serve({str(recorded_copy)!r}, {port}, lambda line: print(line, flush=True))"
     )
@@ -75,6 +89,7 @@ def test_pages_are_served_until_interrupted_and_no_server_stays(recorded_copy: P
             assert answer.status == 200
         # A tracking server's address in study.json is printed as it is; nothing is started for it.
         write_study_file(recorded_copy.parent / "remote", "recorded", f"http://{HOST}:{port}")
+        shutil.copy(recorded_copy / "log.jsonl", recorded_copy.parent / "remote")
         lines: list[str] = []
         serve(recorded_copy.parent / "remote", say=lines.append)
         assert lines[0].startswith(f"runs:    http://{HOST}:{port}/#/")

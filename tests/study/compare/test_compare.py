@@ -9,27 +9,25 @@ import pytest
 
 from study.__main__ import main
 from study.compare.compare import compare
-from study.mlflow_export.exporter import Tracker, default_tracking_uri
+from study.record.study_log import StudyLog
 from tests.study.made_up_runs import OFFER
-from tests.study.recorded_study import record_run
+from tests.study.recorded_study import begin_study, record_run, record_sweep
 from trainers.errors import UserError
 
 
 def recorded_offers(folder: Path, **by_method: str) -> None:
     """Let the sweeps of a recorded study say what they were offered."""
-    tracker = Tracker(default_tracking_uri(folder), "recorded")
+    log = StudyLog(folder / "log.jsonl")
     for method, offered in by_method.items():
-        tags = {"dataset": "Digits", "model": "MLP", "method": method, "offered": offered}
-        tracker.finish(tracker.sweep_run(f"Digits-MLP-{method}", tags, {}), "completed")
+        log.append("sweep_end", cell=record_sweep(log, "Digits", method, offered=offered), tags={})
 
 
 @pytest.fixture(scope="module")
 def table(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = Path(shutil.copytree(recorded, tmp_path_factory.mktemp("compared") / "study"))
-    tracker = Tracker(default_tracking_uri(folder), "recorded")
     cell = "Digits-MLP-bop"
-    run_id = tracker.sweep_run(cell, {"range_edges": f"{cell}: lr 0.98 lies at the upper edge of 0.1..1"}, {})
-    tracker.finish(run_id, "completed")
+    edges = {"range_edges": f"{cell}: lr 0.98 lies at the upper edge of 0.1..1"}
+    StudyLog(folder / "log.jsonl").append("sweep_end", cell=cell, tags=edges)
     return compare(folder).table
 
 
@@ -116,12 +114,13 @@ def test_verdicts_that_cannot_be_written_are_said_plainly(recorded_copy: Path) -
     assert not list(recorded_copy.glob(".verdicts*"))
 
 
-def test_a_study_without_a_completed_run_is_refused(fresh_study: Path) -> None:
-    tracker = Tracker(default_tracking_uri(fresh_study), "fresh")
+def test_a_study_without_a_completed_run_is_refused(tmp_path: Path) -> None:
+    fresh_study = tmp_path / "fresh"
+    log = begin_study(fresh_study, "fresh")
     with pytest.raises(UserError, match=r"no completed run to compare \(runs: none at all\)"):
         compare(fresh_study)
-    record_run(tracker, None, "Digits", "bop", "train", "a", 1, "running", 0.5, 0.1, 1)
-    record_run(tracker, None, "Digits", "bop", "search", "b", 1, "pruned", 0.5, 0.1, 1)
+    record_run(log, None, "Digits", "bop", "train", "a", 1, "running", 0.5, 0.1, 1)
+    record_run(log, None, "Digits", "bop", "search", "b", 1, "pruned", 0.5, 0.1, 1)
     with pytest.raises(UserError, match="runs: 1 pruned, 1 running"):
         compare(fresh_study)
     assert not (fresh_study / "results.parquet").exists()

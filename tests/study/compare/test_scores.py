@@ -36,7 +36,7 @@ def test_the_score_is_that_of_the_configuration_best_on_validation_not_on_test(r
     assert binary.validation == pytest.approx({11: 0.89, 12: 0.90, 13: 0.91})
     assert binary.test == pytest.approx({11: 0.88, 12: 0.89, 13: 0.90})
     assert binary.val_accuracy == mean_and_interval(list(binary.validation.values()))
-    assert len(binary.run_ids) == 3 and binary.trial == 1
+    assert len(binary.trial_ids) == 3 and binary.trial == 1
 
 
 def test_without_confirmation_the_best_completed_trial_is_shown_as_search(recorded: Path) -> None:

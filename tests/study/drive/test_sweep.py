@@ -104,7 +104,6 @@ def test_a_sweep_is_extended_and_confirmed_and_nothing_runs_twice(tmp_path: Path
     assert sorted(row["trial_id"] for row in confirmed) == sorted(both)
     assert sorted(row["seed"] for row in confirmed) == [11, 12]
     assert all(row["test_accuracy"] is not None for row in confirmed)
-    assert len({row["parent_run_id"] for row in [*searched, *confirmed]}) == 1
     (tags,) = read_study(folder.path).sweeps.values()
     assert tags["status"] == "completed"
     assert Offered.from_tag(tags["offered"]) == Offered.to_cell(bop, None)

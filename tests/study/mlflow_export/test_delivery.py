@@ -10,8 +10,9 @@ import pytest
 from mlflow import MlflowClient
 
 from study.mlflow_export.delivery import Delivery, _plain, undelivered
-from study.mlflow_export.exporter import Tracker, default_tracking_uri
+from study.mlflow_export.exporter import Tracker
 from study.record.study_log import StudyLog
+from study.record.tracking_uri import default_tracking_uri
 from trainers.config import TrialConfig
 
 ORIGIN = {"command": "c", "git_commit": "0" * 40, "versions": "v", "hardware": "h"}

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from study.mlflow_export.exporter import METRIC_KEYS, Tracker, default_tracking_uri, recordable
+from study.mlflow_export.exporter import Tracker
+from study.record.metrics import METRIC_KEYS, recordable
+from study.record.tracking_uri import default_tracking_uri
 from tests.study.recorded_study import ORIGIN
 from trainers.config import TrialConfig
 from trainers.errors import UserError

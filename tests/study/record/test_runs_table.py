@@ -1,20 +1,19 @@
-"""Recorded runs become one typed table, from MLflow alone, wherever the study's folder lies."""
+"""Recorded runs become one typed table, from the study's log alone, wherever its folder lies."""
 
-import json
-import os
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from study.mlflow_export.exporter import Tracker, default_tracking_uri
-from study.record.runs_table import SCHEMA, _row, collect, read_study, study_identity, write_results
-from tests.study.recorded_study import MEMORY, ORIGIN, record_run, write_study_file
+from study.record.folder import study_identity
+from study.record.runs_table import SCHEMA, add_sweep, collect, configuration, read_study, write_results
+from study.record.study_log import StudyLog
+from study.record.tracking_uri import default_tracking_uri
+from tests.study.recorded_study import MEMORY, ORIGIN, begin_study, record_run, write_study_file
 from trainers.errors import UserError
 
 COLUMNS = [
@@ -26,7 +25,7 @@ COLUMNS = [
     "peak_memory_bytes", "memory_weights_bytes", "memory_latent_bytes", "memory_optimizer_state_bytes",
     "memory_gradients_bytes", "memory_saved_activations_bytes", "memory_real_parameters_and_buffers_bytes",
     "memory_workspace_bytes", "state_bits_per_weight", "train_seconds", "rung", "attempts", "epochs_used",
-    "device_seconds", "test_opened", "test_forced", "simulated", "mlflow_run_id", "parent_run_id", "git_commit",
+    "device_seconds", "test_opened", "test_forced", "simulated", "git_commit",
     "versions", "hardware", "command",
 ]  # fmt: skip
 
@@ -56,18 +55,26 @@ def test_a_row_holds_what_was_recorded_last(recorded: Path) -> None:
         "peak_memory_bytes": MEMORY["binary"], "train_seconds": 3.0, **ORIGIN,
     }  # fmt: skip
     assert {key: row[key] for key in expected} == expected
-    assert row["parent_run_id"] and row["parent_run_id"] != row["mlflow_run_id"]
 
 
-def test_a_row_says_what_its_run_has_used(fresh_study: Path) -> None:
-    tracker = Tracker(default_tracking_uri(fresh_study), "fresh")
-    run_id = record_run(tracker, None, "Digits", "bop", "search", "t", 1, "running", 0.5, 0.1, 2)
-    used = {"attempts": 2, "epochs_used": 3, "device_seconds": 4.5, "test_opened": 1, "test_forced": 0, "rung": 2}
-    tracker.finish(run_id, "pruned", tags={**{key: str(value) for key, value in used.items()}, "simulated": ""})
-    row = row_of(collect(fresh_study), "t")
+def test_a_row_says_what_its_run_has_used(tmp_path: Path) -> None:
+    log = begin_study(tmp_path / "fresh", "fresh")
+    record_run(log, None, "Digits", "bop", "search", "t", 1, "running", 0.5, 0.1, 1)
+    log.append("attempt_end", trial_id="t", how="interrupted", reason="", device_seconds=2.25)
+    record_run(log, None, "Digits", "bop", "search", "t", 1, "pruned", 0.5, 0.1, 2)
+    log.append("test_opened", trial_id="t", forced=True, accuracy=0.5)
+    row = row_of(collect(tmp_path / "fresh"), "t")
+    used = {"attempts": 2, "epochs_used": 3, "device_seconds": 6.25, "test_opened": 1, "test_forced": 1, "rung": 2}
     assert {key: row[key] for key in used} == used
     assert row["simulated"] is None
     assert (row["bop_momentum_bits"], row["freeze_num"], row["activation_memory"]) == (32, None, "stock")
+
+
+def test_a_metric_that_is_no_number_is_null(tmp_path: Path) -> None:
+    log = begin_study(tmp_path / "fresh", "fresh")
+    record_run(log, None, "Digits", "bop", "search", "t", 1, "running", 0.5, 0.1, 1)
+    log.append("epoch", trial_id="t", epoch=2, metrics={"train_loss": float("nan")}, device_seconds=1.0)
+    assert row_of(collect(tmp_path / "fresh"), "t")["train_loss"] is None
 
 
 def test_settings_that_an_algorithm_does_not_read_are_null(recorded: Path) -> None:
@@ -86,11 +93,7 @@ def test_a_run_of_before_there_were_counters_had_none(recorded: Path) -> None:
     later = ("inertia_bits", "anneal")
     row = row_of(collect(recorded), "Digits-MLP-binary-confirm-0001-s12")
     assert [row[name] for name in later] == [0, "none"]
-    old = SimpleNamespace(
-        data=SimpleNamespace(tags={"algorithm": "binary", "model": "MLP"}, params={}, metrics={}),
-        info=SimpleNamespace(run_id="r"),
-    )
-    assert [_row(old)[name] for name in later] == [0, "none"]
+    assert [configuration({"algorithm": "binary", "model": "MLP"})[name] for name in later] == [0, "none"]
 
 
 def test_results_are_written_whole_and_say_where_they_come_from(recorded_copy: Path) -> None:
@@ -104,30 +107,49 @@ def test_results_are_written_whole_and_say_where_they_come_from(recorded_copy: P
 
 
 def test_a_copied_study_is_read_from_its_new_place(recorded: Path, recorded_copy: Path) -> None:
-    study, uri = study_identity(recorded_copy)
-    assert uri == default_tracking_uri(recorded_copy) != default_tracking_uri(recorded)
-    tracker = Tracker(uri, study)
-    record_run(tracker, None, "Digits", "bop", "train", "extra", 1, "completed", 0.5, 0.1, 2)
+    assert study_identity(recorded_copy).tracking_uri == default_tracking_uri(recorded_copy)
+    log = StudyLog(recorded_copy / "log.jsonl")
+    record_run(log, None, "Digits", "bop", "train", "extra", 1, "completed", 0.5, 0.1, 2)
     assert collect(recorded_copy).num_rows == collect(recorded).num_rows + 1
 
 
-def test_a_run_that_is_still_going_is_a_row_too(fresh_study: Path) -> None:
-    tracker = Tracker(default_tracking_uri(fresh_study), "fresh")
-    record_run(tracker, None, "MNIST", "bop", "train", "going", 1, "running", 0.5, 0.1, 0)
-    row = row_of(collect(fresh_study), "going")
+def test_a_run_that_is_still_going_is_a_row_too(tmp_path: Path) -> None:
+    log = begin_study(tmp_path / "fresh", "fresh")
+    record_run(log, None, "MNIST", "bop", "train", "going", 1, "running", 0.5, 0.1, 0)
+    with log.path.open("ab") as file:
+        file.write(b'{"at": 1, "event": "epo')  # a line that is being written at this moment
+    row = row_of(collect(tmp_path / "fresh"), "going")
     assert row["status"] == "running"
-    assert row["val_accuracy"] is row["peak_memory_bytes"] is row["parent_run_id"] is None
+    assert row["val_accuracy"] is row["peak_memory_bytes"] is None
+
+
+def test_a_row_says_what_the_command_of_its_first_attempt_was(tmp_path: Path) -> None:
+    log = begin_study(tmp_path / "fresh", "fresh")
+    record_run(log, None, "MNIST", "bop", "train", "t", 1, "running", 0.5, 0.1, 1)
+    log.append("session", **{**ORIGIN, "git_commit": "1" * 40})
+    record_run(log, None, "MNIST", "bop", "train", "t", 1, "completed", 0.5, 0.1, 2)
+    record_run(log, None, "MNIST", "bop", "train", "u", 1, "completed", 0.5, 0.1, 2)
+    assert [row["git_commit"][0] for row in collect(tmp_path / "fresh").to_pylist()] == ["0", "1"]
 
 
 def test_the_sweeps_are_known_by_their_cells(recorded: Path) -> None:
     sweeps = read_study(recorded).sweeps
     assert len(sweeps) == 7
+    assert {tags["status"] for tags in sweeps.values()} == {"completed"}
     assert sweeps["Digits-MLP-real-SGD"]["method"] == "real-SGD"
 
 
-def test_a_database_elsewhere_is_read_where_the_study_names_one(recorded: Path, tmp_path: Path) -> None:
-    write_study_file(tmp_path / "here", "recorded", default_tracking_uri(recorded))
-    assert collect(tmp_path / "here").num_rows == 65
+def test_a_sweep_that_is_opened_again_keeps_what_its_end_said_until_it_ends_anew() -> None:
+    sweeps: dict[str, dict[str, str]] = {}
+    for event in (
+        {"event": "sweep", "cell": "c", "tags": {"trials": "2"}},
+        {"event": "sweep_end", "cell": "c", "tags": {"side_by_side": "1"}},
+        {"event": "sweep", "cell": "c", "tags": {"trials": "4"}},
+    ):
+        add_sweep(sweeps, event)
+    assert sweeps == {"c": {"trials": "4", "side_by_side": "1", "status": "running"}}
+    add_sweep(sweeps, {"event": "sweep_end", "cell": "c", "tags": {"status": "interrupted"}})
+    assert sweeps["c"]["status"] == "interrupted"
 
 
 @pytest.mark.parametrize(
@@ -141,29 +163,21 @@ def test_folders_that_are_no_study_are_refused(tmp_path: Path, content: str | No
         collect(tmp_path)
 
 
-def test_missing_folders_and_records_are_said_plainly(tmp_path: Path, fresh_study: Path) -> None:
+def test_missing_folders_and_records_are_said_plainly(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no folder"):
         collect(tmp_path / "nowhere")
     write_study_file(tmp_path / "new", "new")
     with pytest.raises(UserError, match="has no records yet"):
         collect(tmp_path / "new")
-    assert not (tmp_path / "new" / "mlflow.db").exists(), "reading must not make a database"
-    with pytest.raises(UserError, match="no experiment 'fresh'"):
-        collect(fresh_study)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["study.json"], "reading must not make anything"
 
 
-def test_a_damaged_database_is_said_to_be_one(recorded_copy: Path) -> None:
-    database = recorded_copy / "mlflow.db"
-    content = bytearray(database.read_bytes())
-    for damage, message in (
-        (slice(0, 100), "cannot be read"),
-        (slice(8192, len(content), 7), "damaged|cannot be read"),
-    ):
-        broken = bytearray(content)
-        broken[damage] = b"\xff" * len(broken[damage])
-        database.write_bytes(broken)
-        with pytest.raises(UserError, match=message):
-            collect(recorded_copy)
+def test_a_damaged_log_is_said_to_be_one(recorded_copy: Path) -> None:
+    log = recorded_copy / "log.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join([*lines[:4], b"\x00" * 20 + b"\n", *lines[5:]]))
+    with pytest.raises(UserError, match=r"line 5 of the study's log .* is damaged; `python -m study doctor"):
+        collect(recorded_copy)
 
 
 def test_results_that_cannot_be_written_are_said_plainly_and_leave_nothing(recorded_copy: Path) -> None:
@@ -173,8 +187,7 @@ def test_results_that_cannot_be_written_are_said_plainly_and_leave_nothing(recor
     assert not list(recorded_copy.glob(".results*"))
 
 
-def test_reading_a_study_sends_nothing_to_anyone() -> None:
-    code = "import study.record.runs_table; from mlflow.telemetry.utils import is_telemetry_disabled as d; print(d())"
-    clean = {key: value for key, value in os.environ.items() if key not in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK")}
-    done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout.strip().lower()) is True
+def test_reading_a_study_needs_no_mlflow() -> None:
+    """It may be away, or of another version; a table is made without it."""
+    code = "import sys, study.record.runs_table, study.compare.compare; print('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

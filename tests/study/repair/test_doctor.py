@@ -13,9 +13,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from study.mlflow_export.delivery import Delivery, Position
-from study.mlflow_export.exporter import Tracker, default_tracking_uri
+from study.mlflow_export.exporter import Tracker
 from study.record.runs_table import collect
 from study.record.study_log import StudyLog
+from study.record.tracking_uri import default_tracking_uri
 from study.repair.doctor import doctor, examine
 from tests.study.recorded_study import write_study_file
 from trainers.config import TrialConfig
