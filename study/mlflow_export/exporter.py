@@ -20,7 +20,7 @@ from study.mlflow_export.store import (
     check_database,
     check_server,
     create_database,
-    locked,
+    locked_database,
 )
 from study.record.metrics import METRIC_KEYS
 from study.record.provenance import provenance
@@ -283,7 +283,7 @@ class Tracker:
         if self._database is None:
             yield
         else:
-            with locked(self._database):
+            with locked_database(self._database):
                 yield
 
 

@@ -4,7 +4,6 @@ The default store is one SQLite file inside the study's folder. Its tables are m
 moved into place whole: several processes that make them at once fail, and one killed midway would leave half of them.
 """
 
-import fcntl
 import logging
 import os
 import shutil
@@ -13,7 +12,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -23,6 +22,7 @@ from mlflow.exceptions import MlflowException
 from study.record.folder import study_identity
 from study.record.tracking_uri import database_path
 from trainers.errors import UserError
+from trainers.locks import locked
 
 
 def check_database(database: Path, *, thorough: bool = False) -> None:
@@ -56,7 +56,7 @@ def create_database(database: Path) -> None:
         return
     try:
         database.parent.mkdir(parents=True, exist_ok=True)
-        with locked(database):
+        with locked_database(database):
             if database.exists():
                 return
             with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=database.parent) as folder:
@@ -74,12 +74,9 @@ def create_database(database: Path) -> None:
         ) from error
 
 
-@contextmanager
-def locked(database: Path) -> Iterator[None]:
-    """Hold the lock file beside `database`; the system lets go of it when the process ends, however it ends."""
-    with database.with_name(f".{database.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def locked_database(database: Path) -> AbstractContextManager[None]:
+    """Hold the lock file beside `database`, waiting for whoever holds it."""
+    return locked(database.with_name(f".{database.name}.lock"), "choose a folder on another disk")
 
 
 @contextmanager

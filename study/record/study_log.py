@@ -2,10 +2,10 @@
 
 It is the truth on which runs started, what each epoch measured, how each attempt and each run ended, and how often the
 test set was opened. A line is `{"at": unix seconds, "event": NAME, ...}`; `FIELDS` says what an event of each name
-holds. Lines are only ever added. MLflow is told from here (`study.mlflow_export.delivery`), so it may be away a while.
+holds. Lines are only ever added, by one command at a time (`study.record.working_alone`). MLflow is told from here
+(`study.mlflow_export.delivery`), so it may be away a while.
 """
 
-import fcntl
 import json
 import os
 import threading
@@ -175,7 +175,6 @@ class StudyLog:
     def _write(self, line: bytes, durable: bool) -> None:
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             before = os.fstat(descriptor).st_size
             try:
                 written = os.write(descriptor, line)

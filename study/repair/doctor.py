@@ -4,11 +4,9 @@ Without `--repair` nothing is written, not even a lock. With it, a copy is kept 
 nothing is removed but the folders of pruned runs, and MLflow runs that are there twice (which MLflow can restore).
 """
 
-import fcntl
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from study.record.folder import study_identity
 from study.record.study_log import StudyLog, damage, fold, keep_copy, read_lines, torn_line
 from study.record.terminal import say
 from study.record.tracking_uri import database_path
-from study.record.working_alone import only_one
+from study.record.working_alone import nobody_at_work, only_one
 from study.repair import journal_repair
 from study.repair.reconcile import (
     CLOSE,
@@ -53,7 +51,7 @@ def doctor(directory: str | Path, repair: bool = False, show: Callable[[str], No
     folder = Path(directory).resolve()
     name, uri = study_identity(folder)
     require_log(folder)
-    with only_one(folder) if repair else _nobody_at_work(folder):
+    with only_one(folder) if repair else nobody_at_work(folder):
         found = examine(folder)
         for finding in found:
             show(finding.what)
@@ -167,21 +165,6 @@ def _open_sweeps(events: list[dict[str, Any]]) -> list[str]:
         elif event["event"] == "sweep_end":
             opened.pop(event["cell"], None)
     return list(opened)
-
-
-@contextmanager
-def _nobody_at_work(folder: Path) -> Iterator[None]:
-    """As `only_one`, without making its file."""
-    lock = folder / ".at-work"
-    if lock.exists():
-        with lock.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                raise UserError(f"a command is at work in {folder}; wait for its end, or stop it") from None
-            yield
-    else:
-        yield
 
 
 def _repair(folder: Path, name: str, uri: str, found: list[Finding], show: Callable[[str], None]) -> None:

@@ -6,7 +6,6 @@ of another request are never mixed in. The manifest is written last, and only it
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -36,6 +35,7 @@ from trainers.data.store import (
     write_shard,
 )
 from trainers.errors import UserError
+from trainers.locks import locked
 
 SHARD_BYTES = 64 * 2**20
 """Aimed-at bytes of pixels in a shard: what a killed preparation has to do again."""
@@ -92,7 +92,12 @@ def write_prepared(plan: Plan, folder: Path, progress: Progress) -> None:
             kept for the next attempt).
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder, progress):
+    lock = folder.with_name(folder.name + ".lock")
+    with locked(
+        lock,
+        "give a folder on a local disk with --prepared-root",
+        waiting=lambda: progress(0, 1, f"waiting for another process that prepares {folder.name}"),
+    ):
         folder.mkdir(exist_ok=True)
         if read_manifest(folder) is not None:
             return
@@ -106,23 +111,6 @@ def write_prepared(plan: Plan, folder: Path, progress: Progress) -> None:
                 f"{folder} could not be written ({error.strerror or error}); make room or give another folder with "
                 "--prepared-root; preparing again goes on where this stopped"
             ) from error
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, progress: Progress) -> Iterator[None]:
-    """Hold the folder's lock: one process prepares, others wait. The lock goes with its process, however that ends."""
-    with folder.with_name(folder.name + ".lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress(0, 1, f"waiting for another process that prepares {folder.name}")
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        except OSError as error:
-            raise UserError(
-                f"{folder.parent} does not support file locks ({error.strerror}); "
-                "give a folder on a local disk with --prepared-root"
-            ) from error
-        yield
 
 
 def _write_all(plan: Plan, folder: Path, progress: Progress) -> None:
