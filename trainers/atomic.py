@@ -9,26 +9,39 @@ from typing import Any
 _PARTIAL = ".partial"
 
 
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], Any], *, durable: bool = True) -> None:
     """Let `write` fill a file beside `path`, bring it to disk, then put it in the place of `path`.
 
     A kill leaves the old file or the new one; an error leaves the old one and nothing else.
+
+    Args:
+        path: the file.
+        write: fills the file whose path it is given.
+        durable: hold that when the machine stops too; without it, only processes may. Bringing a file to disk takes
+            milliseconds, too many for what is written often and can be made again.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
     try:
         write(partial)
-        with open(partial, "rb+") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with open(partial, "rb+") as file:
+                os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if durable:
+        _sync_folder(path.parent)
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write a text, whole or not at all."""
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"), durable=durable)
+
+
+def write_json(path: Path, content: Any, *, durable: bool = True) -> None:
     """Write `content` as JSON, whole or not at all."""
-    write_atomically(path, lambda partial: partial.write_text(json.dumps(content), encoding="utf-8"))
+    write_text(path, json.dumps(content), durable=durable)
 
 
 def clear_partials(folder: Path) -> None:

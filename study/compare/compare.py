@@ -15,7 +15,7 @@ from study.compare.table import render
 from study.define.settings import check_margin
 from study.record.provenance import git_commit, package_version
 from study.record.runs_table import read_study, write_results
-from trainers.atomic import write_atomically
+from trainers.atomic import write_text
 from trainers.errors import UserError
 
 
@@ -73,7 +73,7 @@ def _write_verdicts(path: Path, findings: Findings) -> Path:
     origin = {"created_by": package_version(), "git_commit": git_commit()}
     text = json.dumps({**findings.as_dict(), **origin}, indent=1, allow_nan=False) + "\n"
     try:
-        write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+        write_text(path, text)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}; make its folder writable") from error
     return path

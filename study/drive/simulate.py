@@ -15,7 +15,6 @@ of memory. Nothing simulated says anything about a method. The folder's `study.j
 
 import json
 import math
-import os
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from typing import Any
 from search_spaces.models import has_real_parameters
 from study.define.cells import Cell, ResourcesConfig, StudyConfig
 from study.record.study_log import read_lines
+from trainers.atomic import write_json, write_text
 from trainers.config import TrialConfig
 from trainers.data.catalog import lookup
 from trainers.errors import DivergedError, UserError
@@ -98,7 +98,7 @@ def write_simulation(folder: Path, study: StudyConfig, source: str, device_memor
     path = folder / "simulation.json"
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise UserError(f"{path} simulates from other curves or with another memory; give another --output")
-    _write_whole(path, text)
+    write_text(path, text)
     return path
 
 
@@ -316,10 +316,4 @@ def _history(checkpoint: Path, config: TrialConfig) -> list[Metrics]:
 
 def _save(checkpoint: Path, config: TrialConfig, history: list[Metrics]) -> None:
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    _write_whole(checkpoint, json.dumps({"fingerprint": config.fingerprint(), "history": history}))
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    write_json(checkpoint, {"fingerprint": config.fingerprint(), "history": history}, durable=False)

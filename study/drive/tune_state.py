@@ -7,8 +7,6 @@ Tune's own files could be read back only by unpickling them, and nothing in them
 and each run in its folder. So they are removed when the call is over, and before the next where it was killed.
 """
 
-import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -17,6 +15,8 @@ from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
+
+from trainers.atomic import write_json
 
 CALL = "call"
 
@@ -45,9 +45,7 @@ def write_trial(tune: Path, trial_id: str, tune_id: str | None, status: str, att
     path = trial_file(tune, trial_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"trial_id": trial_id, "tune_id": tune_id, "status": status, "attempts": attempts}
-    unfinished = path.with_name(f".trial-{os.getpid()}.json")
-    unfinished.write_text(json.dumps(content) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    write_json(path, content, durable=False)
 
 
 def write_missing(tune: Path, ended: Mapping[str, str], attempts: Mapping[str, int]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from study.mlflow_export.exporter import Tracker
 from study.record.study_log import Line, StudyLog, TrialRecord, read_lines
 from study.record.terminal import say
+from trainers.atomic import write_json
 from trainers.config import TrialConfig
 from trainers.errors import UserError
 
@@ -69,9 +70,7 @@ class Position:
 
     def write(self, path: Path) -> None:
         """Replace the file, whole or not at all."""
-        unfinished = path.with_name(f".{path.name}-{os.getpid()}")
-        unfinished.write_text(json.dumps({"format": FORMAT, **asdict(self)}), encoding="utf-8")
-        unfinished.replace(path)
+        write_json(path, {"format": FORMAT, **asdict(self)}, durable=False)
 
 
 class Delivery:

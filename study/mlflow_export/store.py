@@ -5,7 +5,6 @@ moved into place whole: several processes that make them at once fail, and one k
 """
 
 import logging
-import os
 import shutil
 import sqlite3
 import tempfile
@@ -21,6 +20,7 @@ from mlflow.exceptions import MlflowException
 
 from study.record.folder import study_identity
 from study.record.tracking_uri import database_path
+from trainers.atomic import write_atomically
 from trainers.errors import UserError
 from trainers.locks import locked
 
@@ -60,14 +60,11 @@ def create_database(database: Path) -> None:
             if database.exists():
                 return
             with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=database.parent) as folder:
-                fresh, whole = Path(folder) / "fresh.db", Path(folder) / "whole.db"
+                fresh = Path(folder) / "fresh.db"
                 with _quiet("mlflow.store.db.utils"), _quiet("alembic"):
                     MlflowClient(f"sqlite:///{fresh}").search_experiments(max_results=1)
                 # A copy, since MLflow keeps a connection to the first file open for as long as this process lives.
-                shutil.copyfile(fresh, whole)
-                with whole.open("rb") as file:
-                    os.fsync(file.fileno())
-                whole.replace(database)
+                write_atomically(database, lambda partial: shutil.copyfile(fresh, partial))
     except OSError as error:
         raise UserError(
             f"the records {database} cannot be created: {error}; choose a folder that can be written"

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from study.record.tracking_uri import default_tracking_uri
-from trainers.atomic import write_atomically
+from trainers.atomic import write_text
 from trainers.config import TrialConfig
 from trainers.errors import UserError
 
@@ -189,7 +189,7 @@ class StudyFolder:
             "offered": self._offers,
         }
         text = json.dumps(content, indent=1, sort_keys=True) + "\n"
-        write_atomically(self.path / "study.json", lambda partial: partial.write_text(text, encoding="utf-8"))
+        write_text(self.path / "study.json", text)
 
 
 def _extended(before: Mapping[str, Any] | None, offer: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from study.record.study_log import ENDED, TrialRecord, cut_torn_line, keep_copy, torn_line
 from study.search.journal_trials import METRICS, read_searches, search_trials, trial_id
+from trainers.atomic import write_atomically
 
 STATES = {
     "completed": TrialState.COMPLETE,
@@ -67,14 +68,16 @@ def repair(journal: Path, log: Mapping[str, TrialRecord]) -> list[str]:
     copy = keep_copy(journal, "damaged")
     lines = journal.read_bytes().splitlines(keepends=True)
     rest = b"".join(line for line in lines if _is_record(line))
-    unfinished = journal.with_name(f".{journal.name}-repair")
-    unfinished.write_bytes(rest)
-    if _agrees(unfinished, log):
-        done.append(f"left out the damaged lines of {journal.name} (kept whole in {copy.name})")
-    else:
-        unfinished.write_bytes(b"".join(lines[: number - 1]))
-        done.append(f"kept the {number - 1} whole lines at the start of {journal.name} (all of it in {copy.name})")
-    unfinished.replace(journal)
+
+    def mend(partial: Path) -> None:
+        partial.write_bytes(rest)
+        if _agrees(partial, log):
+            done.append(f"left out the damaged lines of {journal.name} (kept whole in {copy.name})")
+        else:
+            partial.write_bytes(b"".join(lines[: number - 1]))
+            done.append(f"kept the {number - 1} whole lines at the start of {journal.name} (all of it in {copy.name})")
+
+    write_atomically(journal, mend)
     return done
 
 

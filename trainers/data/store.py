@@ -11,7 +11,6 @@ Every file is written under a `.partial` name, flushed to disk and renamed, so a
 
 import hashlib
 import json
-import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from trainers.atomic import write_atomically, write_text
 from trainers.errors import UserError
 
 FORMAT_VERSION = 1
@@ -78,26 +78,6 @@ class Manifest:
         return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also when the machine stops."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk, so that a rename survives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, hex."""
     with path.open("rb") as stream:
@@ -115,21 +95,18 @@ def write_shard(path: Path, image: pa.Array, labels: np.ndarray, ranks: np.ndarr
         for buffer in column.buffers():
             if buffer is not None:
                 content.update(memoryview(buffer))
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as stream:
-        with pa.ipc.new_file(stream, batch.schema) as writer:
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as stream, pa.ipc.new_file(stream, batch.schema) as writer:
             writer.write_batch(batch)
-        stream.flush()
-        os.fsync(stream.fileno())
-    shard = Shard(path.name, len(labels), partial.stat().st_size, file_sha256(partial), content.hexdigest())
-    os.replace(partial, path)
-    sync_folder(path.parent)
-    return shard
+
+    write_atomically(path, write)
+    return Shard(path.name, len(labels), path.stat().st_size, file_sha256(path), content.hexdigest())
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest: from here on the folder counts as prepared."""
-    write_whole(folder / MANIFEST, json.dumps(asdict(manifest), indent=1).encode())
+    write_text(folder / MANIFEST, json.dumps(asdict(manifest), indent=1))
 
 
 def read_manifest(folder: Path) -> Manifest | None:
