@@ -15,7 +15,6 @@ from trainers.config import ACTIVATION_MEMORY, APPROXIMATIONS, WEIGHT_SCALES, on
 from trainers.errors import UserError
 from trainers.models.adambnn import AdamBNN
 from trainers.models.bcdnet import BCDNet
-from trainers.models.blocks import ResidualBlock
 from trainers.models.mlp import MLP
 from trainers.models.network import ConvolutionalNetwork, takes_side
 
@@ -56,14 +55,15 @@ def build_model(name: str, num_classes: int, *, weight_scale: str = "none", **op
 
 
 def set_activation_memory(model: nn.Module, kind: str) -> None:
-    """Choose what a model keeps from forward to backward: `stock`, floats, or `packed`, bits and integers.
+    """Choose what a model keeps from forward to backward: `stock`, floats, or `packed`, bits and few floats.
 
-    Both compute the same; see `trainers.models.packed_residual` and `trainers.models.packed_dense`.
+    Both compute the same. Every module that has an attribute `packed_activations` is told: sign activations, blocks
+    (`trainers.models.recompute.PackedBlock`) and the MLP.
     """
     one_of("activation_memory", kind, ACTIVATION_MEMORY)
     for module in model.modules():
-        if isinstance(module, (ResidualBlock, MLP)):
-            module.packed_activations = kind == "packed"
+        if hasattr(module, "packed_activations"):
+            module.packed_activations = kind == "packed"  # type: ignore[assignment]
 
 
 def _check_numbers(options: dict[str, Any]) -> None:

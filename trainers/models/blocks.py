@@ -4,13 +4,14 @@ Every residual half has one shape (algorithm, section 7): sign of a biased input
 the input, then PReLU between two biases. Attribute names are the parameter names of the authors' checkpoints.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
 
 from trainers.binary.layers import BinaryConv2d, SignActivation
 from trainers.models.packed_residual import Branch, ResidualUnit, run_units, shift
+from trainers.models.recompute import PackedBlock
 
 
 class LearnableBias(nn.Module):
@@ -36,23 +37,15 @@ class Stem(nn.Module):
         return self.bn1(self.conv1(x))
 
 
-class ResidualBlock(nn.Module, ABC):
-    """Residual units one after the other; in training with packed activations only the block's input is kept."""
-
-    packed_activations = False
+class ResidualBlock(PackedBlock):
+    """Residual units one after the other; with packed activations a path written for them replaces the generic one."""
 
     @abstractmethod
     def units(self) -> list[ResidualUnit]:
         """The block as units that share its modules."""
 
-    @abstractmethod
-    def stock(self, x: Tensor) -> Tensor:
-        """The block by stock autograd, which keeps every operation's input."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.packed_activations and torch.is_grad_enabled():
-            return run_units(x, self.units())
-        return self.stock(x)
+    def packed(self, x: Tensor) -> Tensor:
+        return run_units(x, self.units())
 
 
 class SeparableBlock(ResidualBlock):
@@ -115,7 +108,7 @@ class SeparableBlock(ResidualBlock):
     ) -> ResidualUnit:
         return ResidualUnit(self.sign, bias_in.bias, branches, pools, bias_mid.bias, prelu.weight, bias_out.bias)
 
-    def stock(self, x: Tensor) -> Tensor:
+    def compute(self, x: Tensor) -> Tensor:
         y = self.bn1(self.binary_3x3(self.sign(self.move11(x)))) + self.pool(x)
         y = self.move13(self.prelu1(self.move12(y)))
         s = self.sign(self.move21(y))
@@ -158,7 +151,7 @@ class PointBlock(ResidualBlock):
         biases = (self.move0.bias, self.move1.bias, self.move2.bias)
         return [ResidualUnit(self.sign, biases[0], (branch,), False, biases[1], self.prelu.weight, biases[2])]
 
-    def stock(self, x: Tensor) -> Tensor:
+    def compute(self, x: Tensor) -> Tensor:
         y = self.bn1(self.mix(self.sign(self.move0(x)))) + x
         return self.move2(self.prelu(self.move1(y)))
 

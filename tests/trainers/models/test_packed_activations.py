@@ -7,58 +7,33 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.trainers.gradient_receiver import GradientReceiver
+from tests.trainers.models.networks import CLOSE, gradients, images, network, use
 from trainers.binary.layers import BinaryConv2d, binary_layers, set_epoch
 from trainers.config import TrialConfig
 from trainers.methods import make_update_rule
-from trainers.models import build_model, set_activation_memory
+from trainers.models import set_activation_memory
 from trainers.models.branch import Branch
-
-CLOSE = {"rtol": 1e-9, "atol": 1e-9}  # float64; sums over images run chunk by chunk
-
-
-def network(name: str, **options: Any) -> nn.Module:
-    """A small network in float64 whose real parameters have moved off their start."""
-    torch.manual_seed(4)
-    if name == "MLP":
-        return build_model(name, 7, in_features=30, hid_dim=40, depth=4, **options).double()
-    model = build_model(name, 7, width=0.25, **options).double()
-    for parameter_name, parameter in model.named_parameters():
-        if "binary" not in parameter_name:
-            parameter.data += 0.1 * torch.randn_like(parameter)
-    return model
-
-
-def images(name: str, count: int = 6, seed: int = 9) -> Tensor:
-    shape = (count, 30) if name == "MLP" else (count, 3, 32, 32)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).double()
-
-
-def gradients(model: nn.Module, x: Tensor, pack: bool) -> tuple[Tensor, dict[str, Tensor]]:
-    """Logits and every gradient by name, those that packed layers hand out included."""
-    receivers = {}
-    if pack:
-        for name, layer in binary_layers(model):
-            receivers[name] = layer.pack().consumer = GradientReceiver()
-    logits = model(x)
-    nn.functional.cross_entropy(logits, torch.arange(len(x)) % 7).backward()
-    grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    return logits.detach(), grads | {name: receiver.grad for name, receiver in receivers.items()}
 
 
 @pytest.mark.parametrize("pack", [False, True], ids=["latent", "bits"])
 @pytest.mark.parametrize(("approx", "scale"), [("STE", "none"), ("ApproxSign", "channel"), ("ReSTE", "layer")])
-@pytest.mark.parametrize("name", ["AdamBNN", "BCDNet", "MLP"])
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        *((name, "packed") for name in ("AdamBNN", "BCDNet", "MLP", "own")),
+        *((name, "generic") for name in ("AdamBNN", "BCDNet", "MLP")),
+    ],
+)
 def test_logits_gradients_and_running_statistics_equal_the_stock_paths(
-    name: str, approx: str, scale: str, pack: bool, monkeypatch: pytest.MonkeyPatch
+    name: str, path: str, approx: str, scale: str, pack: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for chunk, block in ((1 << 20, 1 << 19), (3000, 1000)):
+    sizes = ((1 << 20, 1 << 19), (3000, 1000))
+    for chunk, block in sizes if path == "packed" else sizes[1:]:  # the generic path has no chunks
         monkeypatch.setattr("trainers.models.packed_residual.CHUNK_ELEMENTS", chunk)
         monkeypatch.setattr("trainers.binary.weights.BLOCK_WEIGHTS", block)
         stock = network(name, approx=approx, weight_scale=scale)
         set_epoch(stock, 1, 2)
-        packed = copy.deepcopy(stock)
-        set_activation_memory(packed, "packed")
+        packed = use(path, copy.deepcopy(stock))
         (logits, grads), (got, got_grads) = gradients(stock, images(name), pack), gradients(packed, images(name), pack)
         torch.testing.assert_close(got, logits, **CLOSE)
         assert got_grads.keys() == grads.keys()
@@ -89,14 +64,13 @@ def test_frozen_modules_stay_as_they_are(freeze_num: int) -> None:
     ],
     ids=["binary", "inertia", "bop"],
 )
-@pytest.mark.parametrize("name", ["AdamBNN", "BCDNet", "MLP"])
-def test_after_fifty_steps_both_paths_hold_the_same_bits(name: str, rule: dict[str, Any]) -> None:
+@pytest.mark.parametrize("name", ["AdamBNN", "BCDNet", "MLP", "own"])
+def test_after_fifty_steps_every_path_holds_the_same_bits(name: str, rule: dict[str, Any]) -> None:
     # float64, and new images at every step: a network that has learnt its few images by heart amplifies any rounding.
-    config = TrialConfig("Digits", name, batch_size=12, width=0.25, **rule)
+    config = TrialConfig("Digits", "AdamBNN" if name == "own" else name, batch_size=12, width=0.25, **rule)
     found = []
-    for kind in ("stock", "packed"):
-        model = network(name)
-        set_activation_memory(model, kind)
+    for path in ("stock", "packed") if name == "own" else ("stock", "packed", "generic"):
+        model = use(path, network(name))
         updates = make_update_rule(config, model, lambda grad: grad)
         flips = 0
         for step in range(50):
@@ -106,7 +80,8 @@ def test_after_fifty_steps_both_paths_hold_the_same_bits(name: str, rule: dict[s
             flips += updates.flips
         assert flips > 0
         found.append({layer: module.store.bits for layer, module in binary_layers(model)})
-    assert all(torch.equal(found[0][layer], found[1][layer]) for layer in found[0])
+    for other in found[1:]:
+        assert all(torch.equal(found[0][layer], other[layer]) for layer in found[0])
 
 
 def test_the_mlps_two_paths_are_bit_equal_in_float32() -> None:
