@@ -12,12 +12,12 @@ import torch.multiprocessing as mp
 from safetensors.torch import load_file
 from torch import nn
 
+from tests.trainers.models.networks import use
 from trainers.batch_norm import synchronize_batch_norm
 from trainers.binary.weights import BLOCK_WEIGHTS
 from trainers.checkpoint import last_checkpoint
 from trainers.config import TrialConfig
 from trainers.host import run_local
-from trainers.models import set_activation_memory
 from trainers.models.blocks import SeparableBlock, ShiftBlock
 from trainers.replicas import Replicas
 from trainers.worker import train
@@ -113,11 +113,11 @@ def test_two_workers_with_half_the_batch_train_what_one_worker_trains(
     assert alone["status"] == "completed"
 
 
-def _block_half(rank: int, folder: str) -> None:
+def _block_half(rank: int, folder: str, path: str) -> None:
     torch.set_num_threads(1)
     replicas = _join(rank, folder)
     block, x = _block_and_data()
-    set_activation_memory(block, "packed")
+    use(path, block)
     synchronize_batch_norm(block, replicas)
     part = x[slice(0, 3) if rank == 0 else slice(3, None)].clone().requires_grad_()
     (block(part) ** 2).sum().backward()
@@ -134,8 +134,9 @@ def _block_and_data() -> tuple[nn.Module, torch.Tensor]:
     return block, torch.randn(8, 8, 8, 8).double()
 
 
-def test_packed_activations_of_two_workers_are_those_of_one(tmp_path: Path) -> None:
-    mp.spawn(_block_half, (str(tmp_path),), nprocs=2)
+@pytest.mark.parametrize("path", ["packed", "generic"])
+def test_packed_activations_of_two_workers_are_those_of_one(path: str, tmp_path: Path) -> None:
+    mp.spawn(_block_half, (str(tmp_path), path), nprocs=2)
     parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     block, x = _block_and_data()
     x.requires_grad_()

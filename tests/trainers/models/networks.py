@@ -37,12 +37,19 @@ class Residual(PackedBlock):
 class OwnNetwork(nn.Module):
     """Stem, residual blocks, then dense ones, of which the first hands signs on: (N, 3, H, W) -> (N, classes)."""
 
-    def __init__(self, num_classes: int, in_channels: int = 3, approx: str = "STE") -> None:
+    def __init__(
+        self, num_classes: int, in_channels: int = 3, approx: str = "STE", width: int = 8, depth: int = 1
+    ) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(in_channels, 8, kernel_size=3, padding=1, bias=False)
-        self.blocks = nn.Sequential(Residual(8, 8, approx), Residual(8, 16, approx), Residual(16, 16, approx))
-        self.neck = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.BatchNorm1d(64), SignActivation(approx))
-        self.dense = PackedSequential(BinaryLinear(64, 24), nn.BatchNorm1d(24, affine=False), SignActivation(approx))
+        self.stem = nn.Conv2d(in_channels, width, kernel_size=3, padding=1, bias=False)
+        same = [Residual(width, width, approx) for _ in range(depth)]
+        self.blocks = nn.Sequential(*same, Residual(width, 2 * width, approx), Residual(2 * width, 2 * width, approx))
+        self.neck = nn.Sequential(
+            nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.BatchNorm1d(8 * width), SignActivation(approx)
+        )
+        self.dense = PackedSequential(
+            BinaryLinear(8 * width, 24), nn.BatchNorm1d(24, affine=False), SignActivation(approx)
+        )
         self.fc = PackedSequential(BinaryLinear(24, num_classes), nn.BatchNorm1d(num_classes, affine=False))
 
     def forward(self, x: Tensor) -> Tensor:
