@@ -15,8 +15,9 @@ from statistics import mean, stdev
 import numpy as np
 from scipy import stats
 
-CONFIDENCE = 0.95
-SIGNIFICANCE = 0.05
+from study.compare.paired import CONFIDENCE, SIGNIFICANCE, PairedVerdict, paired_verdict
+
+__all__ = ["CONFIDENCE", "SIGNIFICANCE", "PairedVerdict", "paired_verdict"]
 BOOTSTRAP_FROM = 10
 """From this many values on, intervals and p-values are bootstrapped (§5.2, §5.4)."""
 RESAMPLES = 9_999
