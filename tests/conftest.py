@@ -1,11 +1,79 @@
-"""What every test may use: the folder of real images and reference vectors, where it is at hand."""
+"""What every test may use, and the three tiers that tests are in.
+
+A test is a *unit* test unless it is marked: it starts no process, opens no database and takes well under a second or
+two, and `pytest` alone runs it. `integration` marks what needs Ray, MLflow or a child process (seconds), `slow` real
+training, whole studies and campaigns of damage (minutes); `pytest -m integration` and `pytest -m slow` run those. A
+unit test that starts a process or opens a database fails and says so, so that the first tier stays quick and small.
+"""
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Rooms whose every test has to do with MLflow's database.
+INTEGRATION_FOLDERS = ("tests/study/mlflow_export/", "tests/study/repair/")
+
+# Audit events (https://docs.python.org/3/library/audit_events.html) that no unit test may cause. `git` is let through:
+# a run's origin is its commit, and asking takes milliseconds.
+HEAVY_EVENTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "sqlite3.connect"}
+LIGHT_PROGRAMS = {"git"}
+
+_breaches: list[str] | None = None  # of the unit test that runs; None while another test does, or none
+
+
+def _audit(event: str, arguments: tuple[object, ...]) -> None:
+    """Refuse what a unit test may not do, and remember it: the code under test may catch even this."""
+    if event not in HEAVY_EVENTS or _breaches is None:
+        return
+    if event == "subprocess.Popen" and Path(os.fsdecode(str(arguments[0]))).name in LIGHT_PROGRAMS:
+        return
+    what = f"{event}({str(arguments[1] if event == 'subprocess.Popen' else arguments)[:200]})"
+    _breaches.append(what)
+    # No `Exception`, so that nobody tries it again: MLflow would, for a minute, when its database cannot be opened.
+    pytest.fail(f"a unit test asked for {what}; mark it: `@pytest.mark.integration`, or slow")
+
+
+def pytest_configure() -> None:
+    sys.addaudithook(_audit)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        slow, integration = (item.get_closest_marker(tier) is not None for tier in ("slow", "integration"))
+        if slow and integration:
+            raise pytest.UsageError(f"{item.nodeid} is marked both integration and slow; slow says it already")
+        heavy = "integration" in getattr(item, "fixturenames", ()) or item.nodeid.startswith(INTEGRATION_FOLDERS)
+        if heavy and not slow and not integration:
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    global _breaches
+    unit = not any(item.get_closest_marker(tier) for tier in ("slow", "integration"))
+    _breaches = [] if unit else None
+    try:
+        return (yield)
+    finally:
+        _breaches = None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    result = yield
+    assert not _breaches, f"a unit test asked for {_breaches}; mark it integration or slow"
+    return result
+
+
+@pytest.fixture(scope="session")
+def integration() -> None:
+    """Asked for by fixtures that start Ray or open a database: tests that use those are integration tests."""
 
 
 @pytest.fixture(scope="session")

@@ -74,6 +74,7 @@ def test_gpu_workers_come_when_needed_and_go_when_idle() -> None:
     assert config["available_node_types"][config["head_node_type"]]["resources"]["GPU"] == 0
 
 
+@pytest.mark.integration
 def test_setting_up_a_node_twice_installs_once_and_adds_one_line(tmp_path: Path) -> None:
     checkout = tmp_path / "binsfo-study"
     (checkout / "cluster").mkdir(parents=True)

@@ -54,6 +54,7 @@ def test_nodes_of_a_cluster_report_nothing_either() -> None:
         assert f"export {line}\n" in text
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("address", "wanted"), [(None, "0"), ("10.0.0.5:6379", None)])
 def test_a_studys_own_ray_is_one_node_and_a_cluster_is_joined_as_it_is(address: str | None, wanted: str | None) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}

@@ -11,7 +11,7 @@ from tests.study.recorded_study import record_study, write_study_file
 
 
 @pytest.fixture(scope="session")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recorded(integration: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study folder with recorded runs. Tests that write into it copy it first."""
     folder = tmp_path_factory.mktemp("recorded") / "study"
     record_study(folder)
@@ -25,7 +25,7 @@ def recorded_copy(recorded: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty_database(integration: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("empty")
     Tracker(default_tracking_uri(folder), "other")
     return folder / "mlflow.db"

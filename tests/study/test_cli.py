@@ -131,6 +131,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused(capsys: pytest.Captu
         assert "cannot be written" in capsys.readouterr().err
 
 
+@pytest.mark.integration
 def test_a_folder_of_another_configuration_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     output = ["--output", str(tmp_path / "study"), "--data_root", str(tmp_path)]
     with pytest.raises(AssertionError, match="Ray was started"):
@@ -150,6 +151,7 @@ def test_ctrl_c_is_one_line_and_status_130(capsys: pytest.CaptureFixture[str], m
     assert "the same command goes on" in capsys.readouterr().err
 
 
+@pytest.mark.integration
 def test_help_imports_nothing_heavy() -> None:
     program = (
         "import sys; from study.__main__ import parser; parser().format_help(); "
@@ -167,6 +169,7 @@ def test_prepare_takes_several_data_sets_and_says_where_they_are(
     assert "Digits: prepared in" in capsys.readouterr().out
 
 
+@pytest.mark.integration
 def test_train_runs_under_ray_train_and_prints_its_metrics_as_the_last_line(tmp_path: Path) -> None:
     words = [*TINY, "--hid_dim", "32", "--depth", "2", "--epochs", "2", "--scheduler-type", "gaussian", "--lr", "1"]
     done = command("train", *words, "--test", "--json", "--output", str(tmp_path / "out"), "--data-root", str(tmp_path))

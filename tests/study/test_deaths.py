@@ -23,7 +23,7 @@ EPOCHS = 40
 
 
 @pytest.fixture(scope="module")
-def running_ray() -> Iterator[None]:
+def running_ray(integration: None) -> Iterator[None]:
     import ray
 
     from study.drive.cluster import connect

@@ -41,6 +41,7 @@ def test_it_joins_the_cluster_of_its_machine_unless_told_which(
     assert os.environ["RAY_ADDRESS"] == "10.0.0.5:6379"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("copied", [False, True], ids=["from the checkout", "copied to a home folder"])
 def test_script_runs_where_ray_submit_puts_it(copied: bool, tmp_path: Path) -> None:
     script = REPOSITORY / "study" / "run.py"

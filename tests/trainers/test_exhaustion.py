@@ -163,6 +163,7 @@ def _mounting() -> list[str]:
     return command
 
 
+@pytest.mark.integration
 def test_a_real_full_disk_stops_a_run_and_it_goes_on_after_space_is_made(digits: MakeConfig, tmp_path: Path) -> None:
     mounting = _mounting()
     disk, whole = tmp_path / "disk", tmp_path / "whole"

@@ -131,6 +131,7 @@ def test_a_finished_run_tells_its_test_accuracy_again_without_opening(digits: Ma
     assert forced["test_forced"] is True and len(read(tmp_path)["openings"]) == 2
 
 
+@pytest.mark.integration
 def test_a_run_killed_while_its_test_set_is_open_goes_on(digits: MakeConfig, tmp_path: Path) -> None:
     config = digits(epochs=1, test=True)
     write_json(tmp_path / "config.json", config.to_dict())

@@ -19,7 +19,7 @@ MakeConfig = Callable[..., TrialConfig]
 
 
 @pytest.fixture(scope="module")
-def ray_is_up() -> Iterator[None]:
+def ray_is_up(integration: None) -> Iterator[None]:
     import ray
 
     from study.drive.cluster import connect

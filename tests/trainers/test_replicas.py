@@ -22,6 +22,8 @@ from trainers.models.blocks import SeparableBlock, ShiftBlock
 from trainers.replicas import Replicas
 from trainers.worker import train
 
+pytestmark = pytest.mark.integration
+
 MakeConfig = Callable[..., TrialConfig]
 
 

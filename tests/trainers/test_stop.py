@@ -102,6 +102,7 @@ def _one_of_two(rank: int, folder: str, settings: dict[str, Any], stops: tuple[i
     dist.destroy_process_group()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("settings", RULES, ids=name_of)
 def test_two_workers_stop_at_the_same_step_and_go_on_to_the_same_bits_and_metrics(
     settings: dict[str, Any], digits: MakeConfig, tmp_path: Path

@@ -36,6 +36,7 @@ print(where, ray.cluster_resources()["object_store_memory"])
 """
 
 
+@pytest.mark.integration
 def test_two_studies_run_side_by_side_and_leave_the_home_folder_alone(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}

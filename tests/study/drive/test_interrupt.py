@@ -65,6 +65,7 @@ def test_what_puts_its_own_answers_in_place_leaves_the_commands(tmp_path: Path) 
         assert signal.getsignal(signal.SIGTERM) is mine
 
 
+@pytest.mark.integration
 def test_the_second_signal_ends_the_command_at_once_with_all_that_it_started(tmp_path: Path) -> None:
     process = command(f"""
         import subprocess, sys, time

@@ -20,6 +20,7 @@ def raylet() -> Iterator[subprocess.Popen[bytes]]:
     child.wait()
 
 
+@pytest.mark.integration
 def test_a_killed_part_of_ray_ends_the_command_though_it_is_a_zombie(
     raylet: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -30,6 +31,7 @@ def test_a_killed_part_of_ray_ends_the_command_though_it_is_a_zombie(
     assert ended == ["raylet"]
 
 
+@pytest.mark.integration
 def test_a_ray_that_is_shut_down_ends_nothing(
     raylet: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -42,6 +44,7 @@ def test_a_ray_that_is_shut_down_ends_nothing(
     assert ended == []
 
 
+@pytest.mark.integration
 def test_the_end_names_what_died_and_how_to_go_on() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "from study.drive.ray_watch import end_command; end_command('raylet')"],

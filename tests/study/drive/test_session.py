@@ -51,6 +51,7 @@ def test_what_a_killed_command_left_running_is_interrupted_at_the_next_one(folde
         assert read_study(folder.path).table.to_pylist()[0]["status"] == "running"
 
 
+@pytest.mark.integration
 def test_a_second_command_is_kept_out_until_the_first_has_ended(folder: StudyFolder) -> None:
     program = "import sys, time; from pathlib import Path; from study.record.working_alone import only_one\n"
     program += "with only_one(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"

@@ -29,7 +29,7 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def running_ray() -> Iterator[None]:
+def running_ray(integration: None) -> Iterator[None]:
     import ray
 
     from study.drive.cluster import connect

@@ -187,6 +187,7 @@ def test_results_that_cannot_be_written_are_said_plainly_and_leave_nothing(recor
     assert not list(recorded_copy.glob(".results*"))
 
 
+@pytest.mark.integration
 def test_reading_a_study_needs_no_mlflow() -> None:
     """It may be away, or of another version; a table is made without it."""
     code = "import sys, study.record.runs_table, study.compare.compare; print('mlflow' in sys.modules)"

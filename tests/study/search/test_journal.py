@@ -54,6 +54,7 @@ def test_a_damaged_line_in_the_middle_is_said_and_nothing_is_started_anew(tmp_pa
     assert journal.read_bytes() == before
 
 
+@pytest.mark.integration
 def test_the_lock_of_a_killed_process_holds_nobody_up(tmp_path: Path) -> None:
     journal = tmp_path / "optuna.journal"
     numbers(journal)

@@ -77,6 +77,7 @@ def killed_prepare(dataset: Path, root: Path, after: int) -> None:
     assert result.returncode == -signal.SIGKILL
 
 
+@pytest.mark.integration
 def test_a_killed_prepare_leaves_nothing_valid_and_goes_on_where_it_stopped(
     small_parquet: Path, tmp_path: Path, small_shards: None
 ) -> None:
@@ -96,6 +97,7 @@ def test_a_killed_prepare_leaves_nothing_valid_and_goes_on_where_it_stopped(
     assert (fresh / MANIFEST).read_bytes() == (folder / MANIFEST).read_bytes()
 
 
+@pytest.mark.integration
 def test_a_shard_damaged_after_the_kill_is_made_again(small_parquet: Path, tmp_path: Path, small_shards: None) -> None:
     root = tmp_path / "prepared"
     killed_prepare(small_parquet, root, after=35)
@@ -106,6 +108,7 @@ def test_a_shard_damaged_after_the_kill_is_made_again(small_parquet: Path, tmp_p
     verify_prepared(prepare(small_parquet, "nowhere", prepared_root=root))
 
 
+@pytest.mark.integration
 def test_shards_of_an_edited_source_are_not_mixed_in(
     small_parquet: Path, tmp_path: Path, write_parquet: Callable[..., Path], picture: Callable[..., bytes]
 ) -> None:
@@ -119,6 +122,7 @@ def test_shards_of_an_edited_source_are_not_mixed_in(
     assert all(torch.equal(one, other) for one, other in pairs)
 
 
+@pytest.mark.integration
 def test_two_processes_preparing_the_same_thing_both_succeed(small_parquet: Path, tmp_path: Path) -> None:
     root = tmp_path / "prepared"
     script = (
