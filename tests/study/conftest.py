@@ -11,7 +11,7 @@ from tests.study.recorded_study import record_study, write_study_file
 
 
 @pytest.fixture(scope="session")
-def recorded(integration: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study folder with recorded runs. Tests that write into it copy it first."""
     folder = tmp_path_factory.mktemp("recorded") / "study"
     record_study(folder)

@@ -63,7 +63,7 @@ def digits(digits_root: Path) -> Callable[..., TrialConfig]:
 
 
 @pytest.fixture(scope="module")
-def study(integration: None, digits: Callable[..., TrialConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study(digits: Callable[..., TrialConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study with two trained runs and a pruned one, all recorded."""
     folder = tmp_path_factory.mktemp("studies") / "small"
     log = begin_study(folder, "small")
