@@ -37,7 +37,7 @@ def test_the_server_listens_on_this_machine_alone_with_one_worker() -> None:
 
 
 @pytest.fixture(scope="module")
-def delivered(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def delivered(integration: None, recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The recorded study with its pages in MLflow."""
     folder = Path(shutil.copytree(recorded, tmp_path_factory.mktemp("delivered") / "study"))
     uri = default_tracking_uri(folder)

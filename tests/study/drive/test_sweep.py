@@ -55,7 +55,7 @@ def test_a_sweeps_run_says_what_it_is_offered_and_what_it_searches_by(tmp_path: 
     """PROTOCOL §4.1, §6.2, §7: what the comparison reads from its tags."""
     both = ("val_accuracy", "peak_memory_bytes")
     plain = cell(tmp_path, "bop", 5)
-    wanted = dataclasses.replace(plain, search=dataclasses.replace(plain.search, objectives=both))
+    wanted = dataclasses.replace(plain, search=dataclasses.replace(plain.search, objectives=both, asha=None))
     folder = StudyFolder(tmp_path / "study")
     confirm = ConfirmConfig(2, (5, 6), margin=2.5)
     study = StudyConfig("study", (wanted,), wanted.search, confirm)
