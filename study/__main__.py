@@ -66,6 +66,9 @@ def parser() -> Parser:
     add_option(prepare, "image_size", type=int, metavar="N", help="side in pixels")
     prepare.add_argument("--source", metavar="PATH", help="where the originals lie, if not under the data root")
     prepare.add_argument("--download", action="store_true", help="fetch the original files")
+    add_option(
+        prepare, "skip_damaged", action="store_true", help="leave out pictures that cannot be read; that is recorded"
+    )
 
     compare = _command(subparsers, "compare", "table, verdicts and figures of a study", commands.compare)
     compare.add_argument("directory", metavar="DIR", help="the study's folder")

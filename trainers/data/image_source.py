@@ -4,18 +4,26 @@ A source has a train part and, where it comes with a split, a test part. Parts a
 a reader of large files never has to go back.
 """
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from trainers.data.damage import DamagedPictureError
+from trainers.data.notes import LEFT_OUT, Note, listed, note, printable
 from trainers.data.pictures import png_bytes
 from trainers.errors import UserError
 
-SPLIT_WORDS = {"train": "train", "test": "test", "val": "train", "valid": "train", "validation": "train"}
-"""File and folder names that tell a split. A validation part is training data here: ours is carved from train."""
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("test", "testing", "tst"), "test"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev"), "train"),
+}
+"""File and folder names that tell a split, in any case. A validation part is training data: ours is carved from it."""
+SPLIT_WORDS_IN_WORDS = "train, training; test, testing; val, valid, validation, dev (counted as train)"
 
 
 class Part(Protocol):
@@ -25,8 +33,12 @@ class Part(Protocol):
     def labels(self) -> np.ndarray:
         """int64 (N,), class indices."""
 
-    def encoded(self, rows: np.ndarray) -> Iterator[bytes]:
-        """The encoded pictures of the given rows, which ascend."""
+    def picture(self, row: int) -> bytes:
+        """The encoded picture of a row; rows are asked for in ascending order.
+
+        Raises:
+            DamagedPictureError: this row's cannot be read.
+        """
 
     def where(self, row: int) -> str:
         """How to find this row, for messages."""
@@ -42,6 +54,8 @@ class ImageSource:
         class_names: Index = label.
         train: The training rows, or all rows where there is no test part.
         test: The test rows, or None where the source comes without a split.
+        notes: What of the files was left out or assumed.
+        arrays: Whether the pictures are arrays that a data set's own reader has checked: none can be damaged.
     """
 
     description: str
@@ -49,6 +63,13 @@ class ImageSource:
     class_names: tuple[str, ...]
     train: Part
     test: Part | None
+    notes: tuple[Note, ...] = ()
+    arrays: bool = False
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """`train` and, where there is one, `test`."""
+        return {"train": self.train, **({} if self.test is None else {"test": self.test})}
 
 
 class FilePart:
@@ -58,13 +79,16 @@ class FilePart:
         self._files = list(files)
         self.labels = np.asarray(labels, dtype=np.int64)
 
-    def encoded(self, rows: np.ndarray) -> Iterator[bytes]:
-        for row in rows:
-            try:
-                data = self._files[row].read_bytes()
-            except OSError as error:
-                raise UserError(f"cannot read {self._files[row]} ({error.strerror}); restore or remove it") from error
-            yield data
+    def picture(self, row: int) -> bytes:
+        file = self._files[row]
+        try:
+            return file.read_bytes()
+        except OSError as error:
+            if file.is_symlink() and not os.path.exists(file):
+                target = f"to {printable(os.readlink(file))}"
+                raise DamagedPictureError(str(file), "is a dead link", "mend or remove the link", target) from error
+            what = f"cannot be read ({error.strerror})"
+            raise DamagedPictureError(str(file), what, "restore or remove it") from error
 
     def where(self, row: int) -> str:
         return str(self._files[row])
@@ -78,9 +102,8 @@ class ArrayPart:
         self._name = name
         self.labels = np.asarray(labels, dtype=np.int64)
 
-    def encoded(self, rows: np.ndarray) -> Iterator[bytes]:
-        for row in rows:
-            yield png_bytes(self._values[row])
+    def picture(self, row: int) -> bytes:
+        return png_bytes(self._values[row])
 
     def where(self, row: int) -> str:
         return f"{self._name} row {row}"
@@ -94,8 +117,8 @@ class SubsetPart:
         self._rows = rows
         self.labels = part.labels[rows] if labels is None else labels
 
-    def encoded(self, rows: np.ndarray) -> Iterator[bytes]:
-        return self._part.encoded(self._rows[rows])
+    def picture(self, row: int) -> bytes:
+        return self._part.picture(int(self._rows[row]))
 
     def where(self, row: int) -> str:
         return self._part.where(int(self._rows[row]))
@@ -115,24 +138,40 @@ def without_classes(source: ImageSource, not_classes: Sequence[str]) -> ImageSou
         rows = np.flatnonzero(labels >= 0)
         return SubsetPart(part, rows, labels[rows])
 
+    left_out = sum(int((new_label[part.labels] < 0).sum()) for part in source.parts.values())
+    names = [name for name in source.class_names if name.casefold() in unwanted]
     return replace(
         source,
         class_names=tuple(source.class_names[index] for index in kept),
         train=filtered(source.train),
         test=None if source.test is None else filtered(source.test),
+        notes=(*source.notes, note(LEFT_OUT, left_out, "picture(s) that {is|are} of no class: ", names=listed(names))),
     )
+
+
+def without_rows(source: ImageSource, rows: Mapping[str, Collection[int]]) -> ImageSource:
+    """The source without some rows of its parts, by the part's name."""
+
+    def kept(name: str, part: Part) -> Part:
+        if not rows.get(name):
+            return part
+        return SubsetPart(part, np.setdiff1d(np.arange(len(part.labels)), np.array(sorted(rows[name]))))
+
+    parts = {name: kept(name, part) for name, part in source.parts.items()}
+    return replace(source, train=parts["train"], test=parts.get("test"))
 
 
 def check_labels(labels: np.ndarray, num_classes: int, part: Part) -> None:
     """Hold every label within 0..num_classes-1.
 
     Raises:
-        UserError: Names the first row whose label is outside.
+        UserError: Names the first rows whose label is outside.
     """
     wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if wrong.size:
-        row = int(wrong[0])
+        others = f"; so have {listed([part.where(int(row)) for row in wrong[1:21]], 20)}" if wrong.size > 1 else ""
         raise UserError(
-            f"{part.where(row)} has label {labels[row]}, outside 0..{num_classes - 1} ({wrong.size} such row(s)); "
+            f"{part.where(int(wrong[0]))} has label {labels[wrong[0]]}, outside 0..{num_classes - 1} "
+            f"({wrong.size} such row(s)){others}; "
             "labels count from 0; correct the labels or the declared number of classes"
         )

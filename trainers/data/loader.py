@@ -25,6 +25,7 @@ from trainers.data.locate import DatasetChoice, choose_dataset, find_source, pre
 from trainers.data.pictures import pixels
 from trainers.data.prepare import prepare
 from trainers.data.prepared_folders import find_prepared
+from trainers.data.report import report_lines
 from trainers.data.splits import carve_validation
 from trainers.data.store import Manifest, check_sizes, read_manifest
 from trainers.errors import UserError
@@ -100,9 +101,8 @@ class _Rows:
         encoded = [shard.encoded(row) for shard, row in zip(shards, local, strict=True)]
         places = [f"{shard.path} row {row}" for shard, row in zip(shards, local, strict=True)]
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            arrays = pool.map(
-                pixels, encoded, repeat(self._manifest.channels), repeat(self._manifest.image_size), places
-            )
+            shape = (repeat(self._manifest.channels), repeat(self._manifest.image_size))
+            arrays = pool.map(pixels, encoded, *shape, places, repeat(self._manifest.grey_ranges))
             for index, array in enumerate(arrays):
                 out[index] = array
 
@@ -144,6 +144,7 @@ class PreparedData:
 
     Attributes:
         path: The prepared folder.
+        manifest: What it holds, with the notes of its preparation.
         name: Catalogue name, or the stem of one's own file or folder.
         class_names: Index = label; `num_classes` is their number.
         channels, image_size: Shape of an image: (channels, image_size, image_size).
@@ -156,7 +157,7 @@ class PreparedData:
         if manifest is None:
             raise UserError(f"{path} holds no prepared data; prepare the data set first")
         check_sizes(path, manifest)
-        self._manifest = manifest
+        self.manifest = manifest
         self._opened: dict[str, _Rows] = {}
         self.path = path
         self.name = choice.name
@@ -196,7 +197,7 @@ class PreparedData:
 
     def _stored(self, split: str) -> _Rows:
         if split not in self._opened:
-            self._opened[split] = _Rows(self.path, self._manifest, split)
+            self._opened[split] = _Rows(self.path, self.manifest, split)
         return self._opened[split]
 
 
@@ -226,6 +227,8 @@ def open_prepared(
         command = prepare_command(choice, data_root, image_size)
         print(f"{choice.name} is not prepared yet; doing what `{command}` does", file=sys.stderr, flush=True)
         path = prepare(dataset, data_root, prepared_root=prepared_root, image_size=image_size)
+        if (manifest := read_manifest(path)) is not None:
+            print("\n".join(report_lines(manifest)), file=sys.stderr, flush=True)
     elif choice.path is not None:
         _check_unchanged(choice, data_root, path)
     return PreparedData(path, choice)

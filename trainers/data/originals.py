@@ -8,6 +8,7 @@ The published splits of Oxford Flowers and Pets are pooled (see `DatasetInfo.has
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def _array_source(info: DatasetInfo, root: str, download: bool) -> ImageSource:
         parts.append(ArrayPart(values, labels, f"{info.name} {'train' if train else 'test'}"))
     names = tuple(str(index) for index in range(10)) if info.name == "MNIST" else tuple(dataset.classes)
     description = f"original files through torchvision at {Path(root) / LAYOUT[info.name]}"
-    return ImageSource(description, digest.hexdigest(), names, parts[0], parts[1])
+    return ImageSource(description, digest.hexdigest(), names, parts[0], parts[1], arrays=True)
 
 
 def _caltech_source(info: DatasetInfo, root: str, download: bool) -> ImageSource:
@@ -77,7 +78,7 @@ def _caltech_source(info: DatasetInfo, root: str, download: bool) -> ImageSource
     # The unpacked archive is class folders. torchvision's own index assumes gapless file numbers, which these lack.
     source = class_folder_source(folder, info.not_classes)
     names = tuple(name.partition(".")[2] or name for name in source.class_names)  # "001.ak47" -> "ak47"
-    return ImageSource(f"original files at {folder}", source.fingerprint, names, source.train, source.test)
+    return replace(source, description=f"original files at {folder}", class_names=names)
 
 
 def _pooled_source(
@@ -136,4 +137,5 @@ def digits_source() -> ImageSource:
     labels = digits.target.astype(np.int64)
     fingerprint = hashlib.sha256(values.tobytes() + labels.tobytes()).hexdigest()
     names = tuple(str(index) for index in range(10))
-    return ImageSource("scikit-learn load_digits", fingerprint, names, ArrayPart(values, labels, "load_digits"), None)
+    part = ArrayPart(values, labels, "load_digits")
+    return ImageSource("scikit-learn load_digits", fingerprint, names, part, None, arrays=True)

@@ -1,9 +1,9 @@
 """Parquet files as a source of pictures: plain binary columns, and the layout of the Hugging Face hub.
 
 Accepted columns: the picture in `image` or `img`, either binary (encoded bytes) or struct<bytes, path> (hub); the class
-in `label`, `fine_label` or `labels`, as integers from 0. Class names come from the schema metadata `class_names` (JSON
-list) or from the hub's `huggingface` entry (ClassLabel); where neither is there, from `num_classes`, and where that is
-missing too the labels themselves must cover 0..max.
+in `label`, `fine_label` or `labels`: integers from 0, text, categories or true/false (`trainers.data.parquet_labels`).
+Class names come from the schema metadata `class_names` (JSON list) or from the hub's `huggingface` entry (ClassLabel);
+where neither is there, from `num_classes`, and where that is missing too the integers themselves must cover 0..max.
 
 The split of a file is told by its name (`train.parquet`, `test-00000-of-00002.parquet`) or by its folder (`train/...`).
 """
@@ -21,7 +21,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainers.data.image_source import SPLIT_WORDS, ImageSource, check_labels
+from trainers.data.damage import DamagedPictureError
+from trainers.data.folder_walk import is_system
+from trainers.data.image_source import SPLIT_WORDS, SPLIT_WORDS_IN_WORDS, ImageSource, check_labels
+from trainers.data.notes import LEFT_OUT, Note, listed, note
+from trainers.data.parquet_labels import Labels, number_labels, read_labels
+from trainers.data.pictures import SUFFIXES
 from trainers.errors import UserError
 
 IMAGE_COLUMNS = ("image", "img")
@@ -81,20 +86,15 @@ class _File:
             f"and {' or '.join(allowed)} is needed; rename the column"
         )
 
-    def labels(self) -> np.ndarray:
-        """int64 (rows,)."""
+    def labels(self) -> Labels:
+        """The label column: integers, or text."""
         with _readable(f"{self.path} cannot be read as Parquet"):
             column = self._file.read(columns=[self.label_column]).column(self.label_column).combine_chunks()
         if len(column) != self.group_starts[-1]:
             raise UserError(
                 f"{self.path} is damaged: it declares {self.group_starts[-1]} rows and holds {len(column)}; restore it"
             )
-        if not pa.types.is_integer(column.type):
-            raise UserError(f"{self.path}: column {self.label_column!r} has type {column.type}; it must hold integers")
-        if column.null_count:
-            row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-            raise UserError(f"{self.path} row {row} has no label (null); {column.null_count} such row(s); remove them")
-        return column.to_numpy(zero_copy_only=False).astype(np.int64)
+        return read_labels(column, self.label_column, str(self.path))
 
     def picture(self, row: int) -> bytes:
         """The encoded picture of one row; its row group stays in memory until another is asked for."""
@@ -108,7 +108,8 @@ class _File:
         if self.in_struct and value is not None:
             value = value["bytes"]
         if value is None:
-            raise UserError(f"{self.path} row {row} has no picture bytes (null); remove the row or embed the picture")
+            where = f"{self.path} row {row}"
+            raise DamagedPictureError(where, "has no picture bytes (null)", "remove the row or embed the picture")
         return bytes(value)
 
     def fingerprint(self) -> str:
@@ -117,6 +118,14 @@ class _File:
         with self.path.open("rb") as stream:
             stream.seek(max(0, size - _FOOTER_BYTES))
             return hashlib.sha256(str(size).encode() + stream.read()).hexdigest()
+
+    def notes(self) -> list[Note]:
+        """Columns that are not looked at."""
+        unread = [name for name in self.schema.names if name not in (self.image_column, self.label_column)]
+        if not unread:
+            return []
+        taken = f"{self.image_column}, labels from {self.label_column}"
+        return [note(LEFT_OUT, len(unread), "column(s); pictures are read from ", unread, taken)]
 
     def class_names(self) -> tuple[str, ...] | None:
         """Names from the schema metadata, or None where it tells nothing."""
@@ -142,9 +151,8 @@ class _File:
 class ParquetPart:
     """The rows of several Parquet files, one after the other."""
 
-    def __init__(self, files: Sequence[_File]) -> None:
+    def __init__(self, files: Sequence[_File], parts: Sequence[np.ndarray]) -> None:
         self._files = files
-        parts = [file.labels() for file in files]
         self._starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
         self.labels = np.concatenate(parts)
 
@@ -152,10 +160,9 @@ class ParquetPart:
         index = int(np.searchsorted(self._starts, row, side="right")) - 1
         return self._files[index], row - int(self._starts[index])
 
-    def encoded(self, rows: np.ndarray) -> Iterator[bytes]:
-        for row in rows:
-            file, local = self._locate(int(row))
-            yield file.picture(local)
+    def picture(self, row: int) -> bytes:
+        file, local = self._locate(row)
+        return file.picture(local)
 
     def where(self, row: int) -> str:
         file, local = self._locate(row)
@@ -209,8 +216,8 @@ def _grouped(path: Path) -> tuple[dict[str, list[Path]], Path]:
         return {"train": unknown}, path
     if unknown:
         raise UserError(
-            f"{path}: some files tell their split by name and {unknown[0].name} does not; "
-            "names start with train, validation or test; rename or remove it"
+            f"{path}: some files tell their split by name and {listed([file.name for file in unknown])} "
+            f"{'does' if len(unknown) == 1 else 'do'} not; names start with {SPLIT_WORDS_IN_WORDS}; rename or remove"
         )
     if "train" not in splits:
         raise UserError(f"{path} holds test files but no train file; add train.parquet or name the one file to use")
@@ -222,41 +229,52 @@ def _grouped(path: Path) -> tuple[dict[str, list[Path]], Path]:
     return splits, path
 
 
-def _class_names(files: Sequence[_File], parts: Sequence[ParquetPart]) -> tuple[str, ...]:
+def _declared_names(files: Sequence[_File]) -> tuple[str, ...] | None:
     told = {file.path: names for file in files if (names := file.class_names()) is not None}
     if len(set(told.values())) > 1:
         first = next(iter(told))
         second = next(path for path in told if told[path] != told[first])
         raise UserError(f"{first} and {second} declare different classes; all files of a data set must agree")
-    if told:
-        return next(iter(told.values()))
-    present = np.unique(np.concatenate([part.labels for part in parts]))
-    if present.size == 0 or present[0] < 0 or present[-1] != present.size - 1:
-        shown = (
-            f"{present.size} different labels from {present.min()} to {present.max()}" if present.size else "no rows"
-        )
-        raise UserError(
-            f"{files[0].path} declares no classes and holds {shown}; labels must cover 0..classes-1, "
-            "or the schema metadata must say num_classes or class_names"
-        )
-    return tuple(str(index) for index in present)
+    return next(iter(told.values()), None)
+
+
+def _other_files(path: Path) -> list[Note]:
+    """Pictures that lie beside the Parquet files: they are no part of the data set."""
+    if path.is_file():
+        return []
+    found = [
+        file.relative_to(path).as_posix()
+        for file in sorted(path.rglob("*"))
+        if file.suffix.lower() in SUFFIXES and not any(is_system(part) for part in file.relative_to(path).parts)
+    ]
+    return [note(LEFT_OUT, len(found), "picture file(s) beside the Parquet files", found)] if found else []
 
 
 def parquet_source(path: Path) -> ImageSource:
     """Read a Parquet file, or a folder of them, as a data set.
 
     Raises:
-        UserError: Unreadable files, missing columns or shards, null labels, labels out of range, unclear splits.
+        UserError: Unreadable files, missing columns or shards, labels of a type or range that cannot be meant, unclear
+            splits.
     """
     splits, root = _grouped(path)
     opened = {split: [_File(file) for file in files] for split, files in splits.items()}
-    parts = {split: ParquetPart(files) for split, files in opened.items()}
     every_file = [file for files in opened.values() for file in files]
-    names = _class_names(every_file, list(parts.values()))
+    classes = number_labels([file.labels() for file in every_file], _declared_names(every_file))
+    numbers = iter(classes.numbers)
+    parts = {split: ParquetPart(files, [next(numbers) for _ in files]) for split, files in opened.items()}
     for part in parts.values():
-        check_labels(part.labels, len(names), part)
+        check_labels(part.labels, len(classes.names), part)
     digest = hashlib.sha256()
     for file in every_file:
         digest.update(os.fsencode(f"{file.path.relative_to(root).as_posix()} {file.fingerprint()}\n"))
     kept = ", ".join(f"{split}: {len(files)} file(s)" for split, files in splits.items())
-    return ImageSource(f"Parquet at {path} ({kept})", digest.hexdigest(), names, parts["train"], parts.get("test"))
+    notes = [*every_file[0].notes(), *classes.notes, *_other_files(path)]
+    return ImageSource(
+        f"Parquet at {path} ({kept})",
+        digest.hexdigest(),
+        classes.names,
+        parts["train"],
+        parts.get("test"),
+        tuple(notes),
+    )

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from trainers.data.image_source import ImageSource, Part, SubsetPart
-from trainers.data.locate import DatasetChoice, SourceMissingError, choose_dataset, find_source
-from trainers.data.pictures import is_grey, open_picture
+from trainers.data.damage import refusal
+from trainers.data.image_source import ImageSource, Part, SubsetPart, without_rows
+from trainers.data.inspection import Inspection, inspect
+from trainers.data.inspection_notes import class_notes, damage_notes, picture_notes, twin_notes
+from trainers.data.locate import DatasetChoice, SourceMissingError, choose_dataset, find_source, prepare_command
+from trainers.data.notes import listed
 from trainers.data.prepared_folders import find_prepared, folder_name, root_for_writing
 from trainers.data.shard_writer import Plan, Progress, write_prepared
 from trainers.data.splits import carve_test
@@ -34,6 +37,7 @@ def prepare(
     test_fraction: float = 0.15,
     split_seed: int = 0,
     max_decoded_bytes: int = MAX_DECODED_BYTES,
+    skip_damaged: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Turn a data set into prepared files, or find that this was done before.
@@ -48,6 +52,7 @@ def prepare(
         test_fraction: Share of each class that becomes test where the source has no split.
         split_seed: Seeds the test carve and the validation ranks.
         max_decoded_bytes: Above this, encoded pictures are stored.
+        skip_damaged: Leave out pictures that cannot be read, with a note of each kind; without it they are refused.
         progress: Called as `progress(rows done, rows in all, what)`.
 
     Returns:
@@ -73,7 +78,11 @@ def prepare(
             raise
         _check_same(done, options)  # prepared from elsewhere, or its files were deleted since: no reason to fetch them
         return done
-    plan = _plan(choice, found, image_size, test_fraction, split_seed, max_decoded_bytes, report)
+    if done is not None:
+        _check_same(done, options, found)
+        return done
+    again = prepare_command(choice, data_root, image_size)
+    plan = _plan(choice, found, image_size, test_fraction, split_seed, max_decoded_bytes, skip_damaged, again, report)
     folder = find_prepared(choice, data_root, explicit_root, plan.image_size)
     if folder is None:
         folder = root_for_writing(data_root, explicit_root) / folder_name(choice, plan.image_size)
@@ -98,8 +107,15 @@ def _plan(
     test_fraction: float,
     split_seed: int,
     max_decoded_bytes: int,
+    skip_damaged: bool,
+    command: str,
     report: Progress,
 ) -> Plan:
+    looked_at = Inspection() if source.arrays else inspect(source, report)
+    notes, original = list(source.notes), source
+    if any(looked_at.damaged.values()):
+        source = _undamaged(choice, source, looked_at, skip_damaged, command)
+        notes += damage_notes([error for rows in looked_at.damaged.values() for error in rows.values()])
     if source.test is None:
         train_rows, test_rows = carve_test(source.train.labels, test_fraction, split_seed)
         if not test_rows.size:
@@ -114,34 +130,49 @@ def _plan(
     if choice.info is not None:
         channels, size = choice.info.channels, image_size or choice.info.image_size
     else:
-        channels, shape = _probe(source, report)
+        channels, shape = (1 if looked_at.all_grey else 3), looked_at.size
         native_size = shape[0] if shape is not None and shape[0] == shape[1] else None
         if image_size is None and native_size is None:
             what = "pictures of different sizes" if shape is None else f"pictures of {shape[0]}x{shape[1]} pixels"
             raise UserError(f"{choice.path} holds {what}, not of one square size; give the input size: --image-size")
         size = image_size or native_size or 0
+    counts = [np.bincount(part.labels, minlength=len(source.class_names)).tolist() for part in parts.values()]
+    notes += picture_notes(looked_at, channels)
+    notes += twin_notes(looked_at, original)
+    notes += class_notes(source.class_names, *counts)
     total = sum(len(part.labels) for part in parts.values())
     storage = "decoded" if total * channels * size**2 <= max_decoded_bytes else "encoded"
     options = {"split_seed": split_seed, "test_fraction": test_fraction if source.test is None else None}
-    return Plan(choice.name, source, parts, size, native_size, channels, storage, options)
+    return Plan(
+        *(choice.name, source, parts, size, native_size, channels, storage, options),
+        grey_ranges=dict(looked_at.ranges),
+        notes=tuple(notes),
+    )
 
 
-def _probe(source: ImageSource, report: Progress) -> tuple[int, tuple[int, int] | None]:
-    """Look at every header: channels (1 only where all are grey), and the size (W, H) that all share, if they do."""
-    parts = [part for part in (source.train, source.test) if part is not None]
-    all_grey = True
-    sizes: set[tuple[int, int]] = set()
-    total, done = sum(len(part.labels) for part in parts), 0
-    for part in parts:
-        rows = np.arange(len(part.labels))
-        for row, data in zip(rows, part.encoded(rows), strict=True):
-            picture = open_picture(data, part.where(int(row)))
-            all_grey = all_grey and is_grey(picture)
-            sizes.add(picture.size)
-            done += 1
-            if done % 1000 == 0 or done == total:
-                report(done, total, "looking at pictures")
-    return (1 if all_grey else 3), (sizes.pop() if len(sizes) == 1 else None)
+def _undamaged(
+    choice: DatasetChoice, source: ImageSource, looked_at: Inspection, skip: bool, command: str
+) -> ImageSource:
+    """The source without its damaged pictures.
+
+    Raises:
+        UserError: they are not to be skipped; or nothing would be left of a class.
+    """
+    damaged = [error for rows in looked_at.damaged.values() for error in rows.values()]
+    if not skip:
+        total = sum(len(part.labels) for part in source.parts.values())
+        raise refusal(choice.name, total, damaged, command)
+    rest = without_rows(source, looked_at.damaged)
+    gone = [
+        f"{source.class_names[label]} in {name}"
+        for name, part in source.parts.items()
+        for label in np.setdiff1d(part.labels, rest.parts[name].labels)
+    ]
+    if gone:
+        raise UserError(
+            f"{choice.name}: without damaged pictures nothing is left of {listed(gone)}; mend them or remove the class"
+        )
+    return rest
 
 
 def _check_same(folder: Path, options: dict[str, float], source: ImageSource | None = None) -> None:

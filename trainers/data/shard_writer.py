@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from trainers.data.image_source import ImageSource, Part
+from trainers.data.notes import Note
 from trainers.data.pictures import check_decodes, pixels
 from trainers.data.splits import validation_ranks
 from trainers.data.store import (
@@ -45,6 +46,10 @@ Progress = Callable[[int, int, str], None]
 """`progress(rows done, rows in all, what)`."""
 
 
+class DiskTooSmallError(UserError):
+    """The disk does not hold what is to be prepared."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """Everything that decides the bytes of a prepared folder.
@@ -58,6 +63,8 @@ class Plan:
         channels: 1 or 3.
         storage: `decoded` or `encoded`.
         options: Split seed, and the test fraction where test was carved.
+        grey_ranges: Black and white of grey deeper than eight bits.
+        notes: What was left out, changed, assumed or found odd.
     """
 
     name: str
@@ -68,11 +75,14 @@ class Plan:
     channels: int
     storage: str
     options: dict[str, Any]
+    grey_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
 
     def identity(self) -> str:
         """Hash that the journal carries."""
         shape = [FORMAT_VERSION, self.image_size, self.channels, self.storage, SHARD_BYTES, self.options]
-        text = json.dumps([shape, self.source.class_names, self.source.fingerprint], sort_keys=True)
+        rows = hashlib.sha256(b"".join(part.labels.tobytes() for part in self.parts.values())).hexdigest()
+        text = json.dumps([shape, self.source.class_names, self.source.fingerprint, rows, self.grey_ranges])
         return hashlib.sha256(text.encode()).hexdigest()
 
     def picture_bytes(self) -> int:
@@ -88,8 +98,8 @@ def write_prepared(plan: Plan, folder: Path, progress: Progress) -> None:
     """Carry out a plan, unless another process has done so by the time the folder's lock is ours.
 
     Raises:
-        UserError: A picture cannot be read (then nothing is left behind), or the disk is full (then what is whole is
-            kept for the next attempt).
+        UserError: A picture cannot be read (then nothing is left behind), or the disk is full or will be (then the
+            shards that are whole are kept for the next attempt).
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = folder.with_name(folder.name + ".lock")
@@ -103,10 +113,16 @@ def write_prepared(plan: Plan, folder: Path, progress: Progress) -> None:
             return
         try:
             _write_all(plan, folder, progress)
+        except DiskTooSmallError:
+            if not any(folder.glob("*.arrow")):
+                shutil.rmtree(folder)
+            raise
         except UserError:
             shutil.rmtree(folder)
             raise
         except OSError as error:
+            for partial in folder.glob("*.partial"):
+                partial.unlink(missing_ok=True)  # it fills the disk, and nobody can go on with it
             raise UserError(
                 f"{folder} could not be written ({error.strerror or error}); make room or give another folder with "
                 "--prepared-root; preparing again goes on where this stopped"
@@ -151,6 +167,12 @@ def _write_all(plan: Plan, folder: Path, progress: Progress) -> None:
         source=plan.source.description,
         source_fingerprint=plan.source.fingerprint,
         shards=shards,
+        class_counts={
+            split: tuple(np.bincount(part.labels, minlength=len(plan.source.class_names)).tolist())
+            for split, part in plan.parts.items()
+        },
+        grey_ranges=plan.grey_ranges,
+        notes=plan.notes,
     )
     write_manifest(folder, manifest)
     (folder / JOURNAL).unlink()
@@ -160,25 +182,26 @@ def _check_space(plan: Plan, folder: Path) -> None:
     need = plan.total_rows() * plan.picture_bytes() if plan.storage == "decoded" else 0
     available = shutil.disk_usage(folder).free + sum(entry.stat().st_size for entry in folder.iterdir())
     if need > available:
-        raise UserError(
+        raise DiskTooSmallError(
             f"{folder} needs {need / 2**30:.1f} GiB and its disk has {available / 2**30:.1f} GiB for it; "
-            "make room, or give another disk with --prepared-root, or a smaller --image-size"
+            "make room, or give another disk with --prepared-root, or a smaller --image-size; "
+            "shards that are finished are kept, and preparing again goes on with them"
         )
 
 
 def _blocks(plan: Plan, part: Part, rows: np.ndarray) -> Iterator[pa.Array]:
     """The pictures of some rows as Arrow arrays, block by block; all are decoded, also where their bytes are kept."""
-    stream = part.encoded(rows)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # Pillow works outside Python's lock
         for start in range(0, len(rows), _PICTURES_AT_ONCE):
             block = rows[start : start + _PICTURES_AT_ONCE]
-            encoded = [next(stream) for _ in block]
+            encoded = [part.picture(int(row)) for row in block]
             places = [part.where(int(row)) for row in block]
             if plan.storage == "encoded":
                 list(pool.map(check_decodes, encoded, places))
                 yield pa.array(encoded, pa.large_binary())
             else:
-                arrays = pool.map(pixels, encoded, repeat(plan.channels), repeat(plan.image_size), places)
+                shape = (repeat(plan.channels), repeat(plan.image_size))
+                arrays = pool.map(pixels, encoded, *shape, places, repeat(plan.grey_ranges))
                 values = np.stack(list(arrays)).reshape(-1)
                 buffers = [None, pa.py_buffer(values)]
                 yield pa.FixedSizeBinaryArray.from_buffers(pa.binary(plan.picture_bytes()), len(block), buffers)

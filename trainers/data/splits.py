@@ -22,10 +22,15 @@ def _ranks(labels: np.ndarray, seed: int, stream: int) -> np.ndarray:
     return ranks
 
 
+def held_out(count: int, fraction: float) -> int:
+    """How many of a class's `count` rows are held out at this fraction: at least one of two, never all; 0 at 0."""
+    return min(max(round(fraction * count), 1), count - 1) if count and fraction > 0 else 0
+
+
 def _taken(labels: np.ndarray, ranks: np.ndarray, fraction: float) -> np.ndarray:
     """Mask of the rows whose rank is below their class's share: at least one of a class with two rows, never all."""
     counts = np.bincount(labels) if len(labels) else np.zeros(0, dtype=np.int64)
-    share = np.array([min(max(round(fraction * int(n)), 1), int(n) - 1) if n else 0 for n in counts], dtype=np.int64)
+    share = np.array([held_out(int(n), fraction) for n in counts], dtype=np.int64)
     return ranks < share[labels] if fraction > 0 else np.zeros(len(labels), dtype=bool)
 
 

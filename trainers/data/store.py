@@ -11,8 +11,9 @@ Every file is written under a `.partial` name, flushed to disk and renamed, so a
 
 import hashlib
 import json
+import math
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ import numpy as np
 import pyarrow as pa
 
 from trainers.atomic import write_atomically, write_text
+from trainers.data.depth import FLOAT, INTEGER
+from trainers.data.notes import Note, note_of
 from trainers.errors import UserError
 
 FORMAT_VERSION = 1
@@ -52,6 +55,9 @@ class Manifest:
         options: What the preparation was asked for and its result depends on (split seed, test fraction, ...).
         source: Description of the source; `source_fingerprint` changes when its files do.
         shards: Per split (`train`, `test`), in row order.
+        class_counts: Per split, each class's rows; empty in folders of before it was written.
+        grey_ranges: Black and white of grey deeper than eight bits, by kind (`trainers.data.depth`).
+        notes: What was left out, changed, assumed or found odd.
         format_version: Of this layout.
     """
 
@@ -65,6 +71,9 @@ class Manifest:
     source: str
     source_fingerprint: str
     shards: dict[str, tuple[Shard, ...]]
+    class_counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    grey_ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
     format_version: int = FORMAT_VERSION
 
     def rows(self, split: str) -> int:
@@ -74,7 +83,9 @@ class Manifest:
     def fingerprint(self) -> str:
         """Hash of what a run can see: classes, shape and every stored value; not of places or file formats."""
         contents = {split: [shard.content for shard in shards] for split, shards in self.shards.items()}
-        seen = [self.class_names, self.image_size, self.channels, self.storage, contents]
+        seen: list[Any] = [self.class_names, self.image_size, self.channels, self.storage, contents]
+        if self.grey_ranges and self.storage == "encoded":  # there they decide what a run makes of the bytes
+            seen.append(self.grey_ranges)
         return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
 
 
@@ -131,6 +142,9 @@ def read_manifest(folder: Path) -> Manifest | None:
     try:
         raw["shards"] = {split: tuple(map(shard_of, shards)) for split, shards in raw["shards"].items()}
         raw["class_names"] = tuple(raw["class_names"])
+        raw["class_counts"] = {split: tuple(counts) for split, counts in raw.get("class_counts", {}).items()}
+        raw["grey_ranges"] = {kind: _range_of(ends) for kind, ends in raw.get("grey_ranges", {}).items()}
+        raw["notes"] = tuple(map(note_of, raw.get("notes", ())))
         manifest = Manifest(**raw)
         _check_fields(manifest)
         return manifest
@@ -162,8 +176,23 @@ def _check_fields(manifest: Manifest) -> None:
         raise ValueError(f"storage {manifest.storage!r}, parts {sorted(manifest.shards)}")
     if not {"split_seed", "test_fraction"} <= manifest.options.keys():
         raise ValueError(f"options {manifest.options!r}")
+    if manifest.class_counts:
+        if set(manifest.class_counts) != {"train", "test"}:
+            raise ValueError(f"counts of the classes of {sorted(manifest.class_counts)}")
+        for counts in manifest.class_counts.values():
+            if len(counts) != len(manifest.class_names) or not all(map(_whole, counts)):
+                raise ValueError("counts of the classes that are none")
+    if not set(manifest.grey_ranges) <= {INTEGER, FLOAT}:
+        raise ValueError(f"ranges of {sorted(manifest.grey_ranges)}")
     if not all(manifest.shards.values()):
         raise ValueError("a part without shards")
+
+
+def _range_of(ends: Any) -> tuple[float, float]:
+    low, high = ends
+    if not all(isinstance(end, (int, float)) and math.isfinite(end) for end in (low, high)):
+        raise ValueError(f"a range of {ends!r}")
+    return low, high
 
 
 def _whole(value: object) -> bool:

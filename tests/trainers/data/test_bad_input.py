@@ -81,19 +81,19 @@ class TestParquet:
         pictures = [picture(index, (32, 32)) for index in range(20)]
         pictures[13] = pictures[13][: len(pictures[13]) // 2]
         path = write_parquet(tmp_path / "own.parquet", pictures, [index % 2 for index in range(20)])
-        refused(path, tmp_path, r"own\.parquet row 13 is corrupt", max_decoded_bytes=max_decoded_bytes)
+        refused(path, tmp_path, r"1 x is cut short .*own\.parquet row 13", max_decoded_bytes=max_decoded_bytes)
 
     def test_bytes_that_are_no_picture_are_named(
         self, tmp_path: Path, write_parquet: Callable[..., Path], picture: Callable[..., bytes]
     ) -> None:
         path = write_parquet(tmp_path / "own.parquet", [picture(0), b"hello", picture(2)], [0, 1, 0])
-        refused(path, tmp_path, r"own\.parquet row 1 is not a picture.*allowed formats are JPEG")
+        refused(path, tmp_path, r"is not a picture.*allowed formats are JPEG.*own\.parquet row 1")
 
     def test_missing_picture_is_named(
         self, tmp_path: Path, write_parquet: Callable[..., Path], picture: Callable[..., bytes]
     ) -> None:
         path = write_parquet(tmp_path / "own.parquet", [picture(0), None, picture(2), picture(3)], [0, 1, 0, 1])
-        refused(path, tmp_path, r"row 1 has no picture bytes")
+        refused(path, tmp_path, r"has no picture bytes \(null\).*row 1")
 
     @pytest.mark.parametrize("wrong", [3, -1])
     def test_label_out_of_range_is_named(
@@ -146,7 +146,7 @@ class TestParquet:
 class TestClassFolders:
     def test_empty_class_folder_is_named(self, tmp_path: Path, write_class_folders: Callable[..., Path]) -> None:
         write_class_folders(tmp_path / "own", {"a": 2, "b": 2, "hollow": 0})
-        refused(tmp_path / "own", tmp_path, "hollow holds no images")
+        refused(tmp_path / "own", tmp_path, "hollow holds no pictures")
 
     def test_folder_without_class_folders_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "own").mkdir()
@@ -166,7 +166,7 @@ class TestClassFolders:
     def test_corrupt_file_is_named(self, tmp_path: Path, write_class_folders: Callable[..., Path]) -> None:
         write_class_folders(tmp_path / "own", {"a": 3, "b": 3})
         (tmp_path / "own" / "b" / "001.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
-        refused(tmp_path / "own", tmp_path, r"b/001\.png is (not a picture|corrupt)")
+        refused(tmp_path / "own", tmp_path, r"is corrupt.*b/001\.png")
 
     def test_source_edited_after_preparing_is_noticed(
         self, tmp_path: Path, write_class_folders: Callable[..., Path], picture: Callable[..., bytes]

@@ -1,5 +1,6 @@
 """Preparing: atomic, resumable, checksummed, shared; and what is stored never changes what a run sees."""
 
+import errno
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ import torch
 from trainers.data import shard_writer
 from trainers.data.loader import open_prepared
 from trainers.data.prepare import prepare
-from trainers.data.store import JOURNAL, MANIFEST, verify_prepared
+from trainers.data.store import JOURNAL, MANIFEST, verify_prepared, write_shard
 from trainers.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -222,3 +224,52 @@ def test_fingerprint_tells_content_not_place(small_parquet: Path, tmp_path: Path
         prepare("Digits", tmp_path, prepared_root=tmp_path / name, split_seed=seed)
         prints.append(open_prepared("Digits", tmp_path, prepared_root=tmp_path / name).fingerprint)
     assert prints[0] == prints[1] != prints[2]
+
+
+def test_finished_shards_are_kept_and_gone_on_with_when_the_disk_runs_short(
+    small_parquet: Path, tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "prepared"
+    killed_prepare(small_parquet, root, after=35)
+    kept = {path.name: path.stat().st_mtime_ns for path in root.glob("*/*.arrow")}
+    assert kept
+    with monkeypatch.context() as short:
+        short.setattr(shard_writer.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+        with pytest.raises(UserError, match=r"its disk has .* shards that are finished are kept"):
+            prepare(small_parquet, "nowhere", prepared_root=root)
+    assert {path.name: path.stat().st_mtime_ns for path in root.glob("*/*.arrow")} == kept
+    folder = prepare(small_parquet, "nowhere", prepared_root=root)
+    verify_prepared(folder)
+    assert {name: (folder / name).stat().st_mtime_ns for name in kept} == kept
+
+
+def test_a_disk_that_is_too_small_from_the_start_leaves_nothing(
+    small_parquet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_writer.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    with pytest.raises(UserError, match="its disk has"):
+        prepare(small_parquet, "nowhere", prepared_root=tmp_path / "p")
+    assert not [path for path in (tmp_path / "p").iterdir() if path.is_dir()]
+
+
+def test_a_full_disk_keeps_finished_shards_and_not_the_torn_one(
+    small_parquet: Path, tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, written = tmp_path / "prepared", []
+
+    def write(path: Path, *columns: object) -> object:
+        if len(written) == 2:
+            path.with_name(path.name + ".partial").write_bytes(b"torn")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(path.name)
+        return write_shard(path, *columns)
+
+    with monkeypatch.context() as full:
+        full.setattr(shard_writer, "write_shard", write)
+        with pytest.raises(UserError, match=r"No space left on device.*preparing again goes on where this stopped"):
+            prepare(small_parquet, "nowhere", prepared_root=root)
+    (folder,) = (path for path in root.iterdir() if path.is_dir())
+    assert sorted(path.name for path in folder.iterdir()) == [JOURNAL, *written]
+    kept = {name: (folder / name).stat().st_mtime_ns for name in written}
+    verify_prepared(prepare(small_parquet, "nowhere", prepared_root=root))
+    assert {name: (folder / name).stat().st_mtime_ns for name in kept} == kept
