@@ -121,8 +121,6 @@ def write_prepared(plan: Plan, folder: Path, progress: Progress) -> None:
             shutil.rmtree(folder)
             raise
         except OSError as error:
-            for partial in folder.glob("*.partial"):
-                partial.unlink(missing_ok=True)  # it fills the disk, and nobody can go on with it
             raise UserError(
                 f"{folder} could not be written ({error.strerror or error}); make room or give another folder with "
                 "--prepared-root; preparing again goes on where this stopped"

@@ -166,7 +166,7 @@ class TestClassFolders:
     def test_corrupt_file_is_named(self, tmp_path: Path, write_class_folders: Callable[..., Path]) -> None:
         write_class_folders(tmp_path / "own", {"a": 3, "b": 3})
         (tmp_path / "own" / "b" / "001.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
-        refused(tmp_path / "own", tmp_path, r"is corrupt.*b/001\.png")
+        refused(tmp_path / "own", tmp_path, r"is cut short or corrupt.*b/001\.png")
 
     def test_source_edited_after_preparing_is_noticed(
         self, tmp_path: Path, write_class_folders: Callable[..., Path], picture: Callable[..., bytes]

@@ -257,10 +257,14 @@ def test_a_full_disk_keeps_finished_shards_and_not_the_torn_one(
 ) -> None:
     root, written = tmp_path / "prepared", []
 
+    def no_room(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     def write(path: Path, *columns: object) -> object:
         if len(written) == 2:
-            path.with_name(path.name + ".partial").write_bytes(b"torn")
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            with full.context() as torn:
+                torn.setattr(os, "fsync", no_room)
+                return write_shard(path, *columns)
         written.append(path.name)
         return write_shard(path, *columns)
 
