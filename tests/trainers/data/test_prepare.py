@@ -229,8 +229,13 @@ def test_fingerprint_tells_content_not_place(small_parquet: Path, tmp_path: Path
 def test_finished_shards_are_kept_and_gone_on_with_when_the_disk_runs_short(
     small_parquet: Path, tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def interrupted(done: int, total: int, what: str) -> None:
+        if what.startswith("preparing") and done >= 35:
+            raise KeyboardInterrupt
+
     root = tmp_path / "prepared"
-    killed_prepare(small_parquet, root, after=35)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(small_parquet, "nowhere", prepared_root=root, progress=interrupted)
     kept = {path.name: path.stat().st_mtime_ns for path in root.glob("*/*.arrow")}
     assert kept
     with monkeypatch.context() as short:
