@@ -1,7 +1,9 @@
-"""What is searched: one define-by-run space per algorithm, in Optuna's terms.
+"""What is searched: one space a method, asked for in Optuna's terms.
 
 `space_for(algorithm).ask(trial, model)` returns settings that are fields of `trainers.config.TrialConfig`. Nothing
-is asked for that the chosen branch ignores, so every dimension the sampler sees acts on the score.
+is asked for that the chosen branch ignores, so every dimension the sampler sees acts on the score. A method says what
+is searched as plain data (`trainers.method.Range` and `Choice` by setting); where one answer decides what is asked
+next, a module of this package asks: `binary` and `real`.
 
     >>> import optuna
     >>> trial = optuna.trial.FixedTrial({"lr": 0.001, "bop_threshold": 1e-6})
@@ -11,13 +13,20 @@ is asked for that the chosen branch ignores, so every dimension the sampler sees
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
-from search_spaces import binary, bop, footprint, frozen, real
+from search_spaces import binary, footprint, plain, real
 from search_spaces.binary import TEMPERATURE_MODES
-from search_spaces.ranges import Ranges, check_ranges, edge_notes
+from search_spaces.ranges import Parameters, Ranges, check_ranges, edge_notes
+from trainers.errors import UserError
+from trainers.method import Choice, Range
+from trainers.registry import METHODS, method_named
 
-__all__ = ["SPACES", "TEMPERATURE_MODES", "Ranges", "Space", "edge_notes", "space_for"]
+__all__ = ["TEMPERATURE_MODES", "Choice", "Range", "Ranges", "Space", "edge_notes", "searched_methods", "space_for"]
+
+# Spaces in which one answer decides what is asked next.
+_CONDITIONAL: dict[str, ModuleType] = {"binary": binary, "real": real}
 
 
 class _AskedError(Exception):
@@ -48,7 +57,7 @@ class Space:
 
     algorithm: str
     suggest: Callable[..., dict[str, Any]]
-    parameters: Callable[[str], dict[str, Sequence[Any]]]
+    parameters: Callable[[str], Parameters]
     options: tuple[str, ...] = ()
 
     def ask(
@@ -81,16 +90,20 @@ class Space:
         return True
 
 
-SPACES: dict[str, Space] = {
-    "binary": Space("binary", binary.space, binary.parameters, options=("temperature_mode",)),
-    "real": Space("real", real.space, real.parameters),
-    "bop": Space("bop", bop.space, bop.parameters),
-    "frozen": Space("frozen", frozen.space, frozen.parameters),
-}
+def searched_methods() -> tuple[str, ...]:
+    """The algorithms that have a search space."""
+    return tuple(name for name, method in METHODS.all().items() if method.space or name in _CONDITIONAL)
 
 
 def space_for(algorithm: str) -> Space:
-    """The space of an algorithm; ValueError names those that have one."""
-    if algorithm not in SPACES:
-        raise ValueError(f"algorithm {algorithm!r} has no search space; use {', '.join(SPACES)}")
-    return SPACES[algorithm]
+    """The space of an algorithm; UserError, which is a ValueError, names those that have one."""
+    if algorithm not in searched_methods():
+        known = ", ".join(searched_methods())
+        if algorithm in METHODS.all():
+            raise UserError(f"method {algorithm!r} has no search space, so it can be trained alone; of others: {known}")
+        raise UserError(f"algorithm {algorithm!r} has no search space; use {known}")
+    if algorithm in _CONDITIONAL:
+        module = _CONDITIONAL[algorithm]
+        return Space(algorithm, module.space, module.parameters, getattr(module, "OPTIONS", ()))
+    method = method_named(algorithm)
+    return Space(algorithm, plain.space_of(method), plain.parameters_of(method))

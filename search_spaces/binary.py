@@ -23,30 +23,32 @@ from typing import Any
 
 import optuna
 
-from search_spaces.models import has_real_parameters
-from search_spaces.ranges import Ranges, suggest_choice, suggest_scale
+from search_spaces.ranges import Parameters, Ranges, suggest
+from trainers.method import REAL_PARAMETERS_LR, Choice, Range
+from trainers.registry import model_named
 
 TEMPERATURE_MODES = ("decoupled", "coupled")
+OPTIONS = ("temperature_mode",)
 
 PAPER_SCHEDULERS = ("const", "gaussian", "scaled-gaussian")
 
-LEARNING_RATE_MLP = (1e-3, 1e2)
-LEARNING_RATE_CNN = (1e-5, 1.0)
+# Of a model that has no real parameters, so that the learning rate drives flips alone.
+LEARNING_RATE_OF_FLIPS = Range(1e-3, 1e2)
 
 
-def parameters(model: str) -> dict[str, Sequence[Any]]:
+def parameters(model: str) -> Parameters:
     """Every Optuna parameter that this space may ask for, with its default range or all its values.
 
     Of `scheduler_type` only `PAPER_SCHEDULERS` are asked for by default, and `anneal` not at all.
     """
     return {
-        "mask_type": ("EWM", "WPM", "RAND"),
-        "scheduler_type": (*PAPER_SCHEDULERS, "relative"),
-        "anneal": ("none", "cosine"),
-        "temperature": (1.0, 1e5),
-        "temperature_rand": (1e-5, 1e-1),
-        "temperature_relative": (1e-3, 1e1),
-        "lr": LEARNING_RATE_CNN if has_real_parameters(model) else LEARNING_RATE_MLP,
+        "mask_type": Choice(("EWM", "WPM", "RAND")),
+        "scheduler_type": Choice((*PAPER_SCHEDULERS, "relative")),
+        "anneal": Choice(("none", "cosine")),
+        "temperature": Range(1.0, 1e5),
+        "temperature_rand": Range(1e-5, 1e-1),
+        "temperature_relative": Range(1e-3, 1e1),
+        "lr": REAL_PARAMETERS_LR if model_named(model).real_parameters else LEARNING_RATE_OF_FLIPS,
     }
 
 
@@ -77,7 +79,7 @@ def space(
     asked: dict[str, Any] = {}
     for choice, values in _choices(fixed, ranges).items():
         if choice not in fixed:
-            asked[choice] = suggest_choice(trial, choice, values, None)
+            asked[choice] = suggest(trial, choice, Choice(tuple(values)), None)
     mask_type, scheduler_type = ({**fixed, **asked}[choice] for choice in ("mask_type", "scheduler_type"))
     temperature_is_fixed = fixed.get("temperature") is not None
     name = "temperature"
@@ -87,10 +89,10 @@ def space(
         name = "temperature_relative"
     temperature_is_asked = not temperature_is_fixed and (temperature_mode == "decoupled" or name != "temperature")
     if temperature_is_asked:
-        asked["temperature"] = suggest_scale(trial, name, default[name], ranges)
-    lr_acts = has_real_parameters(model) or not (temperature_is_asked or temperature_is_fixed)
+        asked["temperature"] = suggest(trial, name, default[name], ranges)
+    lr_acts = model_named(model).real_parameters or not (temperature_is_asked or temperature_is_fixed)
     if lr_acts and "lr" not in fixed:
-        asked["lr"] = suggest_scale(trial, "lr", default["lr"], ranges)
+        asked["lr"] = suggest(trial, "lr", default["lr"], ranges)
     return asked
 
 

@@ -11,8 +11,7 @@ from typing import Any
 import optuna
 
 from search_spaces.ranges import Ranges
-
-CONVOLUTIONAL = ("AdamBNN", "BCDNet")
+from trainers.registry import settings_of
 
 
 def parameters(algorithm: str, model: str) -> tuple[str, ...]:
@@ -21,11 +20,7 @@ def parameters(algorithm: str, model: str) -> tuple[str, ...]:
     >>> parameters("binary", "MLP")
     ('batch_size', 'activation_memory', 'inertia_bits')
     """
-    names = ["batch_size", "activation_memory"]
-    if model in CONVOLUTIONAL:
-        names += ["width", "freeze_num"]
-    names += {"bop": ["bop_momentum_bits"], "binary": ["inertia_bits"]}.get(algorithm, [])
-    return tuple(names)
+    return tuple(setting.name for setting in settings_of(algorithm, model) if setting.offered)
 
 
 def ask(

@@ -4,17 +4,18 @@ SGD and Adam want learning rates that lie decades apart, so each has a range and
 parameter whose range changed from trial to trial would mislead the sampler.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
 
-from search_spaces.ranges import Ranges, suggest_choice, suggest_scale
+from search_spaces.ranges import Parameters, Ranges, suggest
+from trainers.method import Choice, Range
 
 
-def parameters(model: str) -> dict[str, Sequence[Any]]:
+def parameters(model: str) -> Parameters:
     """Every Optuna parameter that this space may ask for, with its default range or values."""
-    return {"optimizer": ("SGD", "Adam"), "lr_sgd": (1e-4, 1e1), "lr_adam": (1e-5, 1e-1)}
+    return {"optimizer": Choice(("SGD", "Adam")), "lr_sgd": Range(1e-4, 1e1), "lr_adam": Range(1e-5, 1e-1)}
 
 
 def space(
@@ -25,8 +26,8 @@ def space(
     default = parameters(model)
     asked: dict[str, Any] = {}
     if "optimizer" not in fixed:
-        asked["optimizer"] = suggest_choice(trial, "optimizer", default["optimizer"], ranges)
+        asked["optimizer"] = suggest(trial, "optimizer", default["optimizer"], ranges)
     if "lr" not in fixed:
         name = "lr_adam" if fixed.get("optimizer", asked.get("optimizer")) == "Adam" else "lr_sgd"
-        asked["lr"] = suggest_scale(trial, name, default[name], ranges)
+        asked["lr"] = suggest(trial, name, default[name], ranges)
     return asked

@@ -13,8 +13,13 @@ from study.drive.interrupt import INTERRUPTED
 from trainers.errors import StoppedError, UserError
 
 
-def parser() -> Parser:
-    """The whole command line."""
+def parser(command: str = "") -> Parser:
+    """The whole command line.
+
+    Args:
+        command: the one that was typed. What a run's settings are is known to the methods and models, which take
+            seconds to import, so that only a command that takes them is given those options.
+    """
     whole = Parser(prog="python -m study", description=__doc__.splitlines()[0] if __doc__ else None)
     subparsers = whole.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
 
@@ -44,7 +49,8 @@ def parser() -> Parser:
     _add_data_options(plan)
 
     sweep = _command(subparsers, "sweep", "search one data set, model and algorithm", commands.sweep)
-    add_config_options(sweep, leave_out=("test",))
+    if command == "sweep":
+        add_config_options(sweep, leave_out=("test",))
     add_option(sweep, "trials", type=int, default=20, metavar="N", help="search trials in all (default: 20)")
     add_option(sweep, "temperature_mode", default="decoupled", metavar="TEXT", help="decoupled (default) or coupled")
     _add_asha_switch(sweep)
@@ -55,7 +61,8 @@ def parser() -> Parser:
     sweep.add_argument("--json", action="store_true", help="print the best trial as one last JSON line")
 
     train = _command(subparsers, "train", "train one configuration, under Ray Train", commands.train)
-    add_config_options(train)
+    if command == "train":
+        add_config_options(train)
     _add_output(train, "studies/train")
     _add_reopen_switch(train)
     train.add_argument("--json", action="store_true", help="print the final metrics as one last JSON line")
@@ -107,7 +114,8 @@ def parser() -> Parser:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line (without the program's name) and return the exit status."""
     try:
-        options = parser().parse_args(arguments)
+        words = sys.argv[1:] if arguments is None else arguments
+        options = parser(*words[:1]).parse_args(words)
         return int(options.function(options) or 0)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -8,7 +8,6 @@ follows.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,19 +21,17 @@ from trainers.methods import UpdateRule, make_update_rule
 from trainers.methods.draws import derived_seed
 from trainers.models import build_model, set_activation_memory
 from trainers.models.checkpoints import load_pretrained
+from trainers.registry import model_named
 from trainers.replicas import Replicas
 
 
 def new_model(config: TrialConfig, num_classes: int, channels: int, image_size: int) -> nn.Module:
     """The configured model with latent weights that depend on the seed alone."""
-    options: dict[str, Any] = {"approx": config.approx, "weight_scale": config.scale_kind}
-    if config.model == "MLP":
-        options.update(in_features=channels * image_size**2, hid_dim=config.hid_dim, depth=config.depth)
-    else:
-        options.update(width=config.width, freeze_num=config.freeze_num, in_channels=channels)
+    model = model_named(config.model)
+    options = {**model.options_of(config), **model.image_options(channels, image_size)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(config.seed, "initial weights"))
-        return build_model(config.model, num_classes, **options)
+        return build_model(config.model, num_classes, weight_scale=config.scale_kind, **options)
 
 
 @dataclass(frozen=True)

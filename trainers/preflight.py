@@ -10,6 +10,7 @@ from trainers.errors import UserError
 from trainers.learner import new_model
 from trainers.models import check_image_size
 from trainers.models.checkpoints import check_pretrained
+from trainers.registry import method_named
 
 
 def preflight(config: TrialConfig) -> TrialConfig:
@@ -28,10 +29,8 @@ def preflight(config: TrialConfig) -> TrialConfig:
         )
     if config.image_size is not None:
         check_image_size(config.model, config.image_size)
-    if config.algorithm == "bop" and (rate := learning_rates(config.model, config.lr, config.batch_size)[1]) > 1:
-        raise UserError(
-            f"lr {config.lr} makes Bop's adaptivity rate {rate:.3g}; it must be at most 1, use a smaller lr"
-        )
+    binary_rate = learning_rates(config.model, config.lr, config.batch_size)[1]
+    method_named(config.algorithm).check_step(config, binary_rate)
     data = open_prepared(
         config.dataset, config.data_root, prepared_root=config.prepared_root, image_size=config.image_size
     )

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,9 @@ from study.define.refusals import checked
 from study.define.study_file import load_study
 from study.record.folder import StudyFolder
 from study.record.terminal import Counter, Progress, say
-from trainers.config import ALGORITHMS, TrialConfig, one_of
+from trainers.config import TrialConfig
 from trainers.errors import DivergedError, UserError
+from trainers.registry import foreign, method_named, model_named
 
 if TYPE_CHECKING:
     from study.define.memory_plan import Need
@@ -96,9 +98,9 @@ def sweep(options: argparse.Namespace) -> int:
     """The search of one cell; options that were given are fixed, the others searched where the space has them."""
     values = config_values(options)
     dataset, model, algorithm = (values.pop(name) for name in ("dataset", "model", "algorithm"))
-    one_of("algorithm", algorithm, ALGORITHMS)
-    optimizer = values.pop("optimizer", None)
-    method = f"{algorithm}-{optimizer}" if algorithm == "real" and optimizer else algorithm
+    variant = values.pop(method_named(algorithm, "algorithm").variant, None)
+    _refuse_foreign(values, algorithm, model)
+    method = f"{algorithm}-{variant}" if variant else algorithm
     pruner = {name: getattr(options, name) for name in ("grace_period", "reduction_factor")}
     given = {name: value for name, value in pruner.items() if value is not None}
     if given and not options.asha:
@@ -157,7 +159,9 @@ def sweep(options: argparse.Namespace) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """One configuration, under Ray Train, recorded with phase `train`."""
-    config = TrialConfig(**config_values(options))
+    values = config_values(options)
+    _refuse_foreign(values, values["algorithm"], values["model"])
+    config = TrialConfig(**values)
     folder = StudyFolder(options.output or "studies/train", tracking_uri=options.tracking_uri)
     from trainers.preflight import preflight
 
@@ -283,6 +287,14 @@ def ui(options: argparse.Namespace) -> int:
 
     serve(options.directory, port=options.port, say=say)
     return 0
+
+
+def _refuse_foreign(values: Iterable[str], algorithm: str, model: str) -> None:
+    """Refuse options that are settings of another method or model."""
+    method_named(algorithm, "algorithm")
+    model_named(model)
+    if told := "; ".join(foreign(values, algorithm, model)):
+        raise UserError(told)
 
 
 def _prepare_for(study: StudyConfig, dataset: str, download: bool) -> None:

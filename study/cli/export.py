@@ -27,6 +27,7 @@ from trainers.learner import new_model
 from trainers.models.checkpoints import load_pretrained
 from trainers.models.packed import WEIGHTS, ModelDescription, restored_model, save_packed
 from trainers.progress import Progress
+from trainers.registry import model_named
 
 CHECKPOINTS = {"last": last_checkpoint, "best": best_checkpoint}
 _SHOWN = 10  # runs in an error message
@@ -173,9 +174,7 @@ def read_trained(file: Path) -> TrainedRun:
 def _options(trained: TrainedRun, data: PreparedData) -> dict[str, Any]:
     """`build_model`'s options, as `trainers.learner.new_model` gave them but for the image's."""
     config = trained.config
-    names = ("hid_dim", "depth") if config.model == "MLP" else ("width", "freeze_num")
-    options = {name: getattr(config, name) for name in ("approx", *names)}
-    return {**options, "weight_scale": _weight_scale(trained, data)}
+    return {**model_named(config.model).options_of(config), "weight_scale": _weight_scale(trained, data)}
 
 
 def _weight_scale(trained: TrainedRun, data: PreparedData) -> str:

@@ -12,7 +12,7 @@ Over several workloads a second figure shows the performance profiles (PROTOCOL 
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from study.compare.figure_labels import Point, place_labels, set_side_by_side
 from study.compare.findings import Findings
-from study.compare.scores import CellGroup, MethodSummary, base_method
+from study.compare.looks import styles_of
+from study.compare.scores import CellGroup, MethodSummary
 from study.compare.statistics import BOOTSTRAP_FROM, FURTHEST_RATIO, mean_and_interval, profile
 from study.compare.verdict import PERHAPS, Overall, WorkloadVerdicts
 from trainers.atomic import write_atomically
@@ -34,16 +35,7 @@ from trainers.data.catalog import lookup
 from trainers.errors import UserError
 
 MIB = 2**20
-STYLES = {  # colour and mark of each method; the same in every figure
-    "binary": ("#0072B2", "o"),
-    "bop": ("#D55E00", "s"),
-    "frozen": ("#595959", "X"),
-    "real-SGD": ("#009E73", "^"),
-    "real-Adam": ("#CC79A7", "D"),
-}
-VARIANT_MARKS = ("v", "p", "<", ">", "h", "P", "d", "8", "H")
 VARIANT_LINES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
-OTHER_COLOUR = "#000000"
 INK, FAINT_INK, WARNING_INK = "#333333", "#666666", "#B00020"
 PANEL_INCHES = (6.4, 4.8)
 MOST_COLUMNS = 3
@@ -120,7 +112,7 @@ def draw_figure(
     figure = _page((PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows + 0.3))
     _title(figure, f"Accuracy against {across.name}, study {study}", banners)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    styles = _styles(row.method for workload in workloads for row in workload.group.methods)
+    styles = styles_of(row.method for workload in workloads for row in workload.group.methods)
     panels = [
         (axis, *_draw_frame(axis, workload, styles, across)) for axis, workload in zip(axes, workloads, strict=False)
     ]
@@ -143,7 +135,7 @@ def draw_profiles(overall: Overall, stem: Path, study: str, banners: Sequence[st
     _plain_axes(
         axis, f"τ: error, as a multiple of the least error (1 to {FURTHEST_RATIO:g})", "ρ(τ): share of workloads"
     )
-    styles = _styles(standing.method for standing in overall.standings)
+    styles = styles_of(standing.method for standing in overall.standings)
     of_colour: Counter[str] = Counter()
     for standing in overall.standings:
         colour, mark = styles[standing.method]
@@ -247,20 +239,6 @@ def _points(
         x = mean_and_interval(list(across.by_seed(row).values())).scaled(across.scale)
         points.append(Point(name, accuracy, x, styles[row.method], row.confirmed, x.mean))
     return points
-
-
-def _styles(methods: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Colour and mark of each method of a figure: a variant has its method's colour and a mark of its own."""
-    variants: dict[str | None, int] = {}
-    styles = {}
-    for method in sorted(set(methods)):
-        base = base_method(method)
-        if base == method:
-            styles[method] = STYLES[method]
-            continue
-        place = variants[base] = variants.get(base, -1) + 1
-        styles[method] = (STYLES[base][0] if base else OTHER_COLOUR, VARIANT_MARKS[place % len(VARIANT_MARKS)])
-    return styles
 
 
 def _scale_across(axis: Axes, points: Sequence[Point]) -> None:

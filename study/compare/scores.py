@@ -20,27 +20,9 @@ from typing import Any
 import pyarrow as pa
 
 from study.compare.statistics import Estimate, mean_and_interval
+from trainers.registry import configuration_settings, method_labels
 
-METHODS = ("binary", "bop", "frozen", "real-SGD", "real-Adam")
 BASELINE = "real-Adam"
-CONFIGURATION = (
-    "lr",
-    "mask_type",
-    "scheduler_type",
-    "temperature",
-    "inertia_bits",
-    "anneal",
-    "optimizer",
-    "bop_threshold",
-    "bop_momentum_bits",
-    "freeze_num",
-    "activation_memory",
-    "batch_size",
-    "epochs",
-    "image_size",
-    "width",
-    "workers",
-)
 Row = Mapping[str, Any]
 
 
@@ -109,7 +91,7 @@ class MethodSummary:
 
 @dataclass(frozen=True)
 class CellGroup:
-    """All methods on one workload, a data set and a model: in the order of `METHODS`, an ablation's after their own."""
+    """All methods on one workload, a data set and a model: in the registry's order, an ablation's after their own."""
 
     dataset: str
     model: str
@@ -170,13 +152,13 @@ def two_objectives(tags: Mapping[str, str]) -> bool:
 
 
 def base_method(method: str) -> str | None:
-    """The method of `METHODS` that a variant is of: `binary` of `binary-EWM-gaussian`; None where it is of none."""
-    return next((name for name in METHODS if method == name or method.startswith(f"{name}-")), None)
+    """The known method that a variant is of: `binary` of `binary-EWM-gaussian`; None where it is of none."""
+    return next((name for name in method_labels() if method == name or method.startswith(f"{name}-")), None)
 
 
 def _order(method: str) -> tuple[int, str]:
-    base = base_method(method)
-    return (METHODS.index(base) if base else len(METHODS), method)
+    known, base = method_labels(), base_method(method)
+    return (known.index(base) if base else len(known), method)
 
 
 def _key(tags: Mapping[str, Any]) -> tuple[Any, Any, Any]:
@@ -222,7 +204,7 @@ def _summary(method: str, phase: str, runs: Sequence[Row], *, represents: bool, 
         phase=phase,
         seeds=tuple(row["seed"] for row in done),
         planned=len(runs),
-        configuration={name: done[0][name] for name in CONFIGURATION if done[0].get(name) is not None},
+        configuration={name: done[0][name] for name in _columns() if done[0].get(name) is not None},
         validation=_by_seed(done, "val_accuracy"),
         test=_by_seed(done, "test_accuracy"),
         memory=_by_seed(done, "peak_memory_bytes"),
@@ -235,11 +217,16 @@ def _summary(method: str, phase: str, runs: Sequence[Row], *, represents: bool, 
     )
 
 
+def _columns() -> list[str]:
+    """The columns that hold a configuration."""
+    return [setting.name for setting in configuration_settings()]
+
+
 def _configuration_key(row: Row) -> tuple[Any, ...]:
     """The same for runs that differ in nothing but the seed, with which a confirmation's name ends."""
     trial = re.sub(r"-s\d+$", "", row["trial_id"]) if row["phase"] == "confirm" else row["phase"]
     own = row["trial_id"] if row["phase"] == "search" else None  # every search trial is a configuration of its own
-    return (trial, own, *(row.get(name) for name in CONFIGURATION))
+    return (trial, own, *(row.get(name) for name in _columns()))
 
 
 def _trial_number(runs: Sequence[Row]) -> int | None:

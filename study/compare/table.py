@@ -7,36 +7,16 @@ from typing import Any
 
 from study.compare.budget import COUNTED, CellLedger, Used
 from study.compare.findings import Findings
-from study.compare.scores import CellGroup, MethodSummary, base_method
+from study.compare.scores import CellGroup, MethodSummary
 from study.compare.statistics import Estimate
 from study.compare.verdict import Overall, Verdict, WorkloadVerdicts
 from study.define.offer import Offered
 from trainers.data.catalog import lookup
+from trainers.registry import METHODS, MODELS, declared
 
 MIB = 2**20
 WIDTH = 120
 NONE = "–"
-SHORT_NAMES = {
-    "mask_type": "mask",
-    "scheduler_type": "scheduler",
-    "temperature": "T",
-    "inertia_bits": "counter bits",
-    "bop_threshold": "threshold",
-    "bop_momentum_bits": "momentum bits",
-    "freeze_num": "frozen modules",
-    "activation_memory": "activations",
-    "batch_size": "batch",
-}
-# Settings that are named only where they are another than this.
-USUAL = {
-    "width": 1.0,
-    "workers": 1,
-    "freeze_num": 0,
-    "inertia_bits": 0,
-    "anneal": "none",
-    "bop_momentum_bits": 32,
-    "activation_memory": "stock",
-}
 
 
 def render(findings: Findings, range_edges: Sequence[str] = ()) -> str:
@@ -81,12 +61,16 @@ def percent(estimate: Estimate | None) -> str:
 
 
 def configuration_text(configuration: dict[str, Any]) -> str:
-    """Settings in one line: `lr 0.312, mask EWM, scheduler gaussian, T 120, batch 96, epochs 10`."""
-    parts = []
+    """Settings in one line: `lr 0.312, mask EWM, scheduler gaussian, T 120, batch 96, epochs 10`.
+
+    What its declaration does not say to show always is named only where it is not at its default.
+    """
+    known, parts = declared(), []
     for name, value in configuration.items():
-        if USUAL.get(name) != value:
+        setting = known.get(name)
+        if setting is None or setting.shown or not setting.is_default(value):
             text = f"{value:.3g}" if isinstance(value, float) else str(value)
-            parts.append(f"{SHORT_NAMES.get(name, name)} {text}")
+            parts.append(f"{setting.title if setting else name} {text}")
     return ", ".join(parts)
 
 
@@ -229,10 +213,11 @@ def _configurations(group: CellGroup) -> Iterator[str]:
 
 
 def _acting(row: MethodSummary, model: str) -> dict[str, Any]:
-    """A configuration without the learning rate where that drives nothing: the MLP has no real parameters, and flips
-    follow it only while no temperature is given."""
-    flips_follow_lr = base_method(row.method) != "frozen" and row.configuration.get("temperature") is None
-    return {key: value for key, value in row.configuration.items() if key != "lr" or model != "MLP" or flips_follow_lr}
+    """A configuration without the learning rate where that drives nothing: neither real parameters, as in the MLP, nor
+    binary weights, as where a temperature is given."""
+    method, network = METHODS.all().get(row.method.partition("-")[0]), MODELS.all().get(model)
+    acts = network is None or network.real_parameters or method is None or method.follows_lr(row.configuration)
+    return {key: value for key, value in row.configuration.items() if key != "lr" or acts}
 
 
 def _overall(found: Overall) -> Iterator[str]:

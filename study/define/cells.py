@@ -15,13 +15,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from search_spaces import Space, footprint, space_for
-from study.define.settings import METHODS, AshaConfig, ConfirmConfig, ResourcesConfig, SearchConfig
+from search_spaces import Choice, Space, footprint, space_for
+from study.define.settings import AshaConfig, ConfirmConfig, ResourcesConfig, SearchConfig
 from trainers.config import TrialConfig
 from trainers.errors import UserError
+from trainers.registry import OWN, cell_methods, fields_of, method_named, settings_of
+from trainers.settings import one_of
 
 __all__ = [
-    "METHODS",
     "AshaConfig",
     "Cell",
     "ConfirmConfig",
@@ -33,9 +34,6 @@ __all__ = [
     "make_cell",
 ]
 
-# Where data lie, what they are computed on and whether runs check themselves does not make a study another one.
-_NOT_IDENTITY = ("data_root", "prepared_root", "device", "test", "check")
-
 # Characters of a data set's name within the name of a cell, which names files too.
 LONGEST_LABEL = 60
 
@@ -46,8 +44,8 @@ class Cell:
 
     Args:
         base: the configuration that every trial of the cell starts from.
-        method: one of `METHODS`; in an ablation with what is ablated behind it, as in `binary-EWM-gaussian` or
-            `binary-4bit`.
+        method: one that `trainers.registry.cell_methods` lists; in an ablation with what is ablated behind it, as in
+            `binary-EWM-gaussian` or `binary-4bit`.
         fixed: names of the `TrialConfig` fields that were set on purpose and are therefore not searched.
         ranges: this method's own search ranges.
         search: the study's search settings.
@@ -87,12 +85,15 @@ class Cell:
 
     def identity(self) -> dict[str, Any]:
         """Everything that decides what the cell's trials are, except how many: flat, as JSON values."""
-        base = {name: value for name, value in self.base.to_dict().items() if name not in _NOT_IDENTITY}
+        # Where data lie, what they are computed on and whether runs check themselves makes a study no other one.
+        known = fields_of(self.base.algorithm, self.base.model)
+        elsewhere = {name for name, setting in known.items() if not setting.identity}
+        base = {name: value for name, value in self.base.to_dict().items() if name not in elsewhere}
         asha = self.search.asha
         return {
             **base,
             "method": self.method,
-            "fixed": sorted(self.fixed.difference(_NOT_IDENTITY)),
+            "fixed": sorted(self.fixed.difference(elsewhere)),
             "temperature_mode": self.search.temperature_mode if "temperature_mode" in self.space.options else None,
             "ranges": {name: list(values) for name, values in sorted(self.ranges.items())},
             "asha": [asha.grace_period, asha.reduction_factor] if asha else None,
@@ -108,22 +109,27 @@ class Cell:
     def configurations(self) -> list[TrialConfig]:
         """The base with every combination of what the search may choose that changes a run's memory."""
         choices = dict(self.searched_memory())
-        parameters = self.space.parameters(self.base.model)
-        if "optimizer" in parameters and "optimizer" not in self.fixed:
-            choices["optimizer"] = self.ranges.get("optimizer", parameters["optimizer"])
+        deciding = {setting.name for setting in self.base.settings if setting.memory in ("more", "less", "other")}
+        for name, values in self.space.parameters(self.base.model).items():
+            if isinstance(values, Choice) and name in deciding and name not in self.fixed:
+                choices[name] = self.ranges.get(name, values.values)
         combinations = product(*choices.values())
         return [self.base.replace(**dict(zip(choices, values, strict=True))) for values in combinations]
 
     def demanding(self) -> list[TrialConfig]:
         """Those of `configurations` among which the one is that takes the most memory.
 
-        More images a step, more channels, fewer frozen modules and more bits of momentum never take less.
+        More images a step, more channels, fewer frozen modules and more bits of momentum never take less: what a
+        setting's declaration says of memory.
         """
         every = self.configurations()
-        batch, width = max(one.batch_size for one in every), max(one.width for one in every)
-        frozen, bits = min(one.freeze_num for one in every), max(one.bop_momentum_bits for one in every)
-        most = (batch, width, frozen, bits)
-        return [one for one in every if (one.batch_size, one.width, one.freeze_num, one.bop_momentum_bits) == most]
+        for setting in self.base.settings:
+            if setting.memory in ("more", "less"):
+                values = [getattr(one, setting.name) for one in every if getattr(one, setting.name) is not None]
+                if values:
+                    most = max(values) if setting.memory == "more" else min(values)
+                    every = [one for one in every if getattr(one, setting.name) in (most, None)]
+        return every
 
 
 @dataclass(frozen=True)
@@ -197,21 +203,20 @@ def make_cell(
         fixed: the `TrialConfig` fields that the user set.
         search, resources: the study's.
         data_root, prepared_root: where data lie.
-        ablated: what makes the method a variant of its own, of `ABLATED`.
+        ablated: what makes the method a variant of its own, of `study.define.settings.ablatable`.
 
     Raises:
         UserError: an unknown method, a setting that no run could have, a range that no trial could use, or a search
             that has no validation data to go by.
     """
-    if method not in METHODS:
-        raise UserError(f"method {method!r} is unknown; use {', '.join(METHODS)}")
-    algorithm, _, optimizer = method.partition("-")
+    one_of("method", method, cell_methods(), OWN)
+    algorithm, _, variant = method.partition("-")
     ablated = ablated or {}
     settings = {**fixed, **search.fixed.get(method, {})}
     ranges = search.ranges.get(method, {})
     _check_ablated(method, model, ablated, settings, ranges)
     settings = {**settings, **ablated}
-    chosen = {**settings, "optimizer": optimizer} if optimizer else settings
+    chosen = {**settings, method_named(algorithm).variant: variant} if variant else settings
     base = TrialConfig.from_dict(
         {
             **chosen,
@@ -234,8 +239,7 @@ def make_cell(
     if search.asha and search.asha.grace_period > base.epochs:
         raise UserError(f"asha grace_period {search.asha.grace_period} exceeds the {base.epochs} epochs; lower it")
     # A number is always one of bits; a name says by itself what it is.
-    variant = [value if isinstance(value, str) else f"{value}bit" for value in ablated.values()]
-    label = "-".join([method, *variant])
+    label = "-".join([method, *(value if isinstance(value, str) else f"{value}bit" for value in ablated.values())])
     cell = Cell(base, label, frozenset(chosen), ranges, search, resources.at_once)
     for name, values in cell.searched_memory().items():
         if name in chosen:
@@ -251,8 +255,7 @@ def _check_ablated(
     method: str, model: str, ablated: Mapping[str, str | int], settings: Mapping[str, Any], ranges: Mapping[str, Any]
 ) -> None:
     """Refuse an ablation over what the method does not have, or what is settled elsewhere."""
-    algorithm = method.partition("-")[0]
-    own = (*space_for(algorithm).parameters(model), *footprint.parameters(algorithm, model))
+    own = {setting.name for setting in settings_of(method.partition("-")[0], model)}
     for name in ablated:
         if name not in own:
             raise UserError(f"ablate: method {method!r} has no {name}; give methods that have one a block of their own")

@@ -45,10 +45,11 @@ class OneOf:
 
     Args:
         names: gives them.
+        more: what else could be done, at the end of a message.
     """
 
-    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
-        self._names = names
+    def __init__(self, names: Callable[[], Iterable[str]], more: str = "") -> None:
+        self._names, self._more = names, more
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._checked, handler(source))
@@ -58,7 +59,7 @@ class OneOf:
 
     def _checked(self, value: str) -> str:
         if value not in (names := list(self._names())):
-            raise PydanticCustomError("unknown_name", "unknown", {"names": names})
+            raise PydanticCustomError("unknown_name", "unknown", {"names": names, "more": self._more})
         return value
 
 
@@ -101,8 +102,8 @@ def problems(error: ValidationError, shape: Any, lead: Trail = ()) -> list[tuple
 
 def _sentence(finding: Mapping[str, Any], trail: Trail, shape: Any, lead: Trail) -> str:
     kind, context = finding["type"], finding.get("ctx", {})
-    place = _place((*lead, *trail))
-    above = _place((*lead, *trail[:-1]))
+    here = place((*lead, *trail))
+    above = place((*lead, *trail[:-1]))
     if kind in _UNKNOWN:
         return _unknown(above, str(trail[-1]), _names(shape, trail[:-1]))
     if kind in _MISSING:
@@ -111,11 +112,11 @@ def _sentence(finding: Mapping[str, Any], trail: Trail, shape: Any, lead: Trail)
     if kind == "unknown_name":
         # A name in `name: value` lines stands in the trail itself; of a list, the entry's number does not matter.
         name = str(finding["input"])
-        whose = above if "[key]" in finding["loc"] or isinstance(trail[-1], int) else place
-        return _unknown(whose, name, context["names"], "or")
+        whose = above if "[key]" in finding["loc"] or isinstance(trail[-1], int) else here
+        return _unknown(whose, name, context["names"], "or") + context["more"]
     if kind == "value_error":
-        return f"{place}: {context['error']}" if place else str(context["error"])
-    what = f"{place or 'the study file'} is {reprlib.repr(finding['input'])}"
+        return f"{here}: {context['error']}" if here else str(context["error"])
+    what = f"{here or 'the study file'} is {reprlib.repr(finding['input'])}"
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]
         bound = context[key]
@@ -123,11 +124,11 @@ def _sentence(finding: Mapping[str, Any], trail: Trail, shape: Any, lead: Trail)
     return f"{what}; give {_KINDS[kind]}" if kind in _KINDS else f"{what}; {finding['msg']}"
 
 
-def _unknown(place: str, name: str, names: Iterable[str], last: str = "") -> str:
+def _unknown(where: str, name: str, names: Iterable[str], last: str = "") -> str:
     known = list(names)
     near = difflib.get_close_matches(name.lower(), [one.lower() for one in known], n=1)
     hint = next((f" (did you mean {one}?)" for one in known if near and one.lower() == near[0]), "")
-    return f"{place or 'study'}: {name!r} is unknown; use {_listed(known, last)}{hint}"
+    return f"{where or 'study'}: {name!r} is unknown; use {_listed(known, last)}{hint}"
 
 
 def _listed(names: list[str], last: str) -> str:
@@ -137,10 +138,10 @@ def _listed(names: list[str], last: str) -> str:
     return f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
-def _place(trail: Trail) -> str:
+def place(trail: Trail) -> str:
     """`("cells", 0, "methods")` as a reader of the file would say it.
 
-    >>> _place(("cells", 0, "methods"))
+    >>> place(("cells", 0, "methods"))
     'cells, entry 1: methods'
     """
     text = ""

@@ -5,9 +5,8 @@ a field is what the published schema (`python -m study schema`) and the document
 """
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
 from functools import cache
-from typing import Annotated, Any, Literal, TypeAlias, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -27,28 +26,9 @@ from pydantic.dataclasses import dataclass
 
 from search_spaces import TEMPERATURE_MODES
 from study.define.refusals import OneOf, ShapedBy
-from trainers.config import LARGEST_WHOLE, TrialConfig
 from trainers.errors import UserError
-
-METHODS = ("binary", "bop", "frozen", "real", "real-SGD", "real-Adam")
-
-# Fields of a TrialConfig that a cell, the search or the command line sets, so that `fixed` may not.
-_SET_ELSEWHERE = {
-    "dataset": "cells: datasets",
-    "model": "cells: models",
-    "algorithm": "cells: methods",
-    "optimizer": "cells: methods (real-SGD or real-Adam)",
-    "seed": "search: seed",
-    "test": "nothing: only confirmation runs open the test set",
-    "workers": "resources: workers",
-    "threads": "resources: threads",
-    "device": "resources: device",
-    "data_root": "--data-root",
-    "prepared_root": "--prepared-root",
-}
-
-ABLATED = ("mask_type", "scheduler_type", "inertia_bits", "bop_momentum_bits")
-"""What a block's `ablate` may list values of: each makes a method of its own."""
+from trainers.registry import METHODS, OWN, cell_methods, declared, owners
+from trainers.settings import LARGEST_WHOLE, Setting
 
 METRIC = "val_accuracy"
 OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {METRIC: "maximize", "peak_memory_bytes": "minimize"}
@@ -59,7 +39,7 @@ CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan
 
 Count: TypeAlias = Annotated[StrictInt, Field(ge=1, le=LARGEST_WHOLE)]
 Seed: TypeAlias = Annotated[StrictInt, Field(ge=0, le=LARGEST_WHOLE)]
-MethodName: TypeAlias = Annotated[StrictStr, OneOf(lambda: METHODS)]
+MethodName: TypeAlias = Annotated[StrictStr, OneOf(cell_methods, OWN)]
 
 
 def _plain(value: Any) -> int | float | str:
@@ -72,24 +52,31 @@ Value: TypeAlias = Annotated[Any, AfterValidator(_plain), WithJsonSchema({"type"
 """One of the values that are listed to choose from: a number or a text."""
 
 
-@cache
+def ablatable() -> tuple[str, ...]:
+    """What a block's `ablate` may list values of: each makes a method of its own."""
+    return tuple(name for name, setting in declared().items() if setting.ablatable)
+
+
 def fixed_shape() -> type[BaseModel]:
-    """The settings that `fixed` may hold: `TrialConfig` fields that nothing else sets, each with its type."""
-    strict: dict[Any, Any] = {int: StrictInt, float: StrictFloat, str: StrictStr, bool: StrictBool}
-    hints = get_type_hints(TrialConfig)
+    """The settings that `fixed` may hold: those that nothing else sets, each with its type."""
+    return _shape_of(tuple(setting for setting in declared().values() if not setting.set_by))
+
+
+@cache
+def _shape_of(settings: tuple[Setting, ...]) -> type[BaseModel]:
+    strict: dict[type, Any] = {int: StrictInt, float: StrictFloat, str: StrictStr, bool: StrictBool}
     shape: dict[str, Any] = {}
-    for entry in fields(TrialConfig):
-        if entry.name not in _SET_ELSEWHERE:
-            kind = hints[entry.name]
-            plain = strict.get(kind) or strict[kind.__args__[0]] | None
-            shape[entry.name] = (plain, None if entry.default is MISSING else entry.default)
+    for setting in settings:
+        plain = strict[setting.kind]
+        shape[setting.name] = (plain | None if setting.default is None else plain, setting.default)
     return create_model("FixedSettings", __config__=CONFIG, __doc__="Settings of every run.", **shape)
 
 
 def _nothing_set_elsewhere(values: Any) -> Any:
     for name in values if isinstance(values, Mapping) else ():
-        if name in _SET_ELSEWHERE:
-            raise UserError(f"{name} is set by {_SET_ELSEWHERE[name]}; take it out of here")
+        setting = declared().get(name)
+        if setting is not None and setting.set_by:
+            raise UserError(f"{name} is set by {setting.set_by}; take it out of here")
     return values
 
 
@@ -139,6 +126,19 @@ class SearchConfig:
     """By method, ranges that replace those of its search space: `[low, high]`, or the values to choose from."""
     fixed: dict[MethodName, FixedSettings] = Field(default_factory=dict)
     """By method, settings that are not searched."""
+
+    @model_validator(mode="after")
+    def _settings_of_their_method(self) -> "SearchConfig":
+        for method, values in self.fixed.items():
+            algorithm = method.partition("-")[0]
+            for name in values:
+                whose = owners(name)
+                if algorithm not in whose and any(owner in METHODS.all() for owner in whose):
+                    raise UserError(
+                        f"fixed: {method}: {name} is a setting of {' and '.join(whose)}, which {algorithm} does not "
+                        "have; take it out of here"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _no_early_stopping_by_two_objectives(self) -> "SearchConfig":

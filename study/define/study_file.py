@@ -20,6 +20,7 @@ What may stand in a file are the fields of the classes here and in `study.define
 import json
 import os
 import re
+from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,9 +29,8 @@ from pydantic import BaseModel, Field, StrictStr, ValidationError, WithJsonSchem
 from pydantic.json_schema import GenerateJsonSchema
 
 from study.define.cells import Cell, StudyConfig, make_cell
-from study.define.refusals import OneOf, checked, problems
+from study.define.refusals import OneOf, checked, place, problems
 from study.define.settings import (
-    ABLATED,
     CONFIG,
     ConfirmConfig,
     FixedSettings,
@@ -38,11 +38,12 @@ from study.define.settings import (
     ResourcesConfig,
     SearchConfig,
     Value,
+    ablatable,
 )
 from study.define.yaml_reader import Trail, read_yaml
-from trainers.config import MODELS
 from trainers.data.catalog import CATALOG
 from trainers.errors import UserError
+from trainers.registry import MODELS, OWN, foreign
 
 PRESETS = Path(__file__).parents[1] / "presets"
 SCHEMA = Path(__file__).parents[1] / "study.schema.json"
@@ -54,8 +55,8 @@ DatasetName = Annotated[
     Field(min_length=1),
     WithJsonSchema({"anyOf": [{"enum": list(CATALOG)}, {"type": "string", "minLength": 1}]}),
 ]
-ModelName = Annotated[StrictStr, OneOf(lambda: MODELS)]
-AblatedName = Annotated[StrictStr, OneOf(lambda: ABLATED)]
+ModelName = Annotated[StrictStr, OneOf(lambda: MODELS.all(), OWN)]
+AblatedName = Annotated[StrictStr, OneOf(ablatable)]
 
 
 class Block(BaseModel):
@@ -77,7 +78,7 @@ class Block(BaseModel):
 
     def variants(self) -> list[dict[str, Any]]:
         """Every combination of what is ablated; one of nothing where nothing is."""
-        names = [name for name in ABLATED if name in self.ablate]
+        names = [name for name in ablatable() if name in self.ablate]
         combinations = product(*(self.ablate[name] for name in names))
         return [dict(zip(names, combination, strict=True)) for combination in combinations]
 
@@ -156,12 +157,30 @@ def load_study(
                 refused.append((("cells", number), f"cells, entry {number + 1}: {error}"))
             else:
                 cells.append(cell)
+    refused += _read_by_nobody(file)
     if refused:
         raise document.refusal(refused)
     try:
         return StudyConfig(file.name, tuple(cells), search, file.confirm, resources, tracking_uri or file.tracking_uri)
     except UserError as error:
         raise UserError(f"{document.path}: {error}") from None
+
+
+def _read_by_nobody(file: StudyFile) -> list[tuple[Trail, str]]:
+    """Settings that none of the methods and models reads which they are given to, with the trail to each."""
+    found: list[tuple[Trail, str]] = []
+
+    def look(fixed: Iterable[str], blocks: list[Block], trail: Trail) -> None:
+        pairs = [pair for block in blocks for pair in product(block.methods, block.models)]
+        for name in fixed:
+            told = [next(foreign([name], method.partition("-")[0], model), "") for method, model in pairs]
+            if all(told):
+                found.append(((*trail, "fixed", name), f"{place((*trail, 'fixed'))}: {told[0]}"))
+
+    look(file.fixed, file.cells, ())
+    for number, block in enumerate(file.cells):
+        look(block.fixed, [block], ("cells", number))
+    return found
 
 
 def study_file(source: str) -> Path:

@@ -21,8 +21,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import yaml
 
-from trainers.config import LARGEST_WHOLE
 from trainers.errors import UserError
+from trainers.settings import LARGEST_WHOLE
 
 # A study file is a page of text; anything near this size is another kind of file.
 MAX_BYTES = 1_000_000

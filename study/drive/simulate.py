@@ -16,19 +16,20 @@ of memory. Nothing simulated says anything about a method. The folder's `study.j
 import json
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from search_spaces.models import has_real_parameters
 from study.define.cells import Cell, ResourcesConfig, StudyConfig
 from study.record.study_log import read_lines
 from trainers.atomic import write_json, write_text
 from trainers.config import TrialConfig
 from trainers.data.catalog import lookup
 from trainers.errors import DivergedError, UserError
+from trainers.method import Method, Range, SimulatedCurve
+from trainers.registry import configuration_settings, method_named, model_named
 
 SYNTHETIC, RECORDED = "synthetic", "recorded"
 _FORMAT = 1
@@ -37,12 +38,6 @@ _CHECKPOINT = "simulated.json"
 _UNKNOWN_DATA = (10, 3, 32)
 # Decades from a bump's centre at which its height is exp(-1/2).
 _DECADES = 1.2
-# Settings by whose logarithms two configurations are compared, and those that are equal or not.
-_SCALES = ("lr", "temperature", "bop_threshold", "batch_size", "width", "hid_dim")
-_NAMES = (
-    *("mask_type", "scheduler_type", "inertia_bits", "anneal", "optimizer", "bop_momentum_bits"),
-    *("freeze_num", "activation_memory"),
-)
 
 Metrics = dict[str, Any]
 
@@ -191,10 +186,12 @@ def synthetic_curve(config: TrialConfig) -> Curve:
     draws = random.Random(config.fingerprint())  # a text seeds through SHA-512: the same in every process
     classes = input_shape(config)[0]
     chance = 1 / classes
-    fit, above = _fit(config)
-    best = _BEST[config.method] - 0.02 * random.Random(config.dataset).random()
-    best *= {"EWM": 1.0, "WPM": 0.98, "RAND": 0.95}[config.mask_type] if config.algorithm == "binary" else 1.0
-    best *= {"const": 0.97, "gaussian": 0.99}.get(config.scheduler_type, 1.0)
+    method = method_named(config.algorithm)
+    simulated = method.simulated or _like_any_other(method)
+    best = simulated.best[config.method] - 0.02 * random.Random(config.dataset).random()
+    for factor in simulated.factors(config):
+        best *= factor
+    fit, above = _fit(simulated.optimum(config))
     height = chance + (best - chance) * fit + draws.gauss(0, 0.006)
     speed = (0.3 + 1.2 * fit) * 8 / (8 + config.epochs)
     lost = above > 3 or (above > 2 and draws.random() < 0.5)
@@ -206,11 +203,11 @@ def synthetic_curve(config: TrialConfig) -> Curve:
             "train_loss": -math.log(max(accuracy, 1e-3)),
             "val_accuracy": accuracy,
             "val_accuracy_top5": min(1.0, accuracy + 0.5 * (1 - accuracy)),
-            "flip_rate": 0.0 if config.algorithm == "frozen" else 0.01 / epoch,
+            "flip_rate": 0.01 / epoch if method.flips else 0.0,
             "lr": config.lr,
             "train_seconds": float(epoch),
         }
-        if config.algorithm == "binary":
+        if any(setting.name == "temperature" for setting in method.settings):
             metrics["temperature"] = (config.temperature or 100 * config.lr) / epoch
         epochs.append(metrics)
     last = epochs[-1]["val_accuracy"]
@@ -226,24 +223,19 @@ def input_shape(config: TrialConfig) -> tuple[int, int, int]:
     return classes, channels, config.image_size or size
 
 
-# Where each method's curve ends at its optimum.
-_BEST = {"binary": 0.93, "bop": 0.94, "frozen": 0.80, "real-SGD": 0.96, "real-Adam": 0.97}
+def _like_any_other(method: Method) -> SimulatedCurve:
+    """The curve of a method that says nothing of one: its optimum lies in the middle of what is searched."""
+
+    def optimum(config: TrialConfig) -> list[tuple[float, float]]:
+        searched = method.space(model_named(config.model)) if method.space else {}
+        ranges = {name: values for name, values in searched.items() if isinstance(values, Range) and values.log}
+        return [(getattr(config, name), math.sqrt(values.low * values.high)) for name, values in ranges.items()]
+
+    return SimulatedCurve(dict.fromkeys(method.variants, 0.9), optimum)
 
 
-def _fit(config: TrialConfig) -> tuple[float, float]:
+def _fit(steered: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """How near a configuration is to its method's optimum, 0..1, and how many decades its rate lies above it."""
-    steered: list[tuple[float, float]] = []
-    if config.algorithm == "binary" and config.temperature is not None:
-        usual = 0.3 if config.scheduler_type == "relative" else 300.0
-        steered.append((config.temperature, 1e-3 if config.mask_type == "RAND" else usual))
-    if config.algorithm == "real":
-        steered.append((config.lr, 1e-3 if config.optimizer == "Adam" else 0.1))
-    elif config.algorithm == "bop":
-        steered += [(config.lr, 1e-2), (config.bop_threshold, 1e-6)]
-    elif has_real_parameters(config.model):
-        steered.append((config.lr, 1e-2))
-    elif config.algorithm == "binary" and config.temperature is None:
-        steered.append((config.lr, 1.0))
     distances = [math.log10(value / centre) for value, centre in steered]
     fit = math.exp(-sum((distance / _DECADES) ** 2 for distance in distances) / 2)
     return fit, max(distances, default=0.0)
@@ -265,20 +257,22 @@ def _replayed(config: TrialConfig, trial_id: str, runs: Iterable[Mapping[str, An
 
 
 def _distance(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    """Decades between the scales, 1 for each name that differs; a seed that differs decides between equals."""
+    """Decades between numbers, 1 for each choice that differs; a seed that differs decides between equals."""
     total = 0.01 * (one.get("seed") != other.get("seed"))
-    for name in _SCALES:
-        ours, theirs = one.get(name), other.get(name)
-        if ours and theirs:
+    for setting in configuration_settings():
+        ours, theirs = one.get(setting.name, setting.earlier), other.get(setting.name, setting.earlier)
+        number = setting.kind in (int, float) and not setting.choices and setting.scope != "execution"
+        if number and ours and theirs:
             total += abs(math.log10(ours / theirs))
         else:
             total += ours != theirs
-    return total + sum(one.get(name) != other.get(name) for name in _NAMES)
+    return total
 
 
 def _without_draws(config: TrialConfig) -> TrialConfig:
     """The configuration with what moves its memory next to nothing at a default, so that a prediction serves many."""
-    return config.replace(mask_type="EWM", scheduler_type="scaled-gaussian", temperature=None, seed=1, lr=1e-3)
+    slight = [setting for setting in config.settings if setting.memory in ("", "slight") and setting.optional]
+    return config.replace(**{setting.name: setting.default for setting in slight})
 
 
 @lru_cache(maxsize=256)

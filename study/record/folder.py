@@ -15,7 +15,6 @@ A cell's identity is everything but its budget. The same cell with another ident
 and further cells extend a study; what each cell is offered is kept with its history.
 """
 
-import dataclasses
 import json
 import os
 import time
@@ -25,15 +24,10 @@ from typing import Any, NamedTuple
 
 from study.record.tracking_uri import default_tracking_uri
 from trainers.atomic import write_text
-from trainers.config import TrialConfig
 from trainers.errors import UserError
+from trainers.registry import declared
 
 FORMAT = 1
-
-# What a setting was before a release had it: an identity that was written then does not name it.
-_DEFAULTS = {
-    entry.name: entry.default for entry in dataclasses.fields(TrialConfig) if entry.default is not dataclasses.MISSING
-}
 
 
 class StudyFolder:
@@ -136,7 +130,9 @@ class StudyFolder:
             if known is None:
                 continue
             wanted = json.loads(json.dumps(identity))
-            known = {**{key: _DEFAULTS[key] for key in wanted if key in _DEFAULTS}, **known}
+            # An identity that was written before there was a setting does not name it.
+            earlier = {key: setting.earlier for key, setting in declared().items() if setting.optional}
+            known = {**{key: earlier[key] for key in wanted if key in earlier}, **known}
             different = [key for key in {**known, **wanted} if known.get(key) != wanted.get(key)]
             if different:
                 shown = "; ".join(f"{key} was {known.get(key)!r}, now {wanted.get(key)!r}" for key in different)

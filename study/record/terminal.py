@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from trainers.config import TrialConfig
+from trainers.registry import declared, method_named, model_named
 
 # Seconds without a line after which the next epoch is worth one, so that a long trial is seen to be alive.
 QUIET_SECONDS = 5.0
@@ -27,23 +28,16 @@ def describe(config: TrialConfig) -> str:
     >>> describe(TrialConfig("MNIST", "MLP", "real", optimizer="Adam", lr=0.01))
     'Adam lr=0.01'
     """
-    lr = f"lr={config.lr:.3g}"
-    if config.algorithm == "real":
-        return f"{config.optimizer} {lr}"
-    if config.algorithm == "bop":
-        return f"{lr} threshold={config.bop_threshold:.2g}"
-    if config.algorithm == "frozen":
-        return "binary weights fixed" if config.model == "MLP" else f"binary weights fixed, {lr}"
-    words = [config.mask_type, config.scheduler_type]
-    if config.inertia_bits:
-        words.append(f"{config.inertia_bits}-bit counters")
-    if config.anneal != "none":
-        words.append(config.anneal)
-    if config.temperature is not None:
-        words.append(f"T={config.temperature:.3g}")
-    if config.temperature is None or config.model != "MLP":
-        words.append(lr)
-    return " ".join(words)
+    method = method_named(config.algorithm)
+    if method.describe is not None:
+        return method.describe(config)
+    searched = method.space(model_named(config.model)) if method.space else {}
+    words = [f"{declared()[name].title}={_value(getattr(config, name))}" for name in searched]
+    return " ".join(words or [f"lr={config.lr:.3g}"])
+
+
+def _value(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 class Counter:

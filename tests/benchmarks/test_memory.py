@@ -9,9 +9,10 @@ import torch
 from benchmarks import memory
 from benchmarks.memory import FAIR, LADDER, UNBOUNDED, Figures, Rung, Work, markdown, measure, measure_apart, verdict
 from trainers.binary import weights
-from trainers.config import ALGORITHMS, TrialConfig
+from trainers.config import TrialConfig
 from trainers.memory.report import CATEGORIES
 from trainers.models import packed_residual
+from trainers.registry import METHODS
 
 MLP = Work(
     "a small MLP",
@@ -62,7 +63,7 @@ def test_each_rung_takes_away_what_its_title_says() -> None:
 
 
 def test_the_fair_ladder_shows_every_algorithm_as_shipped_with_both_activation_memories() -> None:
-    assert {rung.changes["algorithm"] for rung in FAIR} == set(ALGORITHMS)
+    assert {rung.changes["algorithm"] for rung in FAIR} == set(METHODS.all())
     for stock, packed in zip(FAIR[::2], FAIR[1::2], strict=True):
         assert packed.changes == stock.changes | {"activation_memory": "packed"}
         assert FAIR[packed.compared_with] is stock

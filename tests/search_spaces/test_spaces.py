@@ -6,7 +6,7 @@ from typing import Any
 import optuna
 import pytest
 
-from search_spaces import SPACES, edge_notes, space_for
+from search_spaces import Range, edge_notes, space_for
 
 MODELS = ("AdamBNN", "BCDNet", "MLP")
 OPTIONS = [("binary", {"temperature_mode": mode}) for mode in ("decoupled", "coupled")] + [
@@ -51,13 +51,13 @@ def test_settings_are_trial_config_fields_that_make_a_config(algorithm: str, opt
 def test_only_declared_parameters_are_asked_for_within_their_default_ranges(
     algorithm: str, options: dict, model: str
 ) -> None:
-    declared = SPACES[algorithm].parameters(model)
+    declared = space_for(algorithm).parameters(model)
     for _, frozen in drawn(algorithm, model, **options):
         for name, value in frozen.params.items():
             if isinstance(value, str):
-                assert value in declared[name]
+                assert value in declared[name].values
             else:
-                assert declared[name][0] <= value <= declared[name][1]
+                assert declared[name].low <= value <= declared[name].high
                 assert frozen.distributions[name].log
 
 
@@ -164,8 +164,8 @@ def test_a_fixed_optimizer_chooses_the_learning_rate_range() -> None:
 
 
 def test_learning_rate_range_depends_on_the_model() -> None:
-    assert SPACES["binary"].parameters("MLP")["lr"] == (1e-3, 1e2)
-    assert SPACES["binary"].parameters("BCDNet")["lr"] == (1e-5, 1.0)
+    assert space_for("binary").parameters("MLP")["lr"] == Range(1e-3, 1e2)
+    assert space_for("binary").parameters("BCDNet")["lr"] == Range(1e-5, 1.0)
 
 
 def test_the_control_of_a_purely_binary_model_has_nothing_to_search() -> None:
@@ -205,7 +205,7 @@ def test_unusable_ranges_are_refused_with_what_is_allowed(ranges: dict, message:
 
 
 def test_unknown_algorithm_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="binary, real, bop, frozen"):
+    with pytest.raises(ValueError, match="binary, bop, frozen, real"):
         space_for("adam")
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from study.cli.export import find_run
-from study.define.cells import METHODS, ResourcesConfig, SearchConfig, StudyConfig, dataset_label, make_cell
+from study.define.cells import ResourcesConfig, SearchConfig, StudyConfig, dataset_label, make_cell
 from study.record.folder import StudyFolder
 from study.search.journal_search import search_trial_id
 from trainers.config import TrialConfig
@@ -18,6 +18,7 @@ from trainers.data.locate import DatasetChoice
 from trainers.data.prepared_folders import folder_name
 from trainers.data.store import read_manifest
 from trainers.errors import UserError
+from trainers.registry import cell_methods
 
 nasty = st.sampled_from(
     [
@@ -35,7 +36,7 @@ def is_one_name(text: str) -> bool:
 
 
 @many
-@given(dataset=names, method=st.sampled_from(METHODS))
+@given(dataset=names, method=st.sampled_from(cell_methods()))
 def test_a_cell_and_its_trials_have_names_that_stay_in_the_folder(dataset: str, method: str) -> None:
     try:
         search = SearchConfig()

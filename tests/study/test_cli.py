@@ -16,6 +16,7 @@ from study.__main__ import main, parser
 from study.cli import commands
 from study.cli.arguments import config_values
 from trainers.config import TrialConfig
+from trainers.registry import declared
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TINY = ["--dataset", "Digits", "--model", "MLP", "--algorithm", "binary"]
@@ -48,21 +49,21 @@ def test_the_published_command_line_carries_over_with_hyphens_or_underscores() -
     ours = shlex.split(
         "--image_size 64 --width 0.5 --temperature 30 --workers 2 --data_root d --pretrained p --val_fraction 0"
     )
-    values = config_values(parser().parse_args([*published, *ours]))
+    values = config_values(parser("train").parse_args([*published, *ours]))
     hyphens = [word.replace("_", "-") if word.startswith("--") else word for word in [*published, *ours]]
-    assert config_values(parser().parse_args(hyphens)) == values
+    assert config_values(parser("train").parse_args(hyphens)) == values
     config = TrialConfig(**values)
     assert (config.mask_type, config.lr, config.xnor, config.test, config.width) == ("EWM", 0.5, True, True, 0.5)
 
 
 def test_every_field_of_a_configuration_is_an_option_of_train() -> None:
-    help_text = parser()._subparsers._group_actions[0].choices["train"].format_help()  # type: ignore[union-attr]
-    for name in TrialConfig.__dataclass_fields__:
+    help_text = parser("train")._subparsers._group_actions[0].choices["train"].format_help()  # type: ignore[union-attr]
+    for name in declared():
         assert f"--{name}" in help_text
 
 
 def test_an_option_that_is_not_given_is_absent() -> None:
-    assert set(config_values(parser().parse_args(["train", *TINY]))) == {"dataset", "model", "algorithm"}
+    assert set(config_values(parser("train").parse_args(["train", *TINY]))) == {"dataset", "model", "algorithm"}
 
 
 @pytest.mark.parametrize(
@@ -74,8 +75,13 @@ def test_an_option_that_is_not_given_is_absent() -> None:
         (["train", *TINY, "--mask_type", "EMW"], "mask_type 'EMW' is unknown; use EWM, WPM or RAND"),
         (["train", *TINY, "--epoch", "3"], "unrecognized arguments: --epoch 3"),
         (["train", "--dataset", "Digits"], "required: --model, --algorithm"),
-        (["train", *TINY[:-1], "bnn"], "algorithm 'bnn' is unknown; use binary, real, bop or frozen"),
-        (["sweep", *TINY[:-1], "bnn"], "algorithm 'bnn' is unknown; use binary, real, bop or frozen"),
+        (["train", *TINY[:-1], "bnn"], "algorithm 'bnn' is unknown; use binary, bop, frozen or real; your own comes"),
+        (["sweep", *TINY[:-1], "bnn"], "algorithm 'bnn' is unknown; use binary, bop, frozen or real; your own comes"),
+        (["train", *TINY, "--bop_threshold", "1"], "bop_threshold is a setting of bop, which binary with MLP does not"),
+        (
+            ["sweep", *TINY, "--width", "1"],
+            "width is a setting of AdamBNN and BCDNet, which binary with MLP does not have",
+        ),
         (["sweep", *TINY, "--trials", "0"], "at least 1"),
         (["sweep", *TINY, "--test"], "unrecognized arguments: --test"),
         (["sweep", *TINY, "--val_fraction", "0"], "nothing to choose by"),

@@ -17,7 +17,7 @@ def config(**settings: Any) -> TrialConfig:
     ("settings", "message"),
     [
         ({"model": "adambnn"}, r"model 'adambnn' is unknown; use AdamBNN, BCDNet or MLP \(did you mean AdamBNN\?\)"),
-        ({"algorithm": "sgd"}, "use binary, real, bop or frozen"),
+        ({"algorithm": "sgd"}, "use binary, bop, frozen or real; your own comes with --plugin"),
         ({"scheduler_type": "cosine"}, "use const, gaussian, scaled-gaussian or relative"),
         ({"mask_type": "XYZ"}, "use EWM, WPM or RAND"),
         ({"approx": "tanh"}, "use STE, ApproxSign or ReSTE"),
@@ -38,8 +38,8 @@ def config(**settings: Any) -> TrialConfig:
         ({"val_fraction": 1.0}, "val_fraction 1.0 is outside"),
         ({"xnor": True, "weight_scale": "channel"}, "give only one of them"),
         ({"workers": 3, "batch_size": 4}, "use at most 2 workers"),
-        ({"freeze_num": 1}, "the MLP has none, use 0"),
-        ({"pretrained": "x.pth"}, "not for the MLP"),
+        ({"freeze_num": 1}, "freezes the first blocks of AdamBNN or BCDNet; the MLP has none, use 0"),
+        ({"pretrained": "x.pth"}, "no pretrained files for the MLP"),
     ],
 )
 def test_a_bad_setting_is_refused_with_what_is_allowed(settings: dict[str, Any], message: str) -> None:

@@ -16,15 +16,14 @@ import torch
 from torch import Tensor
 
 from trainers.binary.bits import row_bytes
-from trainers.binary.counters import pack_counters
+from trainers.binary.counters import pack_counters, unpack_counters
 from trainers.binary.layers import BinaryLayer, binary_layers
 from trainers.binary.weights import PackedWeight
 from trainers.errors import InvariantError
 from trainers.learner import Learner
 from trainers.memory.watch import held
-from trainers.methods.binsfo import BinsfoLayer
+from trainers.method import PackedNumbers
 from trainers.methods.contract import LayerRule
-from trainers.methods.inertia import Inertia, threshold
 
 
 class Bystanders:
@@ -84,18 +83,18 @@ def _check_values(name: str, layer: BinaryLayer) -> None:
 
 def _check_declared(name: str, rule: LayerRule, layer: BinaryLayer) -> None:
     declared = rule.tensors()
-    inertia = rule.inertia if isinstance(rule, BinsfoLayer) else None
-    if inertia is not None:
+    packed = rule.packed_numbers()
+    for own, numbers in packed.items():
         for rows in layer.store.blocks():
-            _check_counters(name, inertia, rows)
+            _check_numbers(f"{name}'s {own}", numbers, layer.store.shape, rows)
     for own, tensor in declared.items():
-        if tensor.shape != layer.store.shape and (inertia is None or tensor is not inertia.counters):
+        if tensor.shape != layer.store.shape and own not in packed:
             raise InvariantError(
                 f"{name}/{own} is {tuple(tensor.shape)}; a rule's tensor has one entry a weight, "
                 f"{tuple(layer.store.shape)}"
             )
     known = {_storage(tensor) for tensor in declared.values()}
-    for own, tensor in _tensors_in(vars(rule)):
+    for own, tensor in _tensors_in(vars(rule), type(rule).__module__):
         if tensor.numel() > 1 and _storage(tensor) not in known:
             raise InvariantError(
                 f"{name}: {type(rule).__name__} keeps {own} {tuple(tensor.shape)} {tensor.dtype} between steps, which "
@@ -103,15 +102,16 @@ def _check_declared(name: str, rule: LayerRule, layer: BinaryLayer) -> None:
             )
 
 
-def _check_counters(name: str, inertia: Inertia, rows: slice) -> None:
-    limit, values = threshold(inertia.bits), inertia.values(rows)
-    strays = values[(values < -limit) | (values >= limit)]
+def _check_numbers(name: str, numbers: PackedNumbers, shape: torch.Size, rows: slice) -> None:
+    lowest, highest, packed = numbers.lowest, numbers.highest, numbers.tensor[rows]
+    values = unpack_counters(packed, shape, numbers.bits)
+    strays = values[(values < lowest) | (values > highest)]
     if strays.numel():
         raise InvariantError(
-            f"{name} has the counter {int(strays[0])}; with {inertia.bits} bits one lies within {-limit} .. {limit - 1}"
+            f"{name}: one is {int(strays[0])}; with {numbers.bits} bits each lies within {lowest} .. {highest}"
         )
-    if not torch.equal(pack_counters(values, inertia.bits), inertia.counters[rows]):
-        raise InvariantError(f"{name}'s counters hold set bits behind the end of a row; those must be 0")
+    if not torch.equal(pack_counters(values, numbers.bits), packed):
+        raise InvariantError(f"{name} hold set bits behind the end of a row; those must be 0")
 
 
 def _check_alive(learner: Learner, layers: dict[str, BinaryLayer], bystanders: Bystanders) -> None:
@@ -159,18 +159,21 @@ def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else 0
 
 
-def _tensors_in(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """The tensors in a value, its containers and its objects' attributes, with the way to them."""
+def _tensors_in(value: Any, module: str, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors in a value, its containers and its objects' attributes, with the way to them.
+
+    Objects are looked into where the project's methods or `module`, the rule's own, define them.
+    """
     if isinstance(value, Tensor):
         yield name, value
     elif isinstance(value, dict):
         for key, entry in value.items():
-            yield from _tensors_in(entry, f"{name}.{key}" if name else str(key))
+            yield from _tensors_in(entry, module, f"{name}.{key}" if name else str(key))
     elif isinstance(value, (list, tuple)):
         for index, entry in enumerate(value):
-            yield from _tensors_in(entry, f"{name}[{index}]")
-    elif type(value).__module__.startswith("trainers.methods"):
-        yield from _tensors_in(vars(value), name)
+            yield from _tensors_in(entry, module, f"{name}[{index}]")
+    elif type(value).__module__.startswith(("trainers.methods", module)) and hasattr(value, "__dict__"):
+        yield from _tensors_in(vars(value), module, name)
 
 
 def _name_of(tensor: Tensor) -> str:

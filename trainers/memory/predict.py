@@ -10,7 +10,6 @@ import sys
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
@@ -25,14 +24,8 @@ from trainers.learner import InputShape, Learner
 from trainers.memory.kernels import kernel_scratch
 from trainers.memory.report import Ledger, MemoryReport
 from trainers.memory.watch import held, watched
+from trainers.registry import fields_of
 from trainers.replicas import Replicas
-
-# What a run reads, how long it runs and how it draws decide no tensor's size; leaving them out lets equal predictions
-# be found again.
-_IRRELEVANT = (
-    *("seed", "epochs", "lr", "temperature", "anneal", "bop_threshold"),
-    *("data_root", "prepared_root", "test", "check"),
-)
 
 
 def predict_step(config: TrialConfig, num_classes: int, channels: int, image_size: int) -> MemoryReport:
@@ -46,7 +39,9 @@ def predict_step(config: TrialConfig, num_classes: int, channels: int, image_siz
     Raises:
         UserError: a model that the configuration cannot build.
     """
-    neutral = {field.name: field.default for field in fields(TrialConfig) if field.name in _IRRELEVANT}
+    # What decides no tensor's size is left at its default, so that equal predictions are found again.
+    known = fields_of(config.algorithm, config.model)
+    neutral = {name: setting.default for name, setting in known.items() if not setting.memory and name != "dataset"}
     share = -(-config.batch_size // config.workers)
     plain = config.replace(
         **{**neutral, "dataset": "any", "batch_size": share, "workers": 1},

@@ -8,15 +8,22 @@ With inertia a mask no longer flips: it is an event that a counter of a few bits
 (`trainers.methods.inertia`).
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from trainers.config import TrialConfig
+from trainers.errors import UserError
+from trainers.method import Look, Method, PackedNumbers, SimulatedCurve
 from trainers.methods.contract import LayerRule
 from trainers.methods.draws import generator
-from trainers.methods.inertia import SMALLEST_DRAW, Inertia
-from trainers.methods.masks import event_probability, flip_probability, masked_update
-from trainers.methods.temperature import RunningDeviation, TemperatureScheduler
+from trainers.methods.inertia import INERTIA_BITS, SMALLEST_DRAW, Inertia
+from trainers.methods.masks import MASK_TYPES, event_probability, flip_probability, masked_update
+from trainers.methods.temperature import ANNEALS, SCHEDULER_TYPES, RunningDeviation, TemperatureScheduler
+from trainers.registry import model_named
+from trainers.settings import Setting
 
 
 class BinsfoLayer(LayerRule):
@@ -28,10 +35,9 @@ class BinsfoLayer(LayerRule):
         latent: the layer's real weights before they are packed; their standard deviation starts the accumulator.
     """
 
-    def __init__(self, config: TrialConfig, name: str, latent: Tensor) -> None:
+    def __init__(self, config: TrialConfig, name: str, latent: Tensor, pretrained: bool = False) -> None:
+        super().__init__(config, name, latent, pretrained)
         self.mask_type = config.mask_type
-        self.seed = config.seed
-        self.name = name
         start = (
             {"accumulator": float(latent.std())} if config.temperature is None else {"temperature": config.temperature}
         )
@@ -40,16 +46,17 @@ class BinsfoLayer(LayerRule):
         self._temperature: float | None = None
         self._deviation = RunningDeviation()
         self._generator: torch.Generator | None = None
-        self._rate, self._step, self._annealing = 0.0, 0, 1.0
+        self._annealing = 1.0
 
     def start(self, rate: float, step: int, annealing: float = 1.0) -> None:
-        self._rate, self._step, self._annealing = rate, step, annealing
+        super().start(rate, step, annealing)
+        self._annealing = annealing
         self._generator = None
         # T needs the steps before this one only, so flips need not wait for sigma(g), which sums up as blocks pass.
         self._temperature = None if self.scheduler.needs_gradient else self._annealed()
 
     def _annealed(self) -> float:
-        return self.scheduler.temperature(self._rate) * self._annealing
+        return self.scheduler.temperature(self.rate) * self._annealing
 
     def looks_first(self) -> bool:
         return self.scheduler.needs_gradient
@@ -78,14 +85,14 @@ class BinsfoLayer(LayerRule):
         if self.mask_type == "WPM":  # 0 or 1: nothing to draw
             return probability > 0
         if self._generator is None:
-            self._generator = generator(probability.device, self.seed, self.name, self._step)
+            self._generator = generator(probability.device, self.config.seed, self.name, self.step)
         uniform = torch.rand(probability.shape, generator=self._generator, device=probability.device)
         if smallest:
             uniform.clamp_(min=smallest)
         return uniform < probability
 
     def finish(self) -> None:
-        self.scheduler.accumulate(self._rate, self._deviation.value())
+        self.scheduler.accumulate(self.rate, self._deviation.value())
         self._deviation = RunningDeviation()  # nothing of this step's is kept
 
     def temperature(self) -> float | None:
@@ -94,8 +101,127 @@ class BinsfoLayer(LayerRule):
     def tensors(self) -> dict[str, Tensor]:
         return {} if self.inertia is None else {"counters": self.inertia.counters}
 
+    def packed_numbers(self) -> dict[str, PackedNumbers]:
+        return {} if self.inertia is None else {"counters": self.inertia.packed}
+
     def scalars(self) -> dict[str, float | None]:
         return self.scheduler.state()
 
     def load_scalars(self, values: dict[str, float | None]) -> None:
         self.scheduler.load_state(values)
+
+
+def _check(config: TrialConfig) -> None:
+    if config.mask_type == "RAND" and config.scheduler_type == "relative":
+        raise UserError(
+            "scheduler 'relative' divides by the deviation of the gradient, and RAND's temperature is a "
+            "probability, whatever the gradient; use EWM or WPM with it, or const with RAND"
+        )
+
+
+def _follows_lr(settings: Mapping[str, Any]) -> bool:
+    """A given temperature cancels the learning rate out of every later one."""
+    return settings.get("temperature") is None
+
+
+def _describe(config: TrialConfig) -> str:
+    words = [config.mask_type, config.scheduler_type]
+    if config.inertia_bits:
+        words.append(f"{config.inertia_bits}-bit counters")
+    if config.anneal != "none":
+        words.append(config.anneal)
+    if config.temperature is not None:
+        words.append(f"T={config.temperature:.3g}")
+    if _follows_lr(config.to_dict()) or model_named(config.model).real_parameters:
+        words.append(f"lr={config.lr:.3g}")
+    return " ".join(words)
+
+
+def _optimum(config: TrialConfig) -> list[tuple[float, float]]:
+    steered = []
+    if config.temperature is not None:
+        usual = 0.3 if config.scheduler_type == "relative" else 300.0
+        steered.append((config.temperature, 1e-3 if config.mask_type == "RAND" else usual))
+    if model_named(config.model).real_parameters:
+        steered.append((config.lr, 1e-2))
+    elif config.temperature is None:
+        steered.append((config.lr, 1.0))
+    return steered
+
+
+def _factors(config: TrialConfig) -> tuple[float, ...]:
+    by_mask = {"EWM": 1.0, "WPM": 0.98, "RAND": 0.95}
+    return by_mask[config.mask_type], {"const": 0.97, "gaussian": 0.99}.get(config.scheduler_type, 1.0)
+
+
+METHOD = Method(
+    name="binary",
+    help="BinSFO: Boolean flips drawn by a hypermask",
+    layer_rule=BinsfoLayer,
+    settings=(
+        Setting(
+            "mask_type",
+            str,
+            f"BinSFO's hypermask: {', '.join(MASK_TYPES)}",
+            "EWM",
+            choices=MASK_TYPES,
+            short="mask",
+            shown=True,
+            memory="slight",
+            ablatable=True,
+            since=1,
+        ),
+        Setting(
+            "scheduler_type",
+            str,
+            f"BinSFO's temperature scheduler: {', '.join(SCHEDULER_TYPES)}",
+            "scaled-gaussian",
+            choices=SCHEDULER_TYPES,
+            short="scheduler",
+            shown=True,
+            memory="slight",
+            ablatable=True,
+            since=1,
+        ),
+        Setting(
+            "temperature",
+            float,
+            "BinSFO's T0, the temperature of the very first step (with relative, what is divided by the deviation of a "
+            "layer's gradient); without it the learning rate sets the temperature, as in the paper",
+            None,
+            "nuisance",
+            above=0,
+            short="T",
+            since=1,
+        ),
+        Setting(
+            "inertia_bits",
+            int,
+            "of each weight's counter under BinSFO: 2, 4 or 8, or 0 for the paper's rule",
+            0,
+            choices=INERTIA_BITS,
+            short="counter bits",
+            memory="other",
+            offered=True,
+            ablatable=True,
+            since=2,
+            before=0,
+        ),
+        Setting(
+            "anneal",
+            str,
+            f"course of BinSFO's temperatures over the run: {', '.join(ANNEALS)}",
+            "none",
+            choices=ANNEALS,
+            ablatable=True,
+            since=2,
+            before="none",
+        ),
+    ),
+    check=_check,
+    describe=_describe,
+    follows_lr=_follows_lr,
+    state_bits=lambda config: 1 + config.inertia_bits,
+    simulated=SimulatedCurve({"binary": 0.93}, _optimum, _factors),
+    looks={"binary": Look("#0072B2", "o")},
+)

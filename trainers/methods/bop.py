@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from trainers.config import TrialConfig
+from trainers.errors import UserError
+from trainers.method import Look, Method, Range, SimulatedCurve
 from trainers.methods.contract import LayerRule
 from trainers.methods.draws import generator
+from trainers.settings import Setting
 
 
 def bop_update(positive: Tensor, momentum: Tensor, grad: Tensor, adaptivity_rate: float, threshold: float) -> Tensor:
@@ -40,29 +43,70 @@ class BopLayer(LayerRule):
     """
 
     def __init__(self, config: TrialConfig, name: str, latent: Tensor, pretrained: bool) -> None:
+        super().__init__(config, name, latent, pretrained)
         self.threshold = config.bop_threshold
-        self.seed, self.name = config.seed, name
-        self.rate, self.step = 0.0, 0
         start = -latent.detach() if pretrained else torch.zeros_like(latent)
         self.momentum = start if config.bop_momentum_bits == 32 else start.to(torch.bfloat16)
         self._generator: torch.Generator | None = None
 
     def start(self, rate: float, step: int, annealing: float = 1.0) -> None:
-        self.rate, self.step = rate, step
+        super().start(rate, step, annealing)
         self._generator = None
 
     def update(self, rows: slice, positive: Tensor, grad: Tensor) -> Tensor:
         if self.momentum.dtype != torch.bfloat16:
             return bop_update(positive, self.momentum[rows], grad, self.rate, self.threshold)
         if self._generator is None:
-            self._generator = generator(grad.device, self.seed, self.name, self.step)
+            self._generator = generator(grad.device, self.config.seed, self.name, self.step)
         momentum = self.momentum[rows].float()
         after = bop_update(positive, momentum, grad, self.rate, self.threshold)
         self.momentum[rows] = round_stochastically(momentum, self._generator)
         return after
 
-    def finish(self) -> None:
-        """Nothing is left to do: m took each block as it came."""
-
     def tensors(self) -> dict[str, Tensor]:
         return {"momentum": self.momentum}
+
+
+def _check_step(config: TrialConfig, rate: float) -> None:
+    if rate > 1:
+        raise UserError(
+            f"lr {config.lr} makes Bop's adaptivity rate {rate:.3g}; it must be at most 1, use a smaller lr"
+        )
+
+
+METHOD = Method(
+    name="bop",
+    help="Bop: flip where the moving average of the gradients says so",
+    layer_rule=BopLayer,
+    settings=(
+        Setting(
+            "bop_threshold",
+            float,
+            "|m| above which Bop flips",
+            1e-6,
+            "nuisance",
+            above=0,
+            short="threshold",
+            shown=True,
+            since=1,
+        ),
+        Setting(
+            "bop_momentum_bits",
+            int,
+            "of Bop's m: 32, or 16 (bfloat16, stochastically rounded)",
+            32,
+            choices=(16, 32),
+            short="momentum bits",
+            memory="more",
+            offered=True,
+            ablatable=True,
+            since=1,
+        ),
+    ),
+    space=lambda model: {"lr": Range(1e-4, 1e-1), "bop_threshold": Range(1e-8, 1e-4)},
+    check_step=_check_step,
+    describe=lambda config: f"lr={config.lr:.3g} threshold={config.bop_threshold:.2g}",
+    state_bits=lambda config: 1 + config.bop_momentum_bits,
+    simulated=SimulatedCurve({"bop": 0.94}, lambda config: [(config.lr, 1e-2), (config.bop_threshold, 1e-6)]),
+    looks={"bop": Look("#D55E00", "s")},
+)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from trainers.binary.layers import BinaryLayer, binary_layers
 from trainers.binary.weights import PackedWeight
 from trainers.config import TrialConfig, learning_rates
+from trainers.method import PackedNumbers
 from trainers.methods.temperature import annealing
 
 Average = Callable[[Tensor], Tensor]  # a worker's share of a mean gradient -> the sum over workers, in place
@@ -24,12 +25,27 @@ class LayerRule(ABC):
 
     At every step: `start`, then `update` for the output channels block by block, always in the same order, then
     `finish`. So no rule ever needs a whole layer's gradient at once. One that must know something of all of it first
-    asks to `look`: then the blocks come twice.
+    asks to `look`: then the blocks come twice. A rule says at least how it updates.
+
+    Args:
+        config: the run.
+        name: the layer's name, which seeds a rule's draws together with the run's seed and the step
+            (`trainers.methods.draws`).
+        latent: the layer's real weights before they are packed; not to be kept.
+        pretrained: whether they are a pretrained file's real weights.
+
+    Attributes:
+        rate: u, the layer's learning rate at this step.
+        step: the step's number, from 0.
     """
 
-    @abstractmethod
+    def __init__(self, config: TrialConfig, name: str, latent: Tensor, pretrained: bool = False) -> None:
+        self.config, self.name = config, name
+        self.rate, self.step = 0.0, 0
+
     def start(self, rate: float, step: int, annealing: float = 1.0) -> None:
         """A step begins: the layer's rate u, the step's number, and what any temperature is multiplied by."""
+        self.rate, self.step = rate, step
 
     def looks_first(self) -> bool:
         """Whether the step that was started needs `look` for every block before the first `update`."""
@@ -43,8 +59,7 @@ class LayerRule(ABC):
     def update(self, rows: slice, positive: Tensor, grad: Tensor) -> Tensor:
         """The new W = [w = +1] of the output channels `rows` from the old one and their gradient, of one shape."""
 
-    @abstractmethod
-    def finish(self) -> None:
+    def finish(self) -> None:  # noqa: B027 (most rules have nothing left to do)
         """Every output channel has been updated."""
 
     def temperature(self) -> float | None:
@@ -53,6 +68,10 @@ class LayerRule(ABC):
 
     def tensors(self) -> dict[str, Tensor]:
         """State of one entry a weight, by name (none for most rules): of the weight's shape, or packed counters."""
+        return {}
+
+    def packed_numbers(self) -> dict[str, PackedNumbers]:
+        """Which of `tensors` are whole numbers of a few bits, packed, and what each number may be."""
         return {}
 
     def scalars(self) -> dict[str, float | None]:

@@ -36,6 +36,9 @@ import torch
 from torch import Tensor
 
 from trainers.binary.counters import counter_bytes, pack_counters, unpack_counters
+from trainers.method import PackedNumbers
+
+INERTIA_BITS = (0, 2, 4, 8)  # 0: no counters, the paper's rule
 
 # A draw of exactly 0, one in 2^24, would hear every gradient that is not quite 0, rounding errors of one that should be
 # included. As half of the draws' spacing it hears what is nearer to one in 2^24 than to never.
@@ -83,6 +86,11 @@ class Inertia:
     def __init__(self, shape: torch.Size, bits: int, device: torch.device) -> None:
         self.shape, self.bits = shape, bits
         self.counters = torch.zeros(shape[0], counter_bytes(shape, bits), dtype=torch.uint8, device=device)
+
+    @property
+    def packed(self) -> PackedNumbers:
+        """The counters as what they are: K flips, so that none is ever as large."""
+        return PackedNumbers(self.counters, self.bits, -threshold(self.bits), threshold(self.bits) - 1)
 
     def values(self, rows: slice) -> Tensor:
         """The counters of some output channels, int8 (rows, ...)."""

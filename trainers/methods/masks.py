@@ -7,7 +7,9 @@ Source: *Binary Stochastic Flip Optimization for Training Binary Neural Networks
 import torch
 from torch import Tensor
 
-from trainers.config import MASK_TYPES, one_of
+from trainers.settings import one_of
+
+MASK_TYPES = ("EWM", "WPM", "RAND")
 
 ERFINV_HALF = 0.4769362762044699  # erfinv(1/2): where EWM's probability reaches one half
 

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from trainers.binary.bits import pack_bits
 from trainers.binary.layers import binary_layers
 from trainers.config import TrialConfig
+from trainers.method import Look, Method, SimulatedCurve
 from trainers.methods.contract import Average, UpdateRule
+from trainers.settings import Setting
 
 
 def cosine_rate(lr: float, epoch: int, epochs: int) -> float:
@@ -60,3 +62,31 @@ def _differing(a: Tensor, b: Tensor) -> int:
     """In how many bits two packed tensors differ."""
     changed = a ^ b
     return int(sum(((changed >> bit) & 1).sum() for bit in range(8)))
+
+
+METHOD = Method(
+    name="real",
+    help="training in real space through the sign, by SGD or Adam",
+    update_rule=RealSpace,
+    settings=(
+        Setting(
+            "optimizer",
+            str,
+            "of algorithm real: SGD or Adam",
+            "SGD",
+            choices=("SGD", "Adam"),
+            shown=True,
+            memory="other",
+            set_by="cells: methods (real-SGD or real-Adam)",
+            since=1,
+        ),
+    ),
+    variant="optimizer",
+    describe=lambda config: f"{config.optimizer} lr={config.lr:.3g}",
+    state_bits=lambda config: 96 if config.optimizer == "Adam" else 32,
+    simulated=SimulatedCurve(
+        {"real-SGD": 0.96, "real-Adam": 0.97},
+        lambda config: [(config.lr, 1e-3 if config.optimizer == "Adam" else 0.1)],
+    ),
+    looks={"real-SGD": Look("#009E73", "^"), "real-Adam": Look("#CC79A7", "D")},
+)

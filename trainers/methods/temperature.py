@@ -11,8 +11,11 @@ import math
 import torch
 from torch import Tensor
 
-from trainers.config import ANNEALS, SCHEDULER_TYPES, one_of
 from trainers.errors import UserError
+from trainers.settings import one_of
+
+SCHEDULER_TYPES = ("const", "gaussian", "scaled-gaussian", "relative")
+ANNEALS = ("none", "cosine")
 
 
 def annealing(kind: str, step: int, steps: int | None) -> float:

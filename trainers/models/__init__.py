@@ -1,24 +1,24 @@
-"""The three networks by name: what can be built, from which options, for which images.
+"""The networks by name: one file a model, each with its options and all that anybody has to know of it.
 
-Models are written once and do not know which weight store their binary layers hold; they are built with latent stores.
-Parameter names, shapes and order are those of the authors' checkpoints.
+A module with a `MODEL` is a model; the others help. Models are written once and do not know which weight store their
+binary layers hold; they are built with latent stores. Parameter names, shapes and order are those of the authors'
+checkpoints.
 """
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
 from trainers.binary.layers import binary_layers
-from trainers.config import ACTIVATION_MEMORY, APPROXIMATIONS, WEIGHT_SCALES, one_of
 from trainers.errors import UserError
+from trainers.model import Model, Pretrained
 from trainers.models.adambnn import AdamBNN
 from trainers.models.bcdnet import BCDNet
 from trainers.models.mlp import MLP
-from trainers.models.network import ConvolutionalNetwork, takes_side
+from trainers.registry import model_named
+from trainers.settings import ACTIVATION_MEMORY, APPROXIMATIONS, WEIGHT_SCALES, one_of
 
-_MODELS: dict[str, Callable[..., nn.Module]] = {"AdamBNN": AdamBNN, "BCDNet": BCDNet, "MLP": MLP}
 _LEAST = {"num_classes": 1, "in_channels": 1, "in_features": 1, "hid_dim": 1, "depth": 1, "freeze_num": 0}
 # Far above any network here. Beyond, building alone would take minutes, or counts would no longer fit in 64 bits.
 _MOST = {"num_classes": 10**6, "in_channels": 10**4, "in_features": 10**9, "hid_dim": 10**6, "depth": 1000}
@@ -29,29 +29,30 @@ def build_model(name: str, num_classes: int, *, weight_scale: str = "none", **op
     """A network with latent weights, N(0, 0.01^2) drawn from torch's global generator, in training mode.
 
     Args:
-        name: AdamBNN, BCDNet or MLP.
+        name: of a model.
         num_classes: logits.
         weight_scale: what a binary product is multiplied by: none, layer (mean |w_real|) or channel.
         options: AdamBNN and BCDNet: `width` (1.0), `approx` (STE), `freeze_num` (0), `in_channels` (3).
-            MLP: `in_features` (no default), `hid_dim` (2048), `depth` (4), `approx` (STE).
+            MLP: `in_features` (no default), `hid_dim` (2048), `depth` (4), `approx` (STE). Others: as `build` says.
 
     Raises:
         UserError: a name, option or value that is not allowed.
     """
-    one_of("model", name, _MODELS)
-    allowed = [option for option in inspect.signature(_MODELS[name]).parameters if option != "num_classes"]
-    unknown = [option for option in options if option not in allowed]
+    model = model_named(name)
+    unknown = [option for option in options if option not in model.options]
     if unknown:
-        raise UserError(f"{name} has no option {', '.join(unknown)}; use {', '.join(allowed)}, weight_scale")
-    if name == "MLP" and "in_features" not in options:
-        raise UserError("MLP needs in_features, channels·height·width of an image; give it")
+        raise UserError(f"{name} has no option {', '.join(unknown)}; use {', '.join((*model.options, 'weight_scale'))}")
+    wanted = inspect.signature(model.build).parameters
+    lacking = [option for option in model.options if wanted[option].default is inspect.Parameter.empty]
+    if lacking := [option for option in lacking if option not in options]:
+        raise UserError(f"{name} needs {', '.join(lacking)}, as an image and its settings have it; give it")
     one_of("approx", options.get("approx", "STE"), APPROXIMATIONS)
     one_of("weight_scale", weight_scale, WEIGHT_SCALES)
     _check_numbers({"num_classes": num_classes, **options})
-    model = _MODELS[name](num_classes, **options)
-    for _, layer in binary_layers(model):
+    network: nn.Module = model.build(num_classes, **options)
+    for _, layer in binary_layers(network):
         layer.set_weight_scale(weight_scale)
-    return model
+    return network
 
 
 def set_activation_memory(model: nn.Module, kind: str) -> None:
@@ -83,22 +84,12 @@ def check_image_size(name: str, image_size: int) -> None:
 
     AdamBNN and BCDNet: a multiple of 32 or one less (`trainers.models.network.takes_side` says why). The MLP: any.
     """
-    one_of("model", name, _MODELS)
-    if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 1:
-        raise UserError(f"image_size {image_size!r} is not a whole number of at least 1")
-    if name == "MLP" or takes_side(image_size):
-        return
-    below = 32 * (image_size // 32)
-    near = f"{below} or {below + 31}" if below else "31 or 32"
-    raise UserError(
-        f"{name} cannot take images of {image_size}x{image_size}: it halves them five times, so image_size must be a "
-        f"multiple of 32 or one less (31, 32, 63, 64, ...); use {near}, to which images are resized"
-    )
+    model_named(name).check_side(image_size)
 
 
 def frozen_modules(model: nn.Module) -> list[nn.Module]:
     """What `freeze_num` froze: parameters without gradient, batch norm in evaluation mode for good."""
-    return model.frozen if isinstance(model, ConvolutionalNetwork) else []
+    return list(getattr(model, "frozen", []))
 
 
 def frozen_binary_layers(model: nn.Module) -> set[str]:
@@ -108,6 +99,8 @@ def frozen_binary_layers(model: nn.Module) -> set[str]:
 
 
 __all__ = [
+    "Model",
+    "Pretrained",
     "build_model",
     "check_image_size",
     "frozen_binary_layers",

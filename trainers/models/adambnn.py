@@ -4,7 +4,8 @@ Source: Liu et al., "How Do Adam and Training Strategies Help BNNs Optimization?
 Liu et al., "ReActNet", ECCV 2020. Stages 32 (real), 64, 128x2, 256x2, 512x6, 1024x2.
 """
 
-from trainers.models.network import ConvolutionalNetwork
+from trainers.model import Model, Pretrained
+from trainers.models.network import FREEZE_NUM, WIDTH, ConvolutionalNetwork, sides, takes_side
 
 BLOCK_MULTIPLES = (2, 4, 4, 8, 8, *[16] * 6, 32, 32)
 
@@ -16,3 +17,17 @@ class AdamBNN(ConvolutionalNetwork):
         self, num_classes: int, width: float = 1.0, approx: str = "STE", freeze_num: int = 0, in_channels: int = 3
     ) -> None:
         super().__init__(num_classes, BLOCK_MULTIPLES, width, approx, freeze_num, in_channels)
+
+
+MODEL = Model(
+    name="AdamBNN",
+    help="the MobileNet-v1 shape with binary convolutions",
+    build=AdamBNN,
+    settings=(WIDTH, FREEZE_NUM),
+    takes=takes_side,
+    sides=sides,
+    pretrained=Pretrained(heads=("fc.",)),
+    recognises=lambda names: (
+        "feature.1.binary_3x3.weight" in names and not any(name.startswith("mlp_layer.") for name in names)
+    ),
+)

@@ -6,8 +6,9 @@ Source: Xing et al., "Towards Accurate Binary Neural Networks via Modeling Conte
 
 from torch import Tensor, nn
 
+from trainers.model import Model, Pretrained
 from trainers.models.blocks import ShiftGroup
-from trainers.models.network import ConvolutionalNetwork
+from trainers.models.network import FREEZE_NUM, WIDTH, ConvolutionalNetwork, sides, takes_side
 
 BLOCK_MULTIPLES = (2, 4, 4, 8, 8, *[16] * 4, 32)
 GROUPS = 3
@@ -29,3 +30,15 @@ class BCDNet(ConvolutionalNetwork):
 
     def trunk(self, x: Tensor) -> Tensor:
         return self.mlp_layer(x)
+
+
+MODEL = Model(
+    name="BCDNet",
+    help="separable blocks, then groups of shift blocks that stand for a binary MLP",
+    build=BCDNet,
+    settings=(WIDTH, FREEZE_NUM),
+    takes=takes_side,
+    sides=sides,
+    pretrained=Pretrained(heads=("fc.", "fc_dist.")),
+    recognises=lambda names: any(name.startswith("mlp_layer.") for name in names),
+)

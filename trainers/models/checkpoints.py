@@ -18,9 +18,9 @@ from trainers.binary.layers import LATENT_STD, binary_layers
 from trainers.binary.weights import LatentWeight
 from trainers.errors import UserError
 from trainers.models.safe_read import read_checkpoint
+from trainers.registry import MODELS
 
 _STATE_KEYS = ("state_dict", "model")
-_HEADS = {"AdamBNN": ("fc.",), "BCDNet": ("fc.", "fc_dist.")}
 _SHOWN = 10  # names in each list of an error message
 
 
@@ -104,17 +104,21 @@ def check_pretrained(model: nn.Module, path: str | Path) -> None:
 
 
 def _match(model: nn.Module, path: Path) -> _Match:
-    name = type(model).__name__
-    if name not in _HEADS:
-        raise UserError(f"pretrained files exist for {' and '.join(_HEADS)}, not for {name}; leave pretrained out")
+    known = {own.build: own for own in MODELS.all().values()}
+    about = known.get(type(model))
+    name = about.name if about else type(model).__name__
+    if about is None or about.pretrained is None:
+        with_files = " and ".join(own.name for own in known.values() if own.pretrained)
+        raise UserError(f"pretrained files exist for {with_files}, not for {name}; leave pretrained out")
+    heads_of_files = about.pretrained.heads
     if not all(isinstance(layer.store, LatentWeight) for _, layer in binary_layers(model)):
         raise RuntimeError(
             "pretrained values go to latent weights, and this model keeps bits only; load before packing"
         )
     state, ignored = _state_dict(read_checkpoint(path), path)
-    heads = tuple(key for key in state if key.startswith(_HEADS[name]))
+    heads = tuple(key for key in state if key.startswith(heads_of_files))
     offered = {key: value for key, value in state.items() if key not in heads}
-    expected = {key: value for key, value in model.state_dict().items() if not key.startswith(_HEADS[name])}
+    expected = {key: value for key, value in model.state_dict().items() if not key.startswith(heads_of_files)}
     # Files older than PyTorch 0.4.1 do not count batches, and with a fixed momentum nothing reads the count.
     missing = [key for key in expected if key not in offered and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in offered if key not in expected]
@@ -154,13 +158,7 @@ def _mismatch(
 
 def _looks_like(names: Mapping[str, Tensor]) -> str | None:
     """The model of ours whose layers these names are, if any."""
-    if any(name.startswith("mlp_layer.") for name in names):
-        return "BCDNet"
-    if "classifier.0.weight" in names and "feature.0.weight" in names:
-        return "MLP"
-    if "feature.1.binary_3x3.weight" in names:
-        return "AdamBNN"
-    return None
+    return next((model.name for model in MODELS.all().values() if model.recognises(tuple(names))), None)
 
 
 def _shortened(names: Sequence[str]) -> str:

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from trainers.binary.layers import BinaryLinear, SignActivation
+from trainers.model import Model
 from trainers.models.packed_dense import packed_dense
+from trainers.settings import Setting
 
 
 class MLP(nn.Module):
@@ -49,3 +51,28 @@ class MLP(nn.Module):
             layer, norm, sign = modules[index : index + 3]
             x = packed_dense(x, layer, norm, sign, binary_inputs=index > 0)
         return x
+
+
+MODEL = Model(
+    name="MLP",
+    help="binary layers and batch norm; every weight is binary",
+    build=MLP,
+    settings=(
+        Setting(
+            "hid_dim",
+            int,
+            "hidden width of the MLP",
+            2048,
+            "workload",
+            least=1,
+            short="hidden",
+            memory="more",
+            since=1,
+        ),
+        Setting("depth", int, "binary layers of the MLP", 4, "workload", least=1, memory="more", since=1),
+    ),
+    image_options=lambda channels, side: {"in_features": channels * side**2},
+    binary_rate=1.0,
+    real_parameters=False,
+    recognises=lambda names: {"classifier.0.weight", "feature.0.weight"} <= set(names),
+)

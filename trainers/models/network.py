@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from trainers.errors import UserError
 from trainers.models.blocks import SeparableBlock, Stem, head
+from trainers.settings import Setting
 
 BASE_CHANNELS = 32  # of the stem at width 1; every stage is a power of two of it
 
@@ -32,6 +33,41 @@ def takes_side(pixels: int) -> bool:
     broadcasting). So the stem's ceil(n/2) is a multiple of 16, and n a multiple of 32 or one less.
     """
     return pixels > 0 and pixels % 32 in (0, 31)
+
+
+def sides(pixels: int) -> str:
+    """Which sides fit the stages, and the two nearest to one that does not."""
+    below = 32 * (pixels // 32)
+    near = f"{below} or {below + 31}" if below else "31 or 32"
+    return (
+        "it halves them five times, so image_size must be a multiple of 32 or one less (31, 32, 63, 64, ...); "
+        f"use {near}, to which images are resized"
+    )
+
+
+WIDTH = Setting(
+    "width",
+    float,
+    "multiplier of every convolution's channels; 1 is the published network",
+    1.0,
+    "workload",
+    above=0,
+    memory="more",
+    offered=True,
+    since=1,
+)
+FREEZE_NUM = Setting(
+    "freeze_num",
+    int,
+    "first modules of `feature` that take no gradient and stay in evaluation mode",
+    0,
+    "workload",
+    least=0,
+    short="frozen modules",
+    memory="less",
+    offered=True,
+    since=1,
+)
 
 
 class ConvolutionalNetwork(nn.Module):

@@ -27,6 +27,7 @@ from trainers.binary.layers import binary_layers
 from trainers.binary.weights import PackedWeight
 from trainers.errors import UserError
 from trainers.models import build_model, check_image_size
+from trainers.registry import model_named
 
 FORMAT = "binsfo-model-1"
 WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
@@ -38,7 +39,7 @@ class ModelDescription:
     """What a packed model is, beside its weights.
 
     Args:
-        model: AdamBNN, BCDNet or MLP.
+        model: a network's name.
         options: `build_model`'s options but for those that the image decides (`in_features`, `in_channels`).
         image_size: side in pixels of the square images that it takes.
         channels: 1 (grey) or 3 (RGB).
@@ -85,10 +86,7 @@ class ModelDescription:
         Raises:
             UserError: an option that the model does not have or cannot take.
         """
-        if self.model == "MLP":
-            image = {"in_features": self.channels * self.image_size**2}
-        else:
-            image = {"in_channels": self.channels}
+        image = model_named(self.model).image_options(self.channels, self.image_size)
         taken = [name for name in self.options if name in ("name", "num_classes")]
         if taken:
             raise UserError(f"{self.model} has no option {', '.join(taken)}; the class names decide it, leave it out")

@@ -7,7 +7,6 @@ import pytest
 import yaml
 
 from study.define.cells import (
-    METHODS,
     AshaConfig,
     Cell,
     ConfirmConfig,
@@ -19,12 +18,13 @@ from study.define.cells import (
 from study.define.study_file import load_study
 from tests.study.small_study import content, load
 from trainers.errors import UserError
+from trainers.registry import cell_methods
 
 
 def test_cells_are_the_product_of_data_sets_models_and_methods(tmp_path: Path) -> None:
-    block = {"datasets": ["CIFAR10", "OxfordPets"], "models": ["AdamBNN", "BCDNet"], "methods": list(METHODS)}
+    block = {"datasets": ["CIFAR10", "OxfordPets"], "models": ["AdamBNN", "BCDNet"], "methods": list(cell_methods())}
     study = load(tmp_path, cells=[block], fixed={"epochs": 6})
-    assert len(study.cells) == 2 * 2 * len(METHODS)
+    assert len(study.cells) == 2 * 2 * len(cell_methods())
     assert study.cells[0].name == "CIFAR10-AdamBNN-binary"
     assert study.datasets == ("CIFAR10", "OxfordPets")
 

@@ -8,8 +8,8 @@ import pytest
 
 from study.define.study_file import load_study
 from study.define.yaml_reader import read_yaml
-from trainers.config import LARGEST_WHOLE
 from trainers.errors import UserError
+from trainers.settings import LARGEST_WHOLE
 
 STUDY = """\
 name: numbers

@@ -9,7 +9,7 @@ from torch import Tensor
 from tests.trainers.gradient_receiver import GradientReceiver
 from trainers.binary.functional import sign_activation, surrogate_gradient
 from trainers.binary.layers import BinaryConv2d, BinaryLayer, BinaryLinear
-from trainers.config import WEIGHT_SCALES
+from trainers.settings import WEIGHT_SCALES
 
 
 def layers() -> list[tuple[BinaryLayer, Tensor]]:

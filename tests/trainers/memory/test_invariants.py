@@ -52,7 +52,7 @@ def test_a_counter_that_cannot_be_is_found(training_step: MakeStep, bystanders: 
     trained = training_step("MLP", hid_dim=61, inertia_bits=4)
     counters = trained.learner.rule.layer_rules()["feature.3"].tensors()["counters"]
     counters[4, 9] = 7
-    with pytest.raises(InvariantError, match=r"feature\.3 has the counter 7; with 4 bits one lies within -7 .. 6"):
+    with pytest.raises(InvariantError, match=r"feature\.3.s counters: one is 7; with 4 bits each lies within -7 .. 6"):
         check_invariants(trained.learner, bystanders)
     counters[4, 9] = 0
     counters[4, -1] = 16  # a row of 61 counters has a place for a 62nd

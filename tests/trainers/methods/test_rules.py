@@ -10,13 +10,16 @@ from trainers.binary.layers import binary_layers
 from trainers.binary.weights import PackedWeight
 from trainers.config import TrialConfig
 from trainers.errors import UserError
-from trainers.methods import PACKED_RULES, UpdateRule, make_update_rule
+from trainers.methods import UpdateRule, make_update_rule
 from trainers.methods.bop import round_stochastically
 from trainers.methods.draws import derived_seed, generator
 from trainers.methods.masks import flip_probability
 from trainers.methods.real import cosine_rate
 from trainers.methods.temperature import RunningDeviation, TemperatureScheduler
 from trainers.models import build_model
+from trainers.registry import METHODS
+
+PACKED_RULES = tuple(name for name, method in METHODS.all().items() if method.packed)
 
 RULES: list[dict[str, Any]] = [
     *({"algorithm": algorithm, "lr": 0.01} for algorithm in PACKED_RULES),

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from tests.trainers.gradient_receiver import GradientReceiver
 from trainers.binary.layers import SignActivation, binary_layers
-from trainers.config import APPROXIMATIONS, WEIGHT_SCALES
 from trainers.errors import UserError
 from trainers.models import build_model, check_image_size, frozen_binary_layers, frozen_modules
+from trainers.settings import APPROXIMATIONS, WEIGHT_SCALES
 
 CLASSES = 5
 BATCH = 6
