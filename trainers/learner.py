@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from trainers.batch_norm import synchronize_batch_norm
-from trainers.binary.layers import binary_layers, set_epoch
+from trainers.binary.layers import binary_layers, set_epoch, set_kernels
 from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData, normalise
 from trainers.errors import DivergedError
@@ -79,6 +79,7 @@ class Learner:
                 for _, layer in binary_layers(model):
                     layer.set_weight_scale("none")  # signs carry no scale to take
         set_activation_memory(model, config.activation_memory)
+        set_kernels(model, config.kernels)
         self.model = model.to(device)
         synchronize_batch_norm(self.model, replicas)
         self.rule: UpdateRule = make_update_rule(config, self.model, replicas.sum, pretrained)

@@ -37,6 +37,7 @@ APPROXIMATIONS = ("STE", "ApproxSign", "ReSTE")
 ACTIVATION_MEMORY = ("stock", "packed")
 WEIGHT_SCALES = ("none", "layer", "channel")
 DEVICES = ("auto", "cpu", "cuda")
+KERNELS = ("auto", "torch")
 
 
 def one_of(field: str, value: object, allowed: Iterable[str], more: str = "") -> None:
@@ -333,6 +334,18 @@ COMMON: Final[tuple[Setting, ...]] = (
         identity=False,
         set_by="resources: device",
         since=1,
+    ),
+    Setting(
+        "kernels",
+        str,
+        "what computes products of bits on a CPU: auto, compiled kernels where they can run, or torch, float products; "
+        "the integers are the same, float sums on the way may differ in their last bits",
+        "auto",
+        "execution",
+        KERNELS,
+        memory="other",
+        column=False,
+        before="auto",
     ),
     Setting(
         "test",

@@ -23,6 +23,7 @@ def config(**settings: Any) -> TrialConfig:
         ({"approx": "tanh"}, "use STE, ApproxSign or ReSTE"),
         ({"optimizer": "RMSprop"}, "use SGD or Adam"),
         ({"activation_memory": "bits"}, "use stock or packed"),
+        ({"kernels": "cuda"}, "use auto or torch"),
         ({"bop_momentum_bits": 8}, "use 16 or 32"),
         ({"inertia_bits": 3}, "inertia_bits 3 is not offered; use 0, 2, 4 or 8"),
         ({"inertia_bits": False}, "inertia_bits False is not offered"),

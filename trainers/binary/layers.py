@@ -16,9 +16,17 @@ LATENT_STD = 0.01  # algorithm, section 4
 
 
 class BinaryLayer(nn.Module):
-    """A layer with 1-bit weights; it starts with a latent store and can be packed."""
+    """A layer with 1-bit weights; it starts with a latent store and can be packed.
+
+    Attributes:
+        store: where its weights are.
+        kernels: what computes its products of bits once it is packed: `auto` or `torch`.
+        sign_inputs: whether its inputs are signs, as a rule; products of others run on floats.
+    """
 
     store: WeightStore
+    kernels = "auto"
+    sign_inputs = True
 
     def __init__(self, shape: tuple[int, ...], operator: ProductOperator) -> None:
         super().__init__()
@@ -86,6 +94,15 @@ def binary_layers(model: nn.Module) -> Iterator[tuple[str, BinaryLayer]]:
     for name, module in model.named_modules():
         if isinstance(module, BinaryLayer):
             yield name, module
+
+
+def set_kernels(model: nn.Module, kind: str) -> None:
+    """Choose what computes products of bits: `auto`, compiled kernels where they can run, or `torch`, float products.
+
+    Both give the same integers.
+    """
+    for _, layer in binary_layers(model):
+        layer.kernels = kind
 
 
 def set_epoch(model: nn.Module, epoch: int, epochs: int) -> None:

@@ -1,6 +1,8 @@
-"""Products with a weight store's signs, block by block of output channels, and their two adjoints.
+"""Products with a weight store's signs, and their two adjoints.
 
-Only one block of the weights, or of their gradient, exists as floats at a time (the store says how large a block is).
+Signs meet packed weights on their bits (`trainers.binary.kernels`). Everything else is a float product, block by block
+of output channels: only one block of the weights, or of their gradient, exists as floats at a time (the store says how
+large a block is).
 """
 
 from collections.abc import Iterator
@@ -10,11 +12,16 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from trainers.binary.weights import WeightStore
+from trainers.binary import kernels
+from trainers.binary.kernels import Geometry
+from trainers.binary.weights import PackedWeight, WeightStore
 
 
 class ProductOperator(Protocol):
     """A bilinear operator with its two adjoints."""
+
+    def geometry(self, shape: torch.Size) -> Geometry:
+        """Its window, for a weight of `shape`."""
 
     def forward(self, inputs: Tensor, weight: Tensor) -> Tensor: ...
 
@@ -28,6 +35,9 @@ class ProductOperator(Protocol):
 
 class MatrixProduct:
     """z = s W^T: (N, in) x (out, in) -> (N, out)."""
+
+    def geometry(self, shape: torch.Size) -> Geometry:
+        return Geometry()
 
     def forward(self, inputs: Tensor, weight: Tensor) -> Tensor:
         return inputs @ weight.T
@@ -48,6 +58,9 @@ class Convolution:
     def __init__(self, stride: int, padding: int) -> None:
         self.stride = stride
         self.padding = padding
+
+    def geometry(self, shape: torch.Size) -> Geometry:
+        return Geometry(shape[2], self.stride, self.padding)
 
     def forward(self, inputs: Tensor, weight: Tensor) -> Tensor:
         return torch.nn.functional.conv2d(inputs, weight, stride=self.stride, padding=self.padding)
@@ -72,8 +85,21 @@ class Convolution:
 
 def multiply(inputs: Tensor, store: WeightStore, operator: ProductOperator) -> Tensor:
     """op(inputs, w), unscaled: an exact integer where the inputs are signs."""
+    on_bits = _multiply_bits(inputs, store, operator)
+    if on_bits is not None:
+        return on_bits
     parts = [operator.forward(inputs, store.signs(rows, inputs.dtype)) for rows in store.blocks()]
     return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+
+
+def _multiply_bits(inputs: Tensor, store: WeightStore, operator: ProductOperator) -> Tensor | None:
+    """The same from bits alone; None where the inputs are no signs, or no kernel takes them."""
+    if not isinstance(store, PackedWeight) or not getattr(store.layer, "sign_inputs", True):
+        return None
+    geometry = operator.geometry(store.shape)
+    if geometry.taps > kernels.MOST_TAPS or not kernels.usable(inputs, getattr(store.layer, "kernels", "auto")):
+        return None
+    return kernels.sign_product(inputs, store.bits, geometry)
 
 
 def scaled(tensor: Tensor, store: WeightStore, operator: ProductOperator) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainers.binary.layers import BinaryConv2d, SignActivation
+from trainers.models.fused_residual import fused, run_fused
 from trainers.models.packed_residual import Branch, ResidualUnit, run_units, shift
 from trainers.models.recompute import PackedBlock
 
@@ -46,6 +47,13 @@ class ResidualBlock(PackedBlock):
 
     def packed(self, x: Tensor) -> Tensor:
         return run_units(x, self.units())
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            units = self.units()
+            if all(unit.packed for unit in units) and fused(x, units):
+                return run_fused(x, units)
+        return super().forward(x)
 
 
 class SeparableBlock(ResidualBlock):

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainers.binary.layers import BinaryLinear, SignActivation
+from trainers.binary.layers import BinaryLinear, SignActivation, binary_layers
 from trainers.model import Model
 from trainers.models.packed_dense import packed_dense
 from trainers.settings import Setting
@@ -37,6 +37,7 @@ class MLP(nn.Module):
         self.feature = nn.Sequential(*modules)
         last = nn.BatchNorm1d(num_classes, affine=False)
         self.classifier = nn.Sequential(BinaryLinear(features, num_classes), last)
+        next(layer for _, layer in binary_layers(self)).sign_inputs = False  # the image
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(1)

@@ -37,7 +37,8 @@ class _PackedDense(torch.autograd.Function):
         ctx.layer, ctx.norm, ctx.sign, ctx.binary_inputs = layer, norm, sign, binary_inputs
         ctx.shape, ctx.dtype = inputs.shape, inputs.dtype
         ctx.save_for_backward(
-            pack_bits(inputs > 0) if binary_inputs else inputs, product.to(torch.int16) if ctx.exact else product
+            pack_bits(inputs > 0) if binary_inputs else inputs,
+            product.round().to(torch.int16) if ctx.exact else product,
         )
         return n if sign is None else sgn(n)
 

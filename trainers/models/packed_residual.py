@@ -25,6 +25,7 @@ from trainers.binary.bits import sgn
 from trainers.binary.functional import surrogate_gradient
 from trainers.binary.layers import BinaryLayer, SignActivation
 from trainers.binary.products import WeightGradients, multiply, multiply_back
+from trainers.binary.weights import PackedWeight
 from trainers.models.branch import Branch, BranchSums, Statistics, along_channels, corrections, scaled_by, shift
 
 # Floats of one unit's output that are worked on at a time: the temporaries of a chunk are a few times as many.
@@ -50,6 +51,12 @@ class ResidualUnit:
             own += [branch.norm.weight, branch.norm.bias]
             own += [layer.store.anchor() for layer, _ in branch.products]
         return own
+
+    @property
+    def packed(self) -> bool:
+        """Whether every layer keeps bits alone."""
+        stores = (layer.store for branch in self.branches for layer, _ in branch.products)
+        return all(isinstance(store, PackedWeight) for store in stores)
 
     # ---- forward
 
@@ -79,7 +86,7 @@ class ResidualUnit:
                         product = scaled_by(product, layer)
                     z = product if z is None else z.add_(product)
                 assert z is not None
-                kept = z.to(torch.int16) if branch.exact else z
+                kept = z.round_().to(torch.int16) if branch.exact else z
                 found[index] = _put(kept, found[index], images, len(x))
         return [z for z in found if z is not None]
 
@@ -126,7 +133,7 @@ class ResidualUnit:
             corrections(branch.norm, known, total)
             for branch, known, total in zip(self.branches, statistics, sums.branches, strict=True)
         ]
-        weights = [[_WeightGradient(layer, len(x)) for layer, _ in branch.products] for branch in self.branches]
+        weights = [[WeightGradient(layer, len(x)) for layer, _ in branch.products] for branch in self.branches]
         bias_in = torch.zeros_like(self.bias_in)
         grad_x: Tensor | None = None
         for images in self.chunks(x):
@@ -202,7 +209,7 @@ class _UnitSums:
         return cls(torch.zeros_like(unit.slope), torch.zeros_like(unit.bias_out), branches)
 
 
-class _WeightGradient:
+class WeightGradient:
     """The gradient of one layer's weights as the chunks of images pass; nothing for a layer that takes none."""
 
     def __init__(self, layer: BinaryLayer, images: int) -> None:

@@ -8,11 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from tests.trainers.models.networks import CLOSE, gradients, images, network, use
-from trainers.binary.layers import BinaryConv2d, binary_layers, set_epoch
+from trainers.binary.bits import unpack_signs
+from trainers.binary.layers import BinaryConv2d, binary_layers, set_epoch, set_kernels
+from trainers.binary.weights import PackedWeight
 from trainers.config import TrialConfig
 from trainers.methods import make_update_rule
 from trainers.models import set_activation_memory
 from trainers.models.branch import Branch
+from trainers.models.fused_residual import fused
 
 
 @pytest.mark.parametrize("pack", [False, True], ids=["latent", "bits"])
@@ -82,6 +85,43 @@ def test_after_fifty_steps_every_path_holds_the_same_bits(name: str, rule: dict[
         found.append({layer: module.store.bits for layer, module in binary_layers(model)})
     for other in found[1:]:
         assert all(torch.equal(found[0][layer], other[layer]) for layer in found[0])
+
+
+@pytest.mark.parametrize("name", ["AdamBNN", "BCDNet"])
+def test_fused_units_compute_what_their_slow_twin_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainers.models.packed_residual.CHUNK_ELEMENTS", 3000)
+    fast = network(name, approx="ApproxSign")
+    set_activation_memory(fast, "packed")
+    slow = copy.deepcopy(fast)
+    set_kernels(slow, "torch")
+    x = images(name)
+    units = fast.feature[1].units()
+    assert fused(fast.feature[0](x), units)
+    assert not fused(fast.feature[0](x), slow.feature[1].units())
+    (logits, grads), (got, got_grads) = gradients(slow, x, True), gradients(fast, x, True)
+    torch.testing.assert_close(got, logits, **CLOSE)
+    assert got_grads.keys() == grads.keys()
+    for parameter, grad in grads.items():
+        torch.testing.assert_close(got_grads[parameter], grad, **CLOSE)
+
+
+@pytest.mark.parametrize("kind", ["stock", "packed"])
+@pytest.mark.parametrize("name", ["AdamBNN", "BCDNet", "MLP"])
+def test_evaluation_of_packed_weights_runs_on_bits(name: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network(name, weight_scale="layer").eval()
+    with torch.no_grad():
+        expected = model(images(name))
+    for _, layer in binary_layers(model):
+        layer.pack()
+    set_activation_memory(model, kind)
+
+    def refuse(store: PackedWeight, rows: slice, dtype: torch.dtype) -> Tensor:
+        assert not getattr(store.layer, "sign_inputs", True), "weights were unpacked into floats"
+        return unpack_signs(store.bits[rows], store.shape, dtype)
+
+    monkeypatch.setattr(PackedWeight, "signs", refuse)
+    with torch.no_grad():
+        torch.testing.assert_close(model(images(name)), expected, **CLOSE)
 
 
 def test_the_mlps_two_paths_are_bit_equal_in_float32() -> None:

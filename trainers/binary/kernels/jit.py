@@ -1,0 +1,78 @@
+"""Functions compiled by numba: once a machine where a folder can keep them, again in each process where none can.
+
+numba puts what it compiled into `NUMBA_CACHE_DIR` if that is set, else beside the source, else into the user's cache
+folder; its files are written under another name first, so several processes may compile at once. Here a folder that
+cannot be written, a full disk or a damaged file means compiling without a cache, never an error. Work is split over
+torch's own number of threads, by threads that wait where no kernel runs; a forked child makes its own.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numba
+import torch
+
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+
+
+@lru_cache(maxsize=1)
+def _stamp() -> str:
+    """A digest of all sources that compiled functions may come from."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+class Compiled:
+    """A compiled function: called with numbers and NumPy arrays only, it runs without Python's lock."""
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        self.function = function
+        self._alone = numba.njit(**_OPTIONS)(function)  # without a cache; compiles nothing until it is called
+        try:
+            self._run = numba.njit(cache=True, **_OPTIONS)(function)
+            # numba compiles again when the function's own file changes; its constants and vectors stand in others.
+            kept: Any = self._run
+            kept._cache._cache_file._source_stamp = _stamp()
+        except (RuntimeError, AttributeError):  # no folder that can be written, or a numba that keeps things otherwise
+            self._run = self._alone
+
+    def __call__(self, *arguments: Any) -> None:
+        try:
+            self._run(*arguments)
+        except Exception:
+            # Kernels themselves raise nothing: the cache's folder is full, or what it keeps is damaged.
+            self._run = self._alone
+            self._run(*arguments)
+
+    def split(self, count: int, *arguments: Any, least: int = 1) -> None:
+        """Call with `(start, stop, *arguments)` for parts of range(count), one a thread, none under `least` long."""
+        parts = max(1, min(torch.get_num_threads(), count // least))
+        if parts == 1:
+            self(0, count, *arguments)
+            return
+        bounds = [count * part // parts for part in range(parts + 1)]
+        waiting = [_pool().submit(self, *ends, *arguments) for ends in pairwise(bounds[1:])]
+        self(0, bounds[1], *arguments)
+        for part in waiting:
+            part.result()
+
+
+_POOL: dict[str, ThreadPoolExecutor] = {}
+
+
+def _pool() -> ThreadPoolExecutor:
+    """As many threads as a call may need beside the calling one; they start when there is work for them."""
+    if "pool" not in _POOL:
+        _POOL["pool"] = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="kernels")
+    return _POOL["pool"]
+
+
+os.register_at_fork(after_in_child=_POOL.clear)

@@ -1,0 +1,123 @@
+"""The passes of `trainers.binary.kernels.cpu_unit` on torch tensors: buffers are made here, and sums put together."""
+
+import importlib
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainers.binary import kernels
+from trainers.binary.kernels import WORD, SignWords, array, simulated
+
+_LEAST_PIXELS = 256  # of a thread
+
+
+@lru_cache(maxsize=1)
+def _passes() -> Any:
+    return importlib.import_module("trainers.binary.kernels.cpu_unit")
+
+
+def pack_biased(x: Tensor, bias: Tensor) -> Tensor:
+    """Words (pixels, ceil(C/64)) of sgn(x + bias): x (pixels, C), bias (C,)."""
+    words = torch.empty((len(x), -(-x.shape[1] // WORD)), dtype=torch.int64)
+    if not simulated(x):
+        kernels.compiled().pack_biased.split(len(x), x.numpy(), bias.numpy(), array(words), least=_LEAST_PIXELS)
+    return words
+
+
+def shift(signs: SignWords, distance: int) -> SignWords:
+    """`trainers.models.branch.shift` on words; the very same words where the distance is 0."""
+    if distance == 0:
+        return signs
+    shifted = torch.empty_like(signs.words)
+    if not simulated(shifted):
+        quarters = torch.arange(signs.channels) // (signs.channels // 4)
+        rows = [torch.where(quarters == quarter, 0.0, -1.0) for quarter in range(4)]
+        masks = pack_biased(torch.stack(rows), torch.zeros(signs.channels))
+        image = (signs.high, signs.wide)
+        arguments = (array(signs.words), image, distance, array(masks), array(shifted))
+        _passes().shift_words.split(len(shifted), *arguments, least=_LEAST_PIXELS)
+    return SignWords(shifted, signs.images, signs.channels, signs.high, signs.wide)
+
+
+def unpack(signs: SignWords, dtype: torch.dtype) -> Tensor:
+    """Signs (pixels, C) as floats."""
+    floats = torch.empty((len(signs.words), signs.channels), dtype=dtype)
+    if not simulated(floats):
+        _passes().unpack.split(len(floats), array(signs.words), floats.numpy(), least=_LEAST_PIXELS)
+    return floats
+
+
+def moments(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums over pixels of z and z², exact, (O,) each in float64."""
+    blocks = -(-len(z) // _passes().BLOCK)
+    sums = torch.empty((2, blocks, z.shape[1]), dtype=torch.int64)
+    if not simulated(z):
+        rows = z.numpy()
+        largest = max(1, abs(int(rows.min())), abs(int(rows.max())))
+        _passes().moments.split(blocks, rows, max(1, (2**31 - 1) // largest**2), sums[0].numpy(), sums[1].numpy())
+    total, squares = sums.sum(dim=1).double()
+    return total, squares
+
+
+def shortcut(x: Tensor, image: tuple[int, int, int, int]) -> Tensor:
+    """2x2 averages (pixels/4, C) of x (pixels, C); image is (H, W, H/2, W/2)."""
+    pooled = x.new_empty((len(x) // 4, x.shape[1]))
+    if not simulated(x):
+        _passes().shortcut.split(len(pooled), x.numpy(), image, pooled.numpy(), least=_LEAST_PIXELS)
+    return pooled
+
+
+def output(z: Tensor, r: Tensor, numbers: Tensor) -> Tensor:
+    """y (pixels, O)."""
+    y = r.new_empty(z.shape)
+    if not simulated(y):
+        _passes().output.split(len(z), z.numpy(), r.numpy(), numbers.numpy(), y.numpy(), least=_LEAST_PIXELS)
+    return y
+
+
+def backward_sums(z: Tensor, r: Tensor, numbers: Tensor, grad: Tensor) -> tuple[Tensor, ...]:
+    """Sums over pixels of g·hat, g, min(v, 0)·dL/dy and dL/dy, (O,) each in r's type."""
+    blocks = -(-len(z) // _passes().BLOCK)
+    sums = torch.empty((blocks, 4, z.shape[1]), dtype=torch.float64)
+    if not simulated(z):
+        arguments = [tensor.numpy() for tensor in (z, r, numbers, grad, sums)]
+        _passes().backward_sums.split(blocks, *arguments)
+    return tuple(sums.sum(dim=0).to(r.dtype))
+
+
+def backward_products(
+    z: Tensor, r: Tensor, numbers: Tensor, grad: Tensor, means: Tensor, grad_z: Tensor, grad_r: Tensor
+) -> None:
+    """Set dL/dz and dL/dr."""
+    if not simulated(z):
+        arguments = [tensor.numpy() for tensor in (z, r, numbers, grad, means, grad_z, grad_r)]
+        _passes().backward_products.split(len(z), *arguments, least=_LEAST_PIXELS)
+
+
+def unpool(grad_r: Tensor, image: tuple[int, int, int, int], grad_x: Tensor) -> None:
+    """Set dL/dx from the gradient of its 2x2 averages."""
+    if not simulated(grad_x):
+        _passes().unpool.split(len(grad_r), grad_r.numpy(), image, grad_x.numpy(), least=_LEAST_PIXELS)
+
+
+def backward_signs(x: Tensor, bias: Tensor, grad_s: Tensor, approx: str, order: float, grad_x: Tensor) -> Tensor:
+    """Add dL/d(x + bias) to dL/dx; returns its sum over pixels, (C,)."""
+    blocks = -(-len(x) // _passes().BLOCK)
+    sums = torch.empty((blocks, x.shape[1]), dtype=torch.float64)
+    if not simulated(x):
+        kind = {"STE": _passes().STE, "ApproxSign": _passes().APPROX_SIGN, "ReSTE": _passes().RESTE}[approx]
+        _passes().backward_signs.split(
+            blocks, x.numpy(), bias.numpy(), grad_s.numpy(), kind, float(order), grad_x.numpy(), sums.numpy()
+        )
+    return sums.sum(dim=0).to(x.dtype)
+
+
+def add_shifted(grad: Tensor, image: tuple[int, int], distance: int, total: Tensor | None) -> Tensor:
+    """`total`, or zeros, plus the adjoint of `shift` of grad (pixels, C)."""
+    if total is None:
+        total = torch.zeros_like(grad)
+    if not simulated(grad):
+        _passes().add_shifted.split(len(grad), grad.numpy(), image, distance, total.numpy(), least=_LEAST_PIXELS)
+    return total
