@@ -101,11 +101,11 @@ def pack_signs(x: Tensor) -> SignWords | None:
     if not simulated(x):
         x = x.detach().contiguous()
         if by_rows:
-            _kernels().pack_signs.split(images, x.view(images, channels).numpy(), array(words), strays.numpy())
+            loaded().pack_signs.split(images, x.view(images, channels).numpy(), array(words), strays.numpy())
         else:
             planes = x.view(images, channels, high * wide).numpy()
             places = array(words).reshape(images, high * wide, width)
-            _kernels().pack_planes.split(images * width, planes, places, strays.numpy())
+            loaded().pack_planes.split(images * width, planes, places, strays.numpy())
         if strays.any():
             return None
     return SignWords(words, images, channels, high, wide)
@@ -114,16 +114,16 @@ def pack_signs(x: Tensor) -> SignWords | None:
 def pack_weights(bits: list[Tensor], channels: int, geometry: Geometry) -> WeightWords:
     """The words of layers' packed weights, uint8 (out, ceil(channels·k²/8)) each, one after the other along `out`."""
     outputs = sum(len(rows) for rows in bits)
-    blocks, width, taps = -(-outputs // _kernels().LANES), -(-channels // WORD), geometry.taps
-    words = torch.zeros((blocks, taps * width, _kernels().LANES), dtype=torch.int64)
-    counts = torch.empty((taps, blocks * _kernels().LANES), dtype=torch.int32)
+    blocks, width, taps = -(-outputs // loaded().LANES), -(-channels // WORD), geometry.taps
+    words = torch.zeros((blocks, taps * width, loaded().LANES), dtype=torch.int64)
+    counts = torch.empty((taps, blocks * loaded().LANES), dtype=torch.int32)
     if not simulated(bits[0]):
         first = 0
         for rows in bits:
-            _kernels().pack_weights.split(len(rows), rows.numpy(), channels, taps, array(words), first, least=16)
+            loaded().pack_weights.split(len(rows), rows.numpy(), channels, taps, array(words), first, least=16)
             first += len(rows)
         if geometry.padding and not geometry.ones:
-            _kernels().count_weights.split(blocks, array(words), taps, counts.numpy())
+            loaded().count_weights.split(blocks, array(words), taps, counts.numpy())
     return WeightWords(words, counts, outputs, channels)
 
 
@@ -140,8 +140,8 @@ def product(signs: SignWords, weights: WeightWords, geometry: Geometry, added_to
         z = torch.empty((signs.images * image[2] * image[3], weights.outputs), dtype=kind)
     if not simulated(signs.words):
         shape = (signs.channels, geometry.kernel, geometry.stride, geometry.padding, int(geometry.ones))
-        _kernels().products.split(
-            _kernels().groups(len(z)),
+        loaded().products.split(
+            loaded().groups(len(z)),
             *(array(signs.words), image, array(weights.words), weights.counts.numpy(), shape, z.numpy()),
             added_to is not None,
         )
@@ -160,13 +160,13 @@ def sign_product(x: Tensor, bits: Tensor, geometry: Geometry) -> Tensor | None:
     planes = x.new_empty((signs.images, len(bits), high, wide))
     if not simulated(x):
         by_image = z.numpy().reshape(signs.images, high * wide, len(bits))
-        _kernels().to_planes.split(
+        loaded().to_planes.split(
             signs.images * -(-len(bits) // 16), by_image, planes.view(signs.images, len(bits), high * wide).numpy()
         )
     return planes
 
 
-def _kernels() -> Any:
+def loaded() -> Any:
     """The module of compiled functions, which must be there."""
     module = compiled()
     assert module is not None, "asked for compiled products where `usable` says there are none"

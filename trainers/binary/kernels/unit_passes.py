@@ -22,7 +22,7 @@ def pack_biased(x: Tensor, bias: Tensor) -> Tensor:
     """Words (pixels, ceil(C/64)) of sgn(x + bias): x (pixels, C), bias (C,)."""
     words = torch.empty((len(x), -(-x.shape[1] // WORD)), dtype=torch.int64)
     if not simulated(x):
-        kernels.compiled().pack_biased.split(len(x), x.numpy(), bias.numpy(), array(words), least=_LEAST_PIXELS)
+        kernels.loaded().pack_biased.split(len(x), x.numpy(), bias.numpy(), array(words), least=_LEAST_PIXELS)
     return words
 
 

@@ -105,6 +105,7 @@ def test_work_is_split_over_torchs_number_of_threads_and_no_more(monkeypatch: py
     assert len(seen) == 1
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_has_threads_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
