@@ -6,10 +6,9 @@ from typing import Any
 from study.compare.budget import CellLedger, Key
 from study.compare.scores import CellGroup, two_objectives
 from study.compare.statistics import BOOTSTRAP_FROM, Estimate
+from trainers.registry import configuration_settings
 
 MIB = 2**20
-FIXED = ("batch_size", "epochs", "image_size", "width", "workers", "freeze_num")
-"""The columns of what is the same for every method of a workload (§2.3)."""
 Row = Mapping[str, Any]
 
 
@@ -94,8 +93,14 @@ def _test_openings(rows: Sequence[Row]) -> Iterator[str]:
         yield "Test set: how often it was opened is not recorded (§3.3)."
 
 
+def fixed_columns() -> list[str]:
+    """The columns of what is the same for every method of a workload (§2.3), the workers and their threads included."""
+    scopes = ("workload", "execution")
+    return [setting.name for setting in configuration_settings() if setting.scope in scopes]
+
+
 def _fixed_settings(group: CellGroup) -> Iterator[str]:
-    for name in FIXED:
+    for name in fixed_columns():
         holders: dict[Any, list[str]] = {}
         for row in group.scored:
             holders.setdefault(row.configuration.get(name), []).append(row.label)

@@ -1,7 +1,7 @@
 """From recorded runs to a table: one row a run, read from the study's log alone, and written as `results.parquet`.
 
 The table is what every comparison stands on: it can be scored again on another machine, by anyone. Settings that a
-run's algorithm does not use are null, however they were set.
+run's method or model does not read are null, however they were set.
 """
 
 import math
@@ -13,88 +13,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from study.record.columns import OUTCOME, configuration, schema
 from study.record.folder import study_identity
 from study.record.metrics import METRIC_KEYS
 from study.record.provenance import git_commit, package_version
 from study.record.study_log import TrialRecord, add, read_events
 from trainers.atomic import write_atomically
 from trainers.errors import UserError
-from trainers.memory.report import CATEGORIES
-
-SCHEMA = pa.schema(
-    [
-        ("study", pa.string()),
-        ("dataset", pa.string()),
-        ("model", pa.string()),
-        ("algorithm", pa.string()),
-        ("method", pa.string()),
-        ("phase", pa.string()),
-        ("trial_id", pa.string()),
-        ("seed", pa.int64()),
-        ("status", pa.string()),
-        ("epochs", pa.int64()),
-        ("lr", pa.float64()),
-        ("mask_type", pa.string()),
-        ("scheduler_type", pa.string()),
-        ("temperature", pa.float64()),
-        ("inertia_bits", pa.int64()),
-        ("anneal", pa.string()),
-        ("optimizer", pa.string()),
-        ("bop_threshold", pa.float64()),
-        ("bop_momentum_bits", pa.int64()),
-        ("freeze_num", pa.int64()),
-        ("activation_memory", pa.string()),
-        ("batch_size", pa.int64()),
-        ("image_size", pa.int64()),
-        ("width", pa.float64()),
-        ("workers", pa.int64()),
-        ("val_accuracy", pa.float64()),
-        ("val_accuracy_top5", pa.float64()),
-        ("val_accuracy_balanced", pa.float64()),
-        ("val_majority_share", pa.float64()),
-        ("test_accuracy", pa.float64()),
-        ("test_accuracy_top5", pa.float64()),
-        ("test_accuracy_balanced", pa.float64()),
-        ("test_majority_share", pa.float64()),
-        ("train_loss", pa.float64()),
-        ("flip_rate", pa.float64()),
-        ("peak_memory_bytes", pa.int64()),
-        *((f"memory_{category}_bytes", pa.int64()) for category in CATEGORIES),
-        ("state_bits_per_weight", pa.float64()),
-        ("train_seconds", pa.float64()),
-        ("rung", pa.int64()),
-        ("attempts", pa.int64()),
-        ("epochs_used", pa.int64()),
-        ("device_seconds", pa.float64()),
-        ("test_opened", pa.int64()),
-        ("test_forced", pa.int64()),
-        ("simulated", pa.string()),
-        ("git_commit", pa.string()),
-        ("versions", pa.string()),
-        ("hardware", pa.string()),
-        ("command", pa.string()),
-    ]
-)
-"""Accuracies are fractions 0..1, memory is in bytes, times in seconds; a metric is the last epoch's.
-
-`rung` is the epoch at which a run was pruned; `simulated` is null where it was trained.
-"""
 
 ORIGIN = ("git_commit", "versions", "hardware", "command")
-# A column named as a setting holds the setting, not what a schedule made of it in the last epoch.
-METRICS = tuple(name for name in METRIC_KEYS if name in SCHEMA.names and name not in ("lr", "temperature"))
-# Settings that every run reads.
-PARAMS = ("epochs", "lr", "batch_size", "image_size", "width", "workers", "activation_memory")
-# Of models with convolutional blocks; the MLP has none to freeze.
-PARAMS_OF_CONVOLUTIONS = ("freeze_num",)
-# A setting that only one algorithm reads; in other runs' rows it is null.
-PARAMS_OF_ALGORITHM = {
-    "binary": ("mask_type", "scheduler_type", "temperature", "inertia_bits", "anneal"),
-    "bop": ("bop_threshold", "bop_momentum_bits"),
-    "real": ("optimizer",),
-}
-# What a setting was in runs that were recorded before there was a choice.
-BEFORE = {"inertia_bits": 0, "anneal": "none"}
+# A column named as a setting (lr, temperature) holds the setting, not what a schedule made of it in the last epoch.
+METRICS = tuple(name for name in METRIC_KEYS if name in OUTCOME)
 
 
 @dataclass(frozen=True)
@@ -103,7 +32,7 @@ class StudyRecords:
 
     Attributes:
         study: its name.
-        table: one row a run, in `SCHEMA`.
+        table: one row a run, with the columns of `study.record.columns`.
         sweeps: each cell's tags: what it was offered, and how its last sweep ended (`status`).
     """
 
@@ -137,7 +66,9 @@ def read_study(directory: str | Path) -> StudyRecords:
             add_sweep(sweeps, event)
     rows = [_row(study, trial, origins[trial_id]) for trial_id, trial in trials.items()]
     rows.sort(key=lambda row: (row["dataset"], row["model"], row["method"], row["phase"], row["trial_id"]))
-    return StudyRecords(study, pa.Table.from_pylist(rows, schema=SCHEMA), sweeps)
+    return StudyRecords(
+        study, pa.Table.from_pylist(rows, schema=schema(trial.config for trial in trials.values())), sweeps
+    )
 
 
 def add_sweep(sweeps: dict[str, dict[str, str]], event: Mapping[str, Any]) -> None:
@@ -149,7 +80,7 @@ def add_sweep(sweeps: dict[str, dict[str, str]], event: Mapping[str, Any]) -> No
 
 
 def collect(directory: str | Path) -> pa.Table:
-    """The study's runs as a table in `SCHEMA`, one row a run. Raises as `read_study` does."""
+    """The study's runs as a table, one row a run. Raises as `read_study` does."""
     return read_study(directory).table
 
 
@@ -174,13 +105,6 @@ def write_results(directory: str | Path, table: pa.Table | None = None) -> Path:
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}; make its folder writable") from error
     return path
-
-
-def configuration(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that a run's model and algorithm read, by column, from its whole recorded configuration."""
-    own = PARAMS + PARAMS_OF_ALGORITHM.get(config.get("algorithm", ""), ())
-    own += () if config.get("model") == "MLP" else PARAMS_OF_CONVOLUTIONS
-    return {name: config.get(name, BEFORE.get(name)) for name in own}
 
 
 def used(trial: TrialRecord) -> dict[str, Any]:
@@ -211,5 +135,6 @@ def _row(study: str, trial: TrialRecord, origin: Mapping[str, Any]) -> dict[str,
         "rung": trial.rung,
         **used(trial),
         "simulated": trial.tags.get("simulated") or None,
+        "plugins": trial.tags.get("plugins") or None,
         **{name: origin.get(name) for name in ORIGIN},
     }

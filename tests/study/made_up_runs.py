@@ -6,13 +6,11 @@ from typing import Any
 import pyarrow as pa
 
 from study.define.offer import Offered
-from study.record.runs_table import SCHEMA
+from study.record.columns import schema
 
 MIB = 2**20
 SEEDS = (11, 12, 13)
 OFFER = Offered(5, 4, (1, 3), 1, SEEDS)
-LATER_COLUMNS = ("rung", "attempts", "epochs_used", "device_seconds", "test_opened", "test_forced", "simulated",
-                 "bop_momentum_bits", "freeze_num", "activation_memory")  # fmt: skip
 
 Row = dict[str, Any]
 
@@ -21,7 +19,7 @@ def run(method: str, phase: str, number: int, seed: int, validation: float | Non
     """One completed run of four epochs and two seconds; `changes` replace or add columns."""
     dataset = changes.get("dataset", "Digits")
     trial_id = f"{dataset}-MLP-{method}-{phase}-{number:04d}" + (f"-s{seed}" if phase == "confirm" else "")
-    row = dict.fromkeys((*SCHEMA.names, *LATER_COLUMNS)) | {
+    row = dict.fromkeys(schema().names) | {
         "dataset": dataset, "model": "MLP", "algorithm": method.partition("-")[0], "method": method, "phase": phase,
         "trial_id": trial_id, "seed": seed, "status": "completed", "val_accuracy": validation, "lr": 0.1,
         "peak_memory_bytes": 10 * MIB, "train_seconds": 1.5, "epochs": 4,

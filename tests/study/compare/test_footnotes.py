@@ -72,6 +72,14 @@ def test_a_fixed_setting_that_differs_is_named() -> None:
     assert "should be fixed" not in told(rows, tags) and "each confirmed configuration is a row" in told(rows, tags)
 
 
+@pytest.mark.parametrize(("name", "own", "other"), [("depth", 3, 4), ("val_fraction", 0.1, 0.2), ("hid_dim", 16, 2048)])
+def test_cells_of_another_network_or_split_are_said_to_be_no_one_workload(name: str, own: Any, other: Any) -> None:
+    """§2.3"""
+    rows = [row | {name: own} for row in COMPLETE]
+    rows += [*confirmed("binary", [0.9, 0.91, 0.92], **{name: other}), *searched("binary")]
+    assert f"should be fixed (§2.3): {name} is {other} for binary; {own} for bop" in told(rows)
+
+
 def test_trials_side_by_side_are_said_to_change_the_order_of_the_search() -> None:
     """§8.3"""
     assert "Up to 3 trials ran side by side" in told(COMPLETE, sweep_tags("bop", side_by_side="3"))

@@ -135,6 +135,15 @@ def test_after_a_search_with_two_objectives_each_confirmed_configuration_is_a_ro
     assert (small.represents, large.represents) == (False, True)
 
 
+def test_train_runs_of_different_networks_are_different_configurations() -> None:
+    """§5.1: what is averaged over seeds is one configuration."""
+    narrow, wide = run("bop", "train", 0, 1, 0.5, hid_dim=16), run("bop", "train", 1, 2, 0.9, hid_dim=2048)
+    (best,) = summarise(table(narrow, wide))[0].methods
+    assert (best.seeds, best.configuration["hid_dim"]) == ((2,), 2048)
+    (both,) = summarise(table(narrow, wide | {"hid_dim": 16}))[0].methods
+    assert both.seeds == (1, 2)
+
+
 @pytest.mark.parametrize("text", ["", "[]", '["val_accuracy"]', "{", "3"])
 def test_anything_else_is_one_objective(text: str) -> None:
     assert not two_objectives({"objectives": text})

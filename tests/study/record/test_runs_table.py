@@ -9,25 +9,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from study.record.columns import configuration, schema
 from study.record.folder import study_identity
-from study.record.runs_table import SCHEMA, add_sweep, collect, configuration, read_study, write_results
+from study.record.runs_table import add_sweep, collect, read_study, write_results
 from study.record.study_log import StudyLog
 from study.record.tracking_uri import default_tracking_uri
 from tests.study.recorded_study import MEMORY, ORIGIN, begin_study, record_run, write_study_file
+from trainers.config import TrialConfig
 from trainers.errors import UserError
+from trainers.registry import declared
 
-COLUMNS = [
+# Other settings may be declared and bring a column; these are what other programs read.
+PROMISED = {
     "study", "dataset", "model", "algorithm", "method", "phase", "trial_id", "seed", "status", "epochs", "lr",
     "mask_type", "scheduler_type", "temperature", "inertia_bits", "anneal", "optimizer", "bop_threshold",
     "bop_momentum_bits", "freeze_num", "activation_memory", "batch_size", "image_size", "width", "workers",
+    "approx", "depth", "device", "hid_dim", "pretrained", "threads", "val_fraction", "weight_scale", "xnor",
     "val_accuracy", "val_accuracy_top5", "val_accuracy_balanced", "val_majority_share", "test_accuracy",
     "test_accuracy_top5", "test_accuracy_balanced", "test_majority_share", "train_loss", "flip_rate",
     "peak_memory_bytes", "memory_weights_bytes", "memory_latent_bytes", "memory_optimizer_state_bytes",
     "memory_gradients_bytes", "memory_saved_activations_bytes", "memory_real_parameters_and_buffers_bytes",
     "memory_workspace_bytes", "state_bits_per_weight", "train_seconds", "rung", "attempts", "epochs_used",
-    "device_seconds", "test_opened", "test_forced", "simulated", "git_commit",
-    "versions", "hardware", "command",
-]  # fmt: skip
+    "device_seconds", "test_opened", "test_forced", "simulated", "plugins", "git_commit", "versions", "hardware",
+    "command",
+}  # fmt: skip
 
 
 def row_of(table: pa.Table, trial_id: str) -> dict[str, object]:
@@ -37,8 +42,7 @@ def row_of(table: pa.Table, trial_id: str) -> dict[str, object]:
 
 def test_every_run_is_one_row_of_the_promised_columns(recorded: Path) -> None:
     table = collect(recorded)
-    assert table.schema.names == COLUMNS
-    assert table.schema.equals(SCHEMA)
+    assert set(table.schema.names) >= PROMISED and table.schema.equals(schema())
     ids = table.column("trial_id").to_pylist()
     assert len(ids) == len(set(ids)) == 5 * (5 + 6) + 2 * 5
     statuses = Counter(table.column("status").to_pylist())
@@ -50,9 +54,10 @@ def test_a_row_holds_what_was_recorded_last(recorded: Path) -> None:
     expected = {
         "study": "recorded", "dataset": "Digits", "model": "MLP", "algorithm": "binary", "method": "binary",
         "phase": "confirm", "seed": 12, "status": "completed", "epochs": 2, "lr": 0.2, "mask_type": "EWM",
-        "scheduler_type": "scaled-gaussian", "temperature": 120.0, "batch_size": 96, "image_size": 8, "width": 1.0,
-        "workers": 1, "val_accuracy": 0.9, "test_accuracy": 0.89, "test_accuracy_top5": 0.98, "train_loss": 0.5,
-        "peak_memory_bytes": MEMORY["binary"], "train_seconds": 3.0, **ORIGIN,
+        "scheduler_type": "scaled-gaussian", "temperature": 120.0, "batch_size": 96, "image_size": 8, "width": None,
+        "workers": 1, "hid_dim": 2048, "depth": 4, "val_fraction": 0.1, "xnor": False, "val_accuracy": 0.9,
+        "test_accuracy": 0.89, "test_accuracy_top5": 0.98, "train_loss": 0.5, "peak_memory_bytes": MEMORY["binary"],
+        "train_seconds": 3.0, **ORIGIN,
     }  # fmt: skip
     assert {key: row[key] for key in expected} == expected
 
@@ -87,6 +92,22 @@ def test_settings_that_an_algorithm_does_not_read_are_null(recorded: Path) -> No
     for row in collect(recorded).to_pylist():
         assert {name for name in every if row[name] is not None} == used.get(row["algorithm"], set())
         assert (row["test_accuracy"] is not None) == (row["phase"] == "confirm")
+
+
+def test_each_row_carries_its_whole_configuration(recorded: Path) -> None:
+    """PROTOCOL §8.4"""
+    for row in collect(recorded).to_pylist():
+        config = {name: row[name] for name in row if name in declared() and row[name] is not None}
+        again = TrialConfig(**config)
+        assert again.own().items() >= config.items()
+        elsewhere = {"data_root", "prepared_root", "test", "check"}
+        assert {name for name, value in again.own().items() if value is not None} <= {*config, *elsewhere}
+
+
+def test_a_setting_that_nothing_declares_has_a_column_all_the_same() -> None:
+    foreign = {"algorithm": "theirs", "model": "MLP", "lr": 0.5, "hid_dim": 8, "bop_threshold": 1e-6, "beta": 0.9}
+    assert configuration(foreign) == {"lr": 0.5, "beta": 0.9}
+    assert schema([foreign]).field("beta").type == pa.float64() and "beta" not in schema().names
 
 
 def test_a_run_of_before_there_were_counters_had_none(recorded: Path) -> None:
