@@ -344,7 +344,6 @@ COMMON: Final[tuple[Setting, ...]] = (
         "execution",
         KERNELS,
         memory="other",
-        column=False,
         before="auto",
     ),
     Setting(

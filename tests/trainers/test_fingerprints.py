@@ -6,6 +6,7 @@ import pytest
 
 from trainers.config import TrialConfig
 from trainers.registry import configuration_settings, declared, fields_of
+from trainers.settings import COMMON
 
 # As they were when every setting was a field of one class.
 FINGERPRINTS: dict[str, dict[str, Any]] = {
@@ -118,9 +119,10 @@ def test_a_configuration_keeps_the_fingerprint_that_it_had_before_methods_were_o
 
 
 def test_every_configuration_still_has_every_setting_of_the_flat_formats() -> None:
+    common = {setting.name for setting in COMMON}
     flat = {name for name, setting in declared().items() if setting.since < 3}
     for settings in FINGERPRINTS.values():
-        assert set(TrialConfig(**settings).to_dict()) == flat
+        assert set(TrialConfig(**settings).to_dict()) == flat | common
 
 
 def test_two_runs_that_train_different_weights_are_two_configurations() -> None:
