@@ -42,6 +42,7 @@ def figures(total: int, seconds: float) -> Figures:
     return Figures(dict.fromkeys(CATEGORIES, 0) | {"workspace": total}, [seconds] * 3, "CPU time", "cpu")
 
 
+@pytest.mark.integration
 def test_a_rung_is_measured_in_a_process_of_its_own() -> None:
     before = weights.BLOCK_WEIGHTS
     found = measure_apart(MLP, LADDER[1], 2)
@@ -50,6 +51,7 @@ def test_a_rung_is_measured_in_a_process_of_its_own() -> None:
     assert set(found.memory) == set(CATEGORIES) and found.total > found.memory["weights"] > 0
 
 
+@pytest.mark.slow
 def test_each_rung_takes_away_what_its_title_says() -> None:
     conventional, bits, blocks = (measure(CONVOLUTIONS, rung, 1) for rung in (LADDER[0], LADDER[1], LADDER[2]))
     assert weights.BLOCK_WEIGHTS == UNBOUNDED  # rung 2; every rung's process starts as shipped

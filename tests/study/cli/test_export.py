@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,18 +97,20 @@ def evaluated(config: TrialConfig, file: Path) -> Tensor:
         return learner.model.eval()(inputs(data))
 
 
-RUNS: list[dict[str, Any]] = [
+# A run of a convolutional network takes seconds; one of them is enough for every day.
+slow = partial(pytest.param, marks=pytest.mark.slow)
+RUNS: list[Any] = [
     {"algorithm": "binary", "lr": 1.0},
     {"algorithm": "bop", "weight_scale": "channel", "lr": 1e-2},
     {"algorithm": "frozen", "xnor": True},
     {"algorithm": "real"},
     {"algorithm": "real", "optimizer": "Adam", "weight_scale": "channel", "lr": 1e-2},
     {"algorithm": "real", "xnor": True},
-    {"algorithm": "binary", "model": "AdamBNN"},
+    slow({"algorithm": "binary", "model": "AdamBNN"}),
     {"algorithm": "binary", "model": "AdamBNN", "weight_scale": "channel", "approx": "ReSTE", "freeze_num": 2},
-    {"algorithm": "real", "model": "AdamBNN"},
-    {"algorithm": "real", "model": "AdamBNN", "weight_scale": "channel"},
-    {"algorithm": "real", "model": "BCDNet", "weight_scale": "layer"},
+    slow({"algorithm": "real", "model": "AdamBNN"}),
+    slow({"algorithm": "real", "model": "AdamBNN", "weight_scale": "channel"}),
+    slow({"algorithm": "real", "model": "BCDNet", "weight_scale": "layer"}),
 ]
 
 
@@ -138,8 +141,9 @@ def test_the_scale_of_a_latent_layer_is_the_runs_whatever_threads_export_has(
     assert (one / WEIGHTS).read_bytes() == (two / WEIGHTS).read_bytes()
 
 
-@pytest.mark.parametrize("signs_only", [True, False])
-@pytest.mark.parametrize("algorithm", ["binary", "real"])
+@pytest.mark.parametrize(
+    ("algorithm", "signs_only"), [("binary", True), ("real", False), slow("binary", False), slow("real", True)]
+)
 def test_a_pretrained_runs_scale_is_the_one_it_trained_with(
     algorithm: str, signs_only: bool, digits: Callable[..., TrialConfig], tmp_path: Path
 ) -> None:

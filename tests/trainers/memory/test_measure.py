@@ -10,7 +10,7 @@ from trainers.binary.layers import binary_layers
 from trainers.memory.watch import held
 
 
-@pytest.mark.parametrize("method", ["binary", "real-Adam"])
+@pytest.mark.parametrize("method", ["binary", pytest.param("real-Adam", marks=pytest.mark.slow)])
 def test_equal_steps_have_equal_peaks_in_every_category(training_step: MakeStep, method: str) -> None:
     step = training_step("AdamBNN", method)
     assert step.memory() == step.memory() == training_step("AdamBNN", method).memory()
@@ -64,7 +64,7 @@ def test_measuring_changes_nothing_that_is_trained(training_step: MakeStep) -> N
     assert measured() == plain()
 
 
-@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("bits", [4, *(pytest.param(bits, marks=pytest.mark.slow) for bits in (2, 8))])
 def test_counters_take_their_bits_and_no_unpacked_copy_of_a_layer_is_alive(training_step: MakeStep, bits: int) -> None:
     side = {"hid_dim": 1024, "depth": 3, "activation_memory": "packed", "scheduler_type": "relative"}
     without, counted = (training_step("MLP", inertia_bits=b, **side).memory() for b in (0, bits))

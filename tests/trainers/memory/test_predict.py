@@ -1,6 +1,7 @@
 """A step's memory is known before it runs: within a tenth of what is measured, without any tensor that holds values."""
 
 import gc
+from functools import partial
 from typing import Any
 
 import pytest
@@ -35,12 +36,14 @@ def error(config: TrialConfig) -> float:
     return found.total / measured.total - 1
 
 
-# Every model, method and two batches, as far as a minute goes; the slow test below takes them all.
+# A small convolutional network takes seconds, so one of them stands for all every day; the slow tests take them all.
+slow = partial(pytest.param, marks=pytest.mark.slow)
 SMALL = [
     *(("MLP", method, batch) for method in METHODS for batch in (4, 18)),
-    *(("AdamBNN", method, 4) for method in METHODS),
-    ("AdamBNN", "frozen", 18),
-    ("BCDNet", "real-SGD", 4),
+    ("AdamBNN", "binary", 4),
+    *(slow("AdamBNN", method, 4) for method in METHODS if method != "binary"),
+    slow("AdamBNN", "frozen", 18),
+    slow("BCDNet", "real-SGD", 4),
 ]
 
 
@@ -56,8 +59,8 @@ def test_small_networks_are_predicted(model: str, method: str, batch_size: int) 
         ("MLP", {"mask_type": "RAND", "temperature": 0.1, "weight_scale": "channel"}),
         ("MLP", {"approx": "ReSTE", "hid_dim": 61}),
         *(("MLP", {"inertia_bits": bits, "scheduler_type": "relative", "anneal": "cosine"}) for bits in (0, 2, 8)),
-        ("AdamBNN", {"inertia_bits": 4, "scheduler_type": "relative", "activation_memory": "packed"}),
-        ("AdamBNN", {"approx": "ApproxSign", "xnor": True, "freeze_num": 12}),
+        slow("AdamBNN", {"inertia_bits": 4, "scheduler_type": "relative", "activation_memory": "packed"}),
+        slow("AdamBNN", {"approx": "ApproxSign", "xnor": True, "freeze_num": 12}),
     ],
 )
 def test_every_option_is_predicted(model: str, settings: dict[str, Any]) -> None:
