@@ -11,11 +11,12 @@ python=${PYTHON:-python3}
     exit 1
 }
 
-# The install is editable, so new code needs only to be synced; new dependencies change pyproject.toml.
+# The install is editable, so new code needs only to be synced; new dependencies change pyproject.toml. The constraints
+# give all nodes the same releases, whenever they were set up: Ray joins no node of another release.
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 if ! sha256sum --check --status .venv/installed.sha256 2>/dev/null; then
-    .venv/bin/pip install --quiet --disable-pip-version-check --editable .
-    sha256sum pyproject.toml >.venv/installed.sha256
+    .venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+    sha256sum pyproject.toml constraints.txt >.venv/installed.sha256
 fi
 
 # Read by `bash -c` shells alone, which are what the launcher opens; a person's own terminal stays as it is.

@@ -6,6 +6,7 @@ heavy to import (torch, Ray, MLflow) is imported by the command that needs it, s
 
 import argparse
 import sys
+from pathlib import Path
 
 from study.cli import commands
 from study.cli.arguments import Parser, add_config_options, add_option
@@ -20,7 +21,8 @@ def parser(command: str = "") -> Parser:
         command: the one that was typed. What a run's settings are is known to the methods and models, which take
             seconds to import, so that only a command that takes them is given those options.
     """
-    whole = Parser(prog="python -m study", description=__doc__.splitlines()[0] if __doc__ else None)
+    prog = "binsfo" if Path(sys.argv[0]).name == "binsfo" else "python -m study"
+    whole = Parser(prog=prog, description=__doc__.splitlines()[0] if __doc__ else None)
     subparsers = whole.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
 
     run = _command(subparsers, "run", "a whole study: prepare, sweep, confirm, compare", commands.run)

@@ -25,7 +25,7 @@ INTEGRATION_FOLDERS = ("tests/study/mlflow_export/", "tests/study/repair/")
 HEAVY_EVENTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "sqlite3.connect"}
 LIGHT_PROGRAMS = {"git"}
 
-# Bytes by which this process may grow before what was freed is looked for and given back. A network is freed by Python's
+# Bytes that this process may grow by before what was freed is looked for and given back. A network is freed by Python's
 # collector alone (a layer and its weight store know each other), whose full rounds come rarely where so many modules
 # are loaded; and glibc keeps what was freed in pieces below 32 MiB. Together they made 4 GiB of what takes 1.
 MOST_GROWTH = 150 * 2**20

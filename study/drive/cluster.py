@@ -53,7 +53,8 @@ def connect(num_cpus: int | None = None, quiet: bool = True) -> None:
     options: dict[str, Any] = {
         "logging_level": logging.ERROR if quiet else logging.INFO,
         "log_to_driver": not quiet,
-        "runtime_env": {"env_vars": variables},
+        # Ray puts this process's working folder first on every worker's path; a user's `study.py` may lie there.
+        "runtime_env": {"env_vars": variables, "worker_process_setup_hook": "binsfo.prefer_own_packages"},
     }
     address = os.environ.get("RAY_ADDRESS")
     if address:

@@ -72,9 +72,11 @@ def hardware() -> str:
 
 
 def command_line() -> str:
-    """The command that started this process, as it could be typed again (`python -m study ...` for this package)."""
+    """The command that started this process, as it could be typed again: `python -m study ...`, or `binsfo ...`."""
     program, *arguments = sys.argv or [UNKNOWN]
     start = ["python", "-m", Path(program).parent.name] if Path(program).name == "__main__.py" else [program]
+    if Path(program).name == "binsfo":  # the console script, wherever the environment lies
+        start = ["binsfo"]
     text = shlex.join([*start, *arguments])
     return text if len(text) <= LONGEST_COMMAND else text[: LONGEST_COMMAND - 1] + "…"
 

@@ -46,7 +46,8 @@ def test_every_path_that_is_synced_is_in_a_clone(config: dict[str, Any]) -> None
 
 def test_nodes_get_all_that_installing_needs(config: dict[str, Any]) -> None:
     mounted = set(config["file_mounts"].values())
-    assert {"pyproject.toml", "LICENSE", "trainers", "search_spaces", "study", "cluster", ".git"} <= mounted
+    assert {"pyproject.toml", "constraints.txt", "LICENSE", "binsfo.py", ".git"} <= mounted
+    assert {"trainers", "search_spaces", "study", "cluster"} <= mounted
     assert "bash ~/binsfo-study/cluster/setup_node.sh" in config["setup_commands"]
 
 
@@ -79,6 +80,7 @@ def test_setting_up_a_node_twice_installs_once_and_adds_one_line(tmp_path: Path)
     checkout = tmp_path / "binsfo-study"
     (checkout / "cluster").mkdir(parents=True)
     (checkout / "pyproject.toml").write_text("[project]\n")
+    (checkout / "constraints.txt").write_text("torch==2.13.0\n")
     script = (REPOSITORY / "cluster" / "setup_node.sh").read_text()
     (checkout / "cluster" / "setup_node.sh").write_text(script)
     (tmp_path / ".ray").mkdir()
@@ -95,6 +97,6 @@ def test_setting_up_a_node_twice_installs_once_and_adds_one_line(tmp_path: Path)
         subprocess.run(["bash", str(checkout / "cluster" / "setup_node.sh")], env=environment, check=True)
     installs = (tmp_path / "installs").read_text().splitlines()
     assert len(installs) == 2, "once at first, once for the changed pyproject.toml"
-    assert all("--editable ." in line for line in installs)
+    assert all("--constraint constraints.txt --editable ." in line for line in installs)
     assert (tmp_path / ".bashrc").read_text().count("# binsfo-study") == 1
     assert (tmp_path / ".ray" / "auth_token").stat().st_mode & 0o077 == 0

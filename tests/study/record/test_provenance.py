@@ -45,6 +45,8 @@ def test_origin_is_four_short_strings_that_name_what_decides_a_result() -> None:
 def test_the_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/somewhere/study/__main__.py", "train", "--dataset", "my data"])
     assert command_line() == "python -m study train --dataset 'my data'"
+    monkeypatch.setattr(sys, "argv", ["/somewhere/.venv/bin/binsfo", "plan", "quickstart"])
+    assert command_line() == "binsfo plan quickstart"
     monkeypatch.setattr(sys, "argv", ["x", "y" * 5000])
     assert len(command_line()) == LONGEST_COMMAND
 
