@@ -20,7 +20,7 @@ from trainers.errors import DivergedError
 from trainers.methods import UpdateRule, make_update_rule
 from trainers.methods.draws import derived_seed
 from trainers.models import build_model, set_activation_memory
-from trainers.models.checkpoints import load_pretrained
+from trainers.models.checkpoints import PretrainedReport, load_pretrained
 from trainers.registry import model_named
 from trainers.replicas import Replicas
 
@@ -61,6 +61,9 @@ class Learner:
         data: gives the number of classes, the image's shape and its normalisation.
         replicas: the workers that train it together.
         device: where it lives.
+
+    Attributes:
+        pretrained: what became of the pretrained file, where there is one.
     """
 
     def __init__(
@@ -72,8 +75,9 @@ class Learner:
         self.mean, self.std = data.mean, data.std
         model = new_model(config, data.num_classes, data.channels, data.image_size)
         pretrained = False
+        self.pretrained: PretrainedReport | None = None
         if config.pretrained is not None:
-            report = load_pretrained(model, Path(config.pretrained))
+            self.pretrained = report = load_pretrained(model, Path(config.pretrained))
             pretrained = not report.signs_only
             if report.signs_only and config.weight_scale is None and not config.xnor:
                 for _, layer in binary_layers(model):

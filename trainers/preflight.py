@@ -1,20 +1,29 @@
 """Everything about a run that can be checked before any work starts, so that nothing fails an hour in."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from trainers.config import TrialConfig, learning_rates
 from trainers.data.loader import PreparedData, open_prepared
+from trainers.data.report import note_lines, summary_line
 from trainers.errors import UserError
 from trainers.learner import new_model
 from trainers.models import check_image_size
 from trainers.models.checkpoints import check_pretrained
 from trainers.registry import method_named
+from trainers.worker import epoch_batches
+
+Say = Callable[[str], None]
 
 
-def preflight(config: TrialConfig) -> TrialConfig:
+def preflight(config: TrialConfig, say: Say | None = None) -> TrialConfig:
     """Open the data set (preparing it if its source is on disk), build the model once, and check that they fit.
+
+    Args:
+        config: the run.
+        say: takes each line on what of the data and the pretrained file is left out, changed, assumed or odd.
 
     Returns:
         The configuration with `image_size` resolved.
@@ -36,11 +45,31 @@ def preflight(config: TrialConfig) -> TrialConfig:
     )
     check_image_size(config.model, data.image_size)
     _check_batch(config, data)
+    lines = [f"{data.name}: {line}" for line in data_lines(config, data)]
     with torch.device("meta"):  # shapes and names without memory
         model = new_model(config, data.num_classes, data.channels, data.image_size)
     if config.pretrained is not None:
-        check_pretrained(model, Path(config.pretrained))
+        lines += check_pretrained(model, Path(config.pretrained)).summary().splitlines()
+    if say is not None:
+        for line in lines:
+            say(line)
     return config.replace(image_size=data.image_size)
+
+
+def data_lines(config: TrialConfig, data: PreparedData) -> list[str]:
+    """What is said of a run's data: how many pictures each split has, what was noted, and what this run leaves out."""
+    lines = []
+    if data.manifest.class_counts:
+        lines.append(summary_line(data.manifest, config.val_fraction))
+    lines += note_lines(data.manifest)
+    images = len(data.split("train", config.val_fraction))
+    left_out = images - sum(len(batch) for batch in epoch_batches(images, config, 0))
+    if left_out:
+        lines.append(
+            f"left out: {left_out} of {images} training pictures in each epoch, others each time: the last batch would "
+            "be too small for batch statistics"
+        )
+    return lines
 
 
 def _check_batch(config: TrialConfig, data: PreparedData) -> None:

@@ -23,6 +23,7 @@ from trainers.errors import ReplicaError, StoppedError, UserError
 from trainers.evaluation import Evaluation, evaluate
 from trainers.exhaustion import exhausted
 from trainers.gate import measured_before, measured_once
+from trainers.inputs import inputs_of
 from trainers.learner import Learner
 from trainers.memory.invariants import Bystanders, check_invariants
 from trainers.memory.measure import measured_step
@@ -35,6 +36,7 @@ from trainers.stop import stop_requested
 Report = Callable[[Metrics], None]
 
 _RESULT = "result.json"
+_INPUTS = "inputs.json"
 
 
 def train(
@@ -125,6 +127,7 @@ class _Run:
             clear_partials(run_dir / "checkpoints")
             if self.note:
                 checkpoint.replace_last(run_dir)
+            write_json(run_dir / _INPUTS, inputs_of(config, data, self.learner))
 
     def told(self, metrics: Metrics) -> Metrics:
         """An epoch's metrics as they are reported: with what is this attempt's own."""

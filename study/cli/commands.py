@@ -165,7 +165,7 @@ def train(options: argparse.Namespace) -> int:
     folder = StudyFolder(options.output or "studies/train", tracking_uri=options.tracking_uri)
     from trainers.preflight import preflight
 
-    config = preflight(config)
+    config = preflight(config, say)
     from study.define.memory_plan import need_of
     from study.drive.tune_run import check_room
 
@@ -322,7 +322,13 @@ def _checked(study: StudyConfig) -> "tuple[StudyConfig, dict[str, Need]]":
     from study.drive.tune_run import check_room
     from trainers.preflight import preflight
 
-    cells = tuple(dataclasses.replace(cell, base=preflight(cell.base)) for cell in study.cells)
+    told: dict[str, None] = {}  # cells share data sets and pretrained files; each line is said once
+    cells = tuple(
+        dataclasses.replace(cell, base=preflight(cell.base, lambda line: told.update({line: None})))
+        for cell in study.cells
+    )
+    for line in told:
+        say(line)
     for cell in cells:
         if cell.searched_memory():
             for configuration in cell.demanding():

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
@@ -17,6 +19,7 @@ from trainers.batch_norm import synchronize_batch_norm
 from trainers.binary.weights import BLOCK_WEIGHTS
 from trainers.checkpoint import last_checkpoint
 from trainers.config import TrialConfig
+from trainers.data.prepare import prepare
 from trainers.host import run_local
 from trainers.models.blocks import SeparableBlock, ShiftBlock
 from trainers.replicas import Replicas
@@ -162,3 +165,24 @@ def test_averaging_over_workers_brings_no_gradient_buffer_back(
     mp.spawn(_train_as_one_of_two, (str(tmp_path), pair.to_dict()), nprocs=2)
     together = json.loads((tmp_path / "result.json").read_text())["peak_memory_bytes"]
     assert together <= alone + 4 * BLOCK_WEIGHTS  # one block of float gradients
+
+
+@pytest.mark.parametrize("batch_size", [19, 28, 57])
+def test_two_workers_train_fifty_eight_pictures_in_any_batch(batch_size: int, tmp_path: Path) -> None:
+    """Of 76 pictures 12 become test and 6 validation, and 58 = 3*19 + 1 = 2*28 + 2 = 57 + 1 are trained on."""
+    rng = np.random.Generator(np.random.PCG64(0))
+    for name in ("a", "b"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for index in range(38):
+            Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(tmp_path / "own" / name / f"{index}.png")
+    prepare(tmp_path / "own", tmp_path)
+    config = TrialConfig(
+        str(tmp_path / "own"), "MLP", "binary", hid_dim=32, depth=2, batch_size=batch_size, epochs=1, lr=1.0, test=True,
+        workers=2, device="cpu", data_root=str(tmp_path),
+    )  # fmt: skip
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    mp.spawn(_train_as_one_of_two, (str(run_dir), config.to_dict()), nprocs=2)
+    final = json.loads((run_dir / "result.json").read_text())
+    assert np.isfinite(final["train_loss"]) and "test_accuracy_top5" not in final
+    assert 12 * final["test_accuracy"] == pytest.approx(round(12 * final["test_accuracy"]))

@@ -1,10 +1,14 @@
 """Read the pretrained files that the models' authors publish, safely and completely.
 
-A file holds a state dict (key `state_dict` or `model`, names perhaps prefixed `module.`) beside an optimizer, an epoch
-and the like. Every tensor of it but the head's must find its place in our model, and every place its tensor, or nothing
-is loaded. Heads are replaced by ours. `.safetensors` files with the same names load too.
+A file holds a state dict (key `state_dict`, `model` and the like; names perhaps prefixed `module.`, once or more)
+beside an optimizer, an epoch and so on. Every tensor of it but the head's must find its place in our model, and every
+place its tensor, or nothing is loaded. Heads are replaced by ours. What is left out and assumed is said.
+`.safetensors` files with the same names load too.
 """
 
+import hashlib
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +24,10 @@ from trainers.errors import UserError
 from trainers.models.safe_read import read_checkpoint
 from trainers.registry import MODELS
 
-_STATE_KEYS = ("state_dict", "model")
+# Under which key the weights lie, the likelier first.
+_STATE_KEYS = ("state_dict", "model", "model_state_dict", "net")
+# What wrappers put before names, each around the other: DataParallel once for every wrapping, and torch.compile.
+_PREFIXES = re.compile(r"^(?:module\.|_orig_mod\.)+")
 _SHOWN = 10  # names in each list of an error message
 
 
@@ -33,6 +40,8 @@ class PretrainedReport:
         loaded: names of the model's tensors that were filled from it.
         replaced_heads: names in the file whose place our own head takes.
         ignored: what else the file held (optimizer, epoch, ...).
+        assumed: how the file was read where it might have been meant otherwise, a clause each.
+        sha256: of the file.
         sign_layers: binary layers whose values were signs only (all of one magnitude); their latents became ±0.01.
         signs_only: that was so for every binary layer, hence there is no weight scale to take from the file.
     """
@@ -41,19 +50,23 @@ class PretrainedReport:
     loaded: tuple[str, ...]
     replaced_heads: tuple[str, ...]
     ignored: tuple[str, ...]
+    assumed: tuple[str, ...]
+    sha256: str
     sign_layers: tuple[str, ...]
     signs_only: bool
 
     def summary(self) -> str:
-        """The report in one to four lines."""
-        lines = [f"{self.path}: {len(self.loaded)} tensors loaded, every one found its place"]
+        """The report in lines for the terminal: what was loaded, left out and assumed."""
+        lines = [f"{self.path}: {len(self.loaded)} tensors, each of which has its place (sha256 {self.sha256[:16]})"]
         if self.replaced_heads:
-            lines.append(f"heads replaced by a new one: {', '.join(self.replaced_heads)}")
+            lines.append(f"left out: the head, which a new one replaces: {', '.join(self.replaced_heads)}")
         if self.ignored:
-            lines.append(f"ignored: {', '.join(self.ignored)}")
+            lines.append(f"left out: what lies beside the weights: {', '.join(self.ignored)}")
+        lines += [f"assumed: {clause}" for clause in self.assumed]
         if self.sign_layers:
             which = "every binary layer" if self.signs_only else ", ".join(self.sign_layers)
-            lines.append(f"signs only, so latent weights of ±{LATENT_STD}: {which}")
+            no_scale = " and no weight scale" if self.signs_only else ""
+            lines.append(f"assumed: signs only, so latent weights of ±{LATENT_STD}{no_scale}: {which}")
         return "\n".join(lines)
 
 
@@ -64,6 +77,28 @@ class _Match:
     tensors: dict[str, Tensor]
     replaced_heads: tuple[str, ...]
     ignored: tuple[str, ...]
+    assumed: tuple[str, ...]
+
+    def sign_layers(self, model: nn.Module) -> tuple[str, ...]:
+        """The binary layers of `model` whose values in the file have one magnitude."""
+        weights = ((name, self.tensors[f"{name}.weight"].float().abs()) for name, _ in binary_layers(model))
+        return tuple(name for name, magnitudes in weights if magnitudes.min() == magnitudes.max())
+
+    def report(self, model: nn.Module, path: Path) -> PretrainedReport:
+        """What becomes of the file at `path` in `model`."""
+        signs = self.sign_layers(model)
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return PretrainedReport(
+            path=str(path),
+            loaded=tuple(self.tensors),
+            replaced_heads=self.replaced_heads,
+            ignored=self.ignored,
+            assumed=self.assumed,
+            sha256=sha256,
+            sign_layers=signs,
+            signs_only=len(signs) == len(list(binary_layers(model))),
+        )
 
 
 def load_pretrained(model: nn.Module, path: str | Path) -> PretrainedReport:
@@ -77,30 +112,19 @@ def load_pretrained(model: nn.Module, path: str | Path) -> PretrainedReport:
             that are missing, unexpected, of another shape or not finite.
     """
     match = _match(model, Path(path))
-    binary = {f"{name}.weight" for name, _ in binary_layers(model)}
-    sign_layers = []
+    report = match.report(model, Path(path))
+    signs = {f"{name}.weight" for name in report.sign_layers}
     with torch.no_grad():
         for name, target in model.state_dict().items():
-            if name not in match.tensors:
-                continue
-            value = match.tensors[name].to(target.dtype)
-            if name in binary and value.abs().min() == value.abs().max():
-                sign_layers.append(name.removesuffix(".weight"))
-                value = LATENT_STD * sgn(value)
-            target.copy_(value)
-    return PretrainedReport(
-        path=str(path),
-        loaded=tuple(match.tensors),
-        replaced_heads=match.replaced_heads,
-        ignored=match.ignored,
-        sign_layers=tuple(sign_layers),
-        signs_only=len(sign_layers) == len(binary),
-    )
+            if name in match.tensors:
+                value = match.tensors[name].to(target.dtype)
+                target.copy_(LATENT_STD * sgn(value) if name in signs else value)
+    return report
 
 
-def check_pretrained(model: nn.Module, path: str | Path) -> None:
-    """Raise what `load_pretrained` would raise and change nothing; `model` may be on the meta device."""
-    _match(model, Path(path))
+def check_pretrained(model: nn.Module, path: str | Path) -> PretrainedReport:
+    """What `load_pretrained` would report or raise; nothing changes, and `model` may be on the meta device."""
+    return _match(model, Path(path)).report(model, Path(path))
 
 
 def _match(model: nn.Module, path: Path) -> _Match:
@@ -115,7 +139,7 @@ def _match(model: nn.Module, path: Path) -> _Match:
         raise RuntimeError(
             "pretrained values go to latent weights, and this model keeps bits only; load before packing"
         )
-    state, ignored = _state_dict(read_checkpoint(path), path)
+    state, ignored, assumed = _state_dict(read_checkpoint(path), path)
     heads = tuple(key for key in state if key.startswith(heads_of_files))
     offered = {key: value for key, value in state.items() if key not in heads}
     expected = {key: value for key, value in model.state_dict().items() if not key.startswith(heads_of_files)}
@@ -133,7 +157,24 @@ def _match(model: nn.Module, path: Path) -> _Match:
     broken = [key for key, value in fitting.items() if not bool(torch.isfinite(value).all())]
     if broken:
         raise UserError(f"{path} holds values that are not finite, in {_shortened(broken)}; get the file again")
-    return _Match({key: fitting[key] for key in expected if key in fitting}, heads, ignored)
+    tensors = {key: fitting[key] for key in expected if key in fitting}
+    return _Match(tensors, heads, ignored, (*assumed, *_assumed_of_values(tensors, expected)))
+
+
+def _assumed_of_values(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """Numbers that become others on loading, and numbers that are not there."""
+    assumed = []
+    converted = Counter(
+        (str(value.dtype).removeprefix("torch."), str(expected[key].dtype).removeprefix("torch."))
+        for key, value in tensors.items()
+        if value.dtype != expected[key].dtype
+    )
+    for (given, wanted), count in converted.items():
+        assumed.append(f"{count} tensors of {given} are meant as {wanted}")
+    uncounted = sum(key not in tensors for key in expected)
+    if uncounted:
+        assumed.append(f"{uncounted} counts of batches that the file lacks are 0; nothing reads them")
+    return assumed
 
 
 def _mismatch(
@@ -166,31 +207,34 @@ def _shortened(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-def _state_dict(content: object, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The file's tensors by name, without `module.`, and the names of everything beside them."""
+def _state_dict(content: object, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...], list[str]]:
+    """The file's tensors by name, without prefixes; the names of everything beside them; and what was assumed."""
     if not isinstance(content, Mapping):
         raise UserError(f"{path} holds a {type(content).__name__}, not a state dict; {_WANTED}")
     ignored: tuple[str, ...] = ()
+    assumed: list[str] = []
     state: Mapping[Any, Any] = content
-    for key in _STATE_KEYS:
-        if isinstance(content.get(key), Mapping):
-            state = content[key]
-            ignored = tuple(str(other) for other in content if other != key)
-            break
-    else:
-        if not any(isinstance(value, Tensor) for value in content.values()):
-            found = _shortened([str(key) for key in content]) or "nothing"
-            raise UserError(f"{path} holds no state dict, only {found}; {_WANTED}")
+    keys = [key for key in _STATE_KEYS if isinstance(content.get(key), Mapping)]
+    if keys:
+        state = content[keys[0]]
+        ignored = tuple(str(other) for other in content if other != keys[0])
+        if len(keys) > 1:
+            assumed.append(f"the weights are those under {keys[0]}, not under {' or '.join(keys[1:])}")
+    elif not any(isinstance(value, Tensor) for value in content.values()):
+        found = _shortened([str(key) for key in content]) or "nothing"
+        raise UserError(f"{path} holds no state dict, only {found}; {_WANTED}")
     strange = [str(name) for name, value in state.items() if not (isinstance(name, str) and _is_plain(value))]
     if strange:
         raise UserError(f"{path} holds something else than plain tensors in {_shortened(strange)}; {_WANTED}")
-    stripped = {name.removeprefix("module."): value for name, value in state.items()}
+    stripped = {_PREFIXES.sub("", name): value for name, value in state.items()}
     if len(stripped) < len(state):
         raise UserError(f"{path} holds some tensors twice, with and without the prefix module.; {_WANTED}")
-    return stripped, ignored
+    prefixes = Counter(match.group() for name in state if (match := _PREFIXES.match(name)))
+    assumed += [f"{prefix} before {count} names is a wrapper's and means nothing" for prefix, count in prefixes.items()]
+    return stripped, ignored, assumed
 
 
-_WANTED = "give a file whose `state_dict` or `model` maps parameter names to tensors"
+_WANTED = f"give a file whose {' or '.join(f'`{key}`' for key in _STATE_KEYS)} maps parameter names to tensors"
 
 
 _PLAIN_TYPES = (

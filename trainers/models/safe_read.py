@@ -2,7 +2,8 @@
 
 A pickle can ask its reader to call anything. Files are therefore read by torch's restricted unpickler, which builds
 tensors and plain containers only. A few harmless things that old training scripts leave beside the weights (numpy
-numbers, the parsed command line) are read as empty placeholders; everything else that is no tensor is refused.
+numbers, the parsed command line, paths, dates) are read as empty placeholders; everything else that is no tensor is
+refused.
 """
 
 import os
@@ -30,6 +31,18 @@ class _Placeholder:
 
 _SWALLOWED = (
     "argparse.Namespace",
+    "datetime.date",
+    "datetime.datetime",
+    "datetime.timedelta",
+    "pathlib.PosixPath",
+    "pathlib.PurePosixPath",
+    "pathlib.PureWindowsPath",
+    "pathlib.WindowsPath",
+    "pathlib._local.PosixPath",  # their names since Python 3.13
+    "pathlib._local.PurePosixPath",
+    "pathlib._local.PureWindowsPath",
+    "pathlib._local.WindowsPath",
+    "types.SimpleNamespace",
     "numpy.core.multiarray._reconstruct",
     "numpy.core.multiarray.scalar",
     "numpy._core.multiarray._reconstruct",

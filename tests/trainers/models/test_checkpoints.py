@@ -4,6 +4,7 @@ The files are synthetic: names, key, prefix, heads and company as the authors pu
 """
 
 import copy
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -154,6 +155,46 @@ def test_half_precision_values_load_into_a_float_model(tmp_path: Path) -> None:
     model = build("AdamBNN")
     load_pretrained(model, tmp_path / "half.pth")
     assert model.state_dict()["feature.0.conv1.weight"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("prefix", ["module.module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."])
+def test_wrappers_around_wrappers_are_taken_off_and_said(prefix: str, tmp_path: Path) -> None:
+    torch.save(authors_file("AdamBNN", authors_state("AdamBNN", prefix=prefix)), tmp_path / "file.pth")
+    report = load_pretrained(build("AdamBNN"), tmp_path / "file.pth")
+    assert f"assumed: {prefix} before " in report.summary()
+
+
+def test_brain_floats_load_and_are_said(tmp_path: Path) -> None:
+    state = OrderedDict((key, value.bfloat16()) for key, value in authors_state("AdamBNN").items())
+    torch.save(authors_file("AdamBNN", state), tmp_path / "file.pth")
+    model = build("AdamBNN")
+    report = load_pretrained(model, tmp_path / "file.pth")
+    stem = "feature.0.conv1.weight"
+    assert torch.equal(model.state_dict()[stem], state[stem].float())
+    assert "tensors of bfloat16 are meant as float32" in report.summary()
+    assert "tensors of bfloat16 are meant as int64" in report.summary()
+
+
+def test_of_two_sets_of_weights_the_one_that_is_taken_is_said(tmp_path: Path) -> None:
+    state = authors_state("AdamBNN")
+    torch.save({"model": {key: value + 1 for key, value in state.items()}, "state_dict": state}, tmp_path / "file.pth")
+    model = build("AdamBNN")
+    report = load_pretrained(model, tmp_path / "file.pth")
+    assert torch.equal(model.state_dict()["feature.0.conv1.weight"], state["feature.0.conv1.weight"])
+    assert "assumed: the weights are those under state_dict, not under model" in report.summary()
+    assert report.ignored == ("model",)
+
+
+def test_the_report_is_the_same_before_and_after_loading_and_names_the_files_hash(tmp_path: Path) -> None:
+    path = tmp_path / "signs.pth"
+    torch.save(authors_file("AdamBNN", authors_state("AdamBNN", signs=True)), path)
+    with torch.device("meta"):
+        before = check_pretrained(build("AdamBNN"), path)
+    assert before == load_pretrained(build("AdamBNN"), path)
+    assert before.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert before.summary().splitlines()[-1] == (
+        "assumed: signs only, so latent weights of ±0.01 and no weight scale: every binary layer"
+    )
 
 
 def change(**changes: Tensor | None) -> Callable[["OrderedDict[str, Tensor]"], None]:

@@ -1,11 +1,13 @@
 """A checkpoint file may come from anywhere: tensors are read, code never runs, damage is named."""
 
 import argparse
+import datetime
 import os
 import pickle
 import tarfile
+import types
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -77,6 +79,20 @@ def test_numpy_numbers_and_a_parsed_command_line_do_not_matter(zipped: bool, tmp
         best_acc1=np.float64(70.5),
         history=np.arange(3.0),
         args=argparse.Namespace(lr=np.float32(0.1), batch_size=256),
+    )
+    assert torch.equal(weight(read_checkpoint(path)), WEIGHT)
+
+
+@both_formats
+def test_paths_and_dates_do_not_matter(zipped: bool, tmp_path: Path) -> None:
+    path = save(
+        tmp_path / "file.pth",
+        zipped,
+        save_dir=PurePosixPath("/runs/7"),
+        windows=PureWindowsPath("C:\\runs"),
+        begun=datetime.datetime(2021, 5, 4, 12),
+        took=datetime.timedelta(hours=3),
+        options=types.SimpleNamespace(lr=0.1),
     )
     assert torch.equal(weight(read_checkpoint(path)), WEIGHT)
 
