@@ -1,4 +1,4 @@
-"""`python -m study`: run, plan, sweep, train, prepare, compare, export, doctor, ui and schema.
+"""`python -m study`: run, plan, sweep, train, prepare, compare, export, doctor, mlflow, ui and schema.
 
 A problem that the user can mend ends with one line on stderr and exit status 2, Ctrl-C with one line and 130. What is
 heavy to import (torch, Ray, MLflow) is imported by the command that needs it, so that `--help` answers at once.
@@ -104,6 +104,10 @@ def parser(command: str = "") -> Parser:
     doctor.add_argument("directory", metavar="DIR", help="the study's folder")
     doctor.add_argument("--repair", action="store_true", help="bring the records together; copies are kept")
 
+    mlflow = _command(subparsers, "mlflow", "show a study in MLflow: deliver what it lacks, or all", commands.mlflow)
+    mlflow.add_argument("directory", metavar="DIR", help="the study's folder")
+    _add_tracking_uri(mlflow, "deliver there, from now on (default: where it is shown)")
+
     ui = _command(subparsers, "ui", "open the MLflow pages of a study", commands.ui)
     ui.add_argument("directory", metavar="DIR", help="the study's folder")
     add_option(ui, "port", type=int, default=5000, metavar="N", help="on 127.0.0.1 (default: 5000)")
@@ -142,9 +146,11 @@ def _command(subparsers: "argparse._SubParsersAction[Parser]", name: str, text: 
 
 def _add_output(command: Parser, default: str) -> None:
     command.add_argument("--output", metavar="DIR", help=f"the study's folder (default: {default})")
-    add_option(
-        command, "tracking_uri", metavar="URI", help="an MLflow tracking URI (default: a database in the folder)"
-    )
+    _add_tracking_uri(command, "an MLflow tracking URI (default: a database in the folder)")
+
+
+def _add_tracking_uri(command: Parser, text: str) -> None:
+    add_option(command, "tracking_uri", metavar="URI", help=text)
 
 
 def _add_reopen_switch(command: Parser) -> None:

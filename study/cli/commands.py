@@ -266,6 +266,14 @@ def export(options: argparse.Namespace) -> int:
     return 0
 
 
+def mlflow(options: argparse.Namespace) -> int:
+    """A study's pages in MLflow, brought to what its log says, whatever is there."""
+    from study.mlflow_export.delivery import deliver
+
+    deliver(options.directory, options.tracking_uri)
+    return 0
+
+
 def doctor(options: argparse.Namespace) -> int:
     """What a study's records disagree on; 1 where they do."""
     from study.repair.doctor import doctor as examined

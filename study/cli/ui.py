@@ -18,7 +18,9 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from study.compare.scores import summarise
-from study.mlflow_export.store import read_runs
+from study.mlflow_export.exporter import Identity, find_experiment, read_shown
+from study.mlflow_export.pages import Key
+from study.mlflow_export.store import open_store
 from study.record.folder import study_identity
 from study.record.runs_table import read_study
 from study.record.tracking_uri import database_path
@@ -47,6 +49,8 @@ def serve(directory: str | Path, port: int = DEFAULT_PORT, say: Callable[[str], 
         for line in addresses(directory, tracking_uri):
             say(line)
         return
+    if not database.is_file():
+        raise UserError(f"the study has no pages yet, {database}; `python -m study mlflow {directory}` makes them")
     _check_port(port)
     for number in (signal.SIGTERM, signal.SIGHUP):  # else the server would outlive us
         signal.signal(number, signal.default_int_handler)
@@ -81,15 +85,25 @@ def server_command(tracking_uri: str, folder: Path, port: int) -> list[str]:
 
 
 def addresses(directory: str | Path, base: str) -> list[str]:
-    """Lines that name the runs page and, where there are two runs to compare, the compare page."""
-    experiment_id, shown = read_runs(directory)
-    lines = [f"runs:    {runs_url(base, experiment_id)}"]
-    run_ids = {run.data.tags.get("trial_id"): run.info.run_id for run in shown}
+    """Lines that name the runs page and, where there are two runs to compare, the compare page.
+
+    Raises:
+        UserError: MLflow holds nothing of the study, or cannot be asked.
+    """
+    known = study_identity(directory)
+    identity, uri = Identity(known.name, str(known.study_id)), known.tracking_uri
+    client = open_store(uri, make=False)
+    experiment = find_experiment(client, identity, database_path(uri))
+    if experiment is None:
+        remedy = f"`python -m study mlflow {directory}` makes its pages"
+        raise UserError(f"MLflow at {uri} holds nothing of the study {known.name!r}; {remedy}")
+    shown, _ = read_shown(client, experiment.experiment_id, identity)
+    lines = [f"runs:    {runs_url(base, experiment.experiment_id)}"]
     groups = summarise(read_study(directory).table)
-    scored = [trial_id for group in groups for method in group.methods for trial_id in method.trial_ids]
-    compared = [run_ids[trial_id] for trial_id in scored if trial_id in run_ids]
+    scored = [Key("trial", name) for group in groups for method in group.methods for name in method.trial_ids]
+    compared = [shown[key].run_id for key in scored if key in shown]
     if len(compared) > 1:
-        lines.append(f"compare: {compare_url(base, experiment_id, compared[:MOST_COMPARED])}")
+        lines.append(f"compare: {compare_url(base, experiment.experiment_id, compared[:MOST_COMPARED])}")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""One command at work in a study's folder: alone there, with the study's log open and MLflow told in the background."""
+"""One command at work in a study's folder: alone there, with the study's log open and shown in the background."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.drive.interrupt import interruptible
-from study.mlflow_export.delivery import Delivery
-from study.mlflow_export.exporter import Tracker
+from study.mlflow_export.delivery import delivery_of
 from study.record.folder import StudyFolder
 from study.record.provenance import provenance
 from study.record.study_log import RUNNING, StudyLog
 from study.record.terminal import say
-from study.record.tracking_uri import default_tracking_uri
 from study.record.working_alone import only_one
 from trainers.errors import UserError
 
@@ -23,40 +21,37 @@ class Session:
 
     Attributes:
         log: the study's log, to which it writes.
-        delivery: tells MLflow; `flush` before its records are read.
-        waiting: after the session, how many events MLflow has not been told.
+        delivered: after the session, whether MLflow shows all that was logged.
     """
 
     log: StudyLog
-    delivery: Delivery
-    waiting: int = 0
+    delivered: bool = False
 
 
 @contextmanager
 def open_session(folder: StudyFolder, show: Callable[[str], None] = say) -> Iterator[Session]:
-    """Work in a study's folder, where Ctrl-C stops its runs. At the end MLflow is told what it lacks, or that is said.
+    """Work in a study's folder, which is made where it is not there, and where Ctrl-C stops its runs.
+
+    MLflow is told meanwhile; what it could not be told is said at the end.
 
     Raises:
-        UserError: another command is at work there, its log cannot be used, or it is a study of before there were logs;
-            for a study that was never recorded, also where MLflow cannot be reached.
+        UserError: another command is at work there, its log cannot be used, or it was lost.
     """
+    folder.create()
     with only_one(folder.path), interruptible(folder.stop_file):
         require_log(folder.path)
         log = StudyLog(folder.log, show)
-        uri = folder.tracking_uri or default_tracking_uri(folder.path)
-        delivery = Delivery(log, folder.delivered, lambda: Tracker(uri, folder.name), show)
-        if not delivery.resumes or not uri.startswith(("http://", "https://")):
-            delivery.open()
+        delivery = delivery_of(folder, log, show)
         close_attempts(log)
         log.append("session", **provenance())
         delivery.start()
-        session = Session(log, delivery)
+        session = Session(log)
         try:
             yield session
         finally:
             with suppress(UserError):  # no room on the disk: the next command logs it, as after a kill
                 close_attempts(log)
-            session.waiting = delivery.close()
+            session.delivered = delivery.close()
 
 
 def close_attempts(log: StudyLog) -> list[str]:
@@ -70,7 +65,7 @@ def close_attempts(log: StudyLog) -> list[str]:
 
 
 def require_log(folder: Path) -> None:
-    """Refuse a study whose records lie in MLflow and Optuna alone: going on would count its trials anew.
+    """Refuse a study whose log is lost: going on would count its trials anew.
 
     Raises:
         UserError: there is a database or a journal, and no log.
@@ -78,6 +73,6 @@ def require_log(folder: Path) -> None:
     there = [name for name in ("mlflow.db", "optuna.journal") if (folder / name).exists()]
     if there and not (folder / "log.jsonl").exists():
         raise UserError(
-            f"{folder} holds {' and '.join(there)} but no log.jsonl: it was recorded by an earlier version, or its log "
-            "was lost. `compare` reads what is recorded; to train further, give another --output or restore the log"
+            f"{folder} holds {' and '.join(there)} but no log.jsonl, in which everything is recorded: restore the log, "
+            "or give another --output"
         )

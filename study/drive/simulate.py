@@ -93,6 +93,7 @@ def write_simulation(folder: Path, study: StudyConfig, source: str, device_memor
     path = folder / "simulation.json"
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise UserError(f"{path} simulates from other curves or with another memory; give another --output")
+    folder.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
     return path
 

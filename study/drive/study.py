@@ -22,8 +22,6 @@ def run_study(
 ) -> int:
     """Run what the study still lacks and show the comparison; 0, or 1 where a cell or a confirmation has no result.
 
-    Where MLflow does not answer, there is no comparison yet, which is said, and the status is 1.
-
     Args:
         study: checked, with its data prepared.
         folder: claimed for the study's cells.
@@ -57,10 +55,7 @@ def run_study(
         outcomes = confirm(study.cells, study.confirm, folder, session.log, needs, reopen_test)
         require_no_stop(folder.stop_file)
         unfinished += [f"{trial_id} {outcome}" for trial_id, outcome in outcomes.items() if outcome != "completed"]
-    if session.delivery.flush():
-        unfinished.append("MLflow lacks records, so nothing is compared yet")
-    else:
-        show_comparison(folder.path, allow_unequal=allow_unequal, margin=study.confirm.margin)
+    show_comparison(folder.path, allow_unequal=allow_unequal, margin=study.confirm.margin)
     say(f"open the MLflow UI on this study: python -m study ui {folder.shown}")
     if unfinished:
         say(f"not all is well: {'; '.join(unfinished)}; a failed run's traceback is in {folder.shown}/runs/*/error.txt")
@@ -70,13 +65,7 @@ def run_study(
 def show_comparison(directory: str | Path, *, allow_unequal: bool = False, margin: float | None = None) -> None:
     """Compare the recorded runs of a study's folder and print the table and where the files are."""
     from study.compare.compare import compare
-    from study.mlflow_export.delivery import undelivered
 
-    if waiting := undelivered(Path(directory)):
-        say(
-            f"{waiting} logged records are not in MLflow yet, so what follows lacks them; the study's own command or "
-            f"`python -m study doctor {directory} --repair` delivers them"
-        )
     comparison = compare(directory, allow_unequal=allow_unequal, margin=margin)
     say(f"\n{comparison.table}\n")
     for figure in comparison.figures[::2]:

@@ -19,7 +19,6 @@ from study.drive.disk import disk_line
 from study.drive.recorder import Place, TuneRecorder
 from study.drive.tune_run import run_search
 from study.drive.tune_state import call_folder, write_missing
-from study.mlflow_export.relog import relog
 from study.record.folder import StudyFolder
 from study.record.study_log import StudyLog
 from study.record.terminal import Progress, describe, percent, say
@@ -34,7 +33,6 @@ from study.search.journal_search import (
     settle,
     waiting_alone,
 )
-from study.search.journal_trials import search_trials
 from trainers.config import TrialConfig
 
 # The search's own note, in its journal, of the largest number of trials that it ever ran side by side.
@@ -85,7 +83,6 @@ def sweep(cell: Cell, folder: StudyFolder, log: StudyLog, need: Need) -> SweepRe
     study = open_search(cell, storage)
     records = log.trials()
     settle(study, cell, records)
-    relog(log, search_trials({cell.name: ended(study)}), folder.path / "runs", {cell.name: cell.identity()})
     open_sweep(cell, folder, log)
     earlier = ended(study)
     over = {search_trial_id(cell, trial.number): trial.user_attrs.get("outcome", "failed") for trial in earlier}

@@ -1,299 +1,219 @@
-"""Tells MLflow what the study's log says: in order, each event once, from a thread of its own.
+"""Shows a study elsewhere while it runs, from a thread of its own, and once more whenever somebody asks.
 
-The place in the log up to which MLflow knows is kept in `DIR/delivered.json`, with the MLflow run of every trial and
-sweep. It is written after the events themselves, so a kill between the two delivers some again, which changes nothing
-(`study.mlflow_export.exporter`). Where MLflow cannot be reached, events wait in the log and training goes on.
+A study goes by its log. What shows it elsewhere is an `Exporter`, which may be away, be slow or have lost everything:
+the study neither waits for it nor fails with it, and at the end it is said in one line what could not be delivered and
+which command delivers it.
 """
 
-import json
-import logging
 import os
 import threading
 import time
-import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from study.mlflow_export.exporter import Tracker
-from study.record.study_log import Line, StudyLog, TrialRecord, read_lines
+from study.mlflow_export.exporter import Identity, MlflowExporter, find_experiment, lacking, read_shown
+from study.mlflow_export.pages import Pages
+from study.mlflow_export.store import check_database, open_store, plain
+from study.record.folder import StudyFolder, StudyIdentity, study_identity
+from study.record.study_log import StudyLog, keep_copy, read_events, read_lines
 from study.record.terminal import say
-from trainers.atomic import write_json
-from trainers.config import TrialConfig
+from study.record.tracking_uri import database_path, default_tracking_uri
+from study.record.working_alone import nobody_at_work, only_one
 from trainers.errors import UserError
 
-# Seconds: between two looks at the log; after a failed delivery (doubled up to the last); for the position to be saved.
-POLL, FIRST_PAUSE, LONGEST_PAUSE, SAVE_EVERY = 0.2, 1.0, 30.0, 1.0
-# Seconds that a command waits at its end for what is not delivered yet, as long as MLflow answers; and if it does not.
-LAST_TRY, LAST_TRY_UNREACHABLE = 600.0, 15.0
+# Seconds: between two looks at the log; after a failed delivery (doubled up to the last).
+POLL, FIRST_PAUSE, LONGEST_PAUSE = 0.2, 1.0, 30.0
+# Seconds that a command waits at its end without a run being written; and where nobody answered before.
+PATIENCE, PATIENCE_UNREACHABLE = 15.0, 3.0
 # Seconds of that after which the user is told what is waited for.
 QUIET = 3.0
-# MLflow's client would retry for minutes what can wait in the log.
-_ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines on every run that ends
-}
-# MLflow refuses tags above 8000 characters; a reason is a line.
-LONGEST_REASON, LONGEST_TROUBLE = 1000, 200
-TOKEN = "delivered_from"
-FORMAT = 1
 
 
-@dataclass
-class Position:
-    """What MLflow has been told: `delivered.json`.
+class Exporter(Protocol):
+    """Shows a study's records elsewhere. After an error the object is done with, and a new one is made."""
 
-    Attributes:
-        begin: the byte of the log at which the next event begins.
-        runs, sweeps: MLflow run ids by trial id and by cell.
-        origin: where results come from (`study.record.provenance`), as the last delivered `session` said.
-        token: stands in a tag of the MLflow experiment too; where it does not, the experiment is another or was lost,
-            and everything is delivered to it from the log's beginning.
-    """
+    written: int
+    """How many runs were brought up to date."""
 
-    begin: int = 0
-    runs: dict[str, str] = field(default_factory=dict)
-    sweeps: dict[str, str] = field(default_factory=dict)
-    origin: dict[str, str] = field(default_factory=dict)
-    token: str = field(default_factory=lambda: uuid.uuid4().hex)
-
-    @classmethod
-    def read(cls, path: Path) -> "Position | None":
-        """The position in a file; None where there is none or it cannot be read, so that all is delivered again."""
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{key: content[key] for key in ("begin", "runs", "sweeps", "origin", "token")})
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def write(self, path: Path) -> None:
-        """Replace the file, whole or not at all."""
-        write_json(path, {"format": FORMAT, **asdict(self)}, durable=False)
+    def update(self) -> int:
+        """Bring what is shown to what the log says now; how many runs were written."""
 
 
 class Delivery:
-    """Follows a study's log and delivers its events to MLflow.
+    """Follows a study's log and keeps an exporter up to date.
 
     Args:
         log: the study's log.
-        path: `delivered.json`.
-        connect: opens the tracker; raises where MLflow cannot be reached.
+        connect: makes the exporter; raises where that is not possible at present.
         show: where lines for the user go.
     """
 
-    def __init__(
-        self, log: StudyLog, path: Path, connect: Callable[[], Tracker], show: Callable[[str], None] = say
-    ) -> None:
-        self._log, self._path, self._connect, self._show = log, path, connect, show
-        known = Position.read(path)
-        self.resumes = known is not None
-        """Whether the study has been recorded before."""
-        self._position = known or Position()
-        if self._position.begin > log.path.stat().st_size:  # the log was put back from an older copy
-            self._position.begin = 0
-        self._old = log.path.stat().st_size  # what lies before may have been delivered by a process that was killed
-        self._tracker: Tracker | None = None
-        self._saved = time.monotonic()
-        self._stop, self._wake = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
-        self.trouble = ""
-        """Why nothing can be delivered at present; empty while it can."""
-        os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
-        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # its retries are not the user's news
-
-    @property
-    def runs(self) -> Mapping[str, str]:
-        """The MLflow run of each trial that was delivered, by trial id."""
-        return self._position.runs
-
-    def open(self) -> None:
-        """Connect to MLflow now. Raises what `connect` raises."""
-        tracker = self._connect()
-        token = tracker.experiment_tag(TOKEN)
-        if token != self._position.token:
-            if self._position.begin:
-                self._show(f"{tracker.tracking_uri} lacks this study's records; they are made again from its log")
-            self._position = Position()
-            self._old = self._log.path.stat().st_size
-            self._save()
-            tracker.set_experiment_tag(TOKEN, self._position.token)
-        self._tracker = tracker
+    def __init__(self, log: StudyLog, connect: Callable[[], Exporter], show: Callable[[str], None] = say) -> None:
+        self._log, self._connect, self._show = log, connect, show
+        self._told = log.path.stat().st_size
+        self._exporter: Exporter | None = None
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="delivery", daemon=True)
+        self._trouble = ""  # why nothing can be delivered at present
 
     def start(self) -> None:
         """Deliver from now on, in the background."""
-        self._thread = threading.Thread(target=self._follow, name="delivery", daemon=True)
         self._thread.start()
 
-    def flush(self, seconds: float = LAST_TRY) -> int:
-        """Wait until everything logged so far is delivered; returns how many events still wait.
-
-        Where MLflow does not answer, one more try is made, and waited for at most `LAST_TRY_UNREACHABLE` seconds.
-        """
-        if self._thread is None:
-            self.catch_up()
-            return self.waiting()
-        deadline = time.monotonic() + seconds
-        patience: float | None = None
-        tell_at: float | None = time.monotonic() + QUIET
-        self._wake.set()
-        while self._position.begin < self._log.path.stat().st_size and self._thread.is_alive():
-            now = time.monotonic()
-            patience = (patience or now + LAST_TRY_UNREACHABLE) if self.trouble else None
-            if now > min(deadline, patience or deadline):
+    def close(self) -> bool:
+        """Deliver what is left, as long as that goes forward, then stop; says what could not be delivered, if any."""
+        began = moved = time.monotonic()
+        patience = PATIENCE_UNREACHABLE if self._trouble else PATIENCE
+        told, written = False, -1
+        self._closing.set()
+        self._log.appended.set()
+        while self._thread.is_alive():
+            self._thread.join(0.05)
+            now, seen = time.monotonic(), self._exporter.written if self._exporter else 0
+            if seen != written:
+                written, moved = seen, now
+            if now - moved > patience:
+                self._trouble = self._trouble or "it is slow"
                 break
-            if tell_at is not None and now > tell_at and not self.trouble:
-                self._show(f"{self.waiting()} records are still to be delivered to MLflow ...")
-                tell_at = None
-            time.sleep(0.02)
-        return self.waiting()
-
-    def close(self) -> int:
-        """A last try, bounded, then end the thread; says so where events still wait, and returns how many."""
-        left = self.flush()
-        self._stop.set()
-        self._wake.set()
-        if self._thread is not None:
-            self._thread.join(timeout=2.0)
+            if now - began > QUIET and not told and not self._trouble:
+                self._show("MLflow's pages are being brought up to date ...")
+                told = True
+        left = self._left() if self._trouble or self._thread.is_alive() else 0
         if left:
+            runs = "1 run" if left == 1 else f"{left} runs"
             self._show(
-                f"{left} records wait in {self._log.path} for MLflow ({self.trouble}); the same command or "
-                f"`python -m study doctor {self._log.path.parent} --repair` delivers them"
+                f"MLflow has not been told of {runs} ({self._trouble}); "
+                f"`python -m study mlflow {self._log.path.parent}` delivers them"
             )
-        return left
+        return not left
 
-    def waiting(self) -> int:
-        """How many events MLflow has not been told."""
-        return sum(1 for _ in read_lines(self._log.path, self._position.begin))
-
-    def catch_up(self) -> int:
-        """Deliver everything that is in the log now; returns how many events that were. Raises what MLflow raises."""
-        if self._tracker is None:
-            self.open()
-        count = 0
-        try:
-            for line in read_lines(self._log.path, self._position.begin):
-                if line.event is not None:
-                    self._deliver(line)
-                self._position.begin = line.end
-                count += 1
-                self._answers()
-                if time.monotonic() - self._saved > SAVE_EVERY:
-                    self._save()
-        finally:
-            if count:
-                self._save()
-        return count
+    def _left(self) -> int:
+        """Of how many runs and sweeps something was logged since what was last delivered."""
+        names = [line.event or {} for line in read_lines(self._log.path, self._told)]
+        return len({event.get("trial_id", event.get("cell")) for event in names} - {None})
 
     def _follow(self) -> None:
-        pause = FIRST_PAUSE
-        while not self._stop.is_set():
+        pause, failures = FIRST_PAUSE, 0
+        while True:
+            closing = self._closing.is_set()
+            end = self._log.path.stat().st_size
             try:
-                count = self.catch_up()
+                self._exporter = self._exporter or self._connect()
+                self._exporter.update()
             except Exception as error:  # whatever it is, training goes on, and it is said
-                self._tracker = None
-                self._old = self._log.path.stat().st_size  # what failed may have reached the server all the same
-                first, self.trouble = not self.trouble, _plain(error)
+                self._exporter, failures = None, failures + 1
+                if failures == 1:
+                    continue  # somebody may just have deleted a run that was to be added to
+                first, self._trouble = not self._trouble, plain(error)
+                if closing:
+                    return
                 if first:
-                    self._show(f"MLflow cannot be told at present ({self.trouble}); training goes on, records wait")
-                self._wake.wait(pause)
-                self._wake.clear()
+                    self._show(f"MLflow cannot be told at present ({self._trouble}); training goes on")
+                self._closing.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
-            pause = FIRST_PAUSE
-            self._answers()
-            if not count:
-                self._log.appended.wait(POLL)
-                self._log.appended.clear()
-
-    def _answers(self) -> None:
-        if self.trouble:
-            self.trouble = ""
-            self._show("MLflow answers again; the records that waited are being delivered")
-
-    def _deliver(self, line: Line) -> None:
-        event, tracker = line.event or {}, self._tracker
-        assert tracker is not None
-        name, at = event["event"], float(event["at"])
-        fresh = line.begin >= self._old
-        if name == "session":
-            self._position.origin = {key: str(event[key]) for key in ("git_commit", "versions", "hardware", "command")}
-        elif name == "sweep":
-            cell = event["cell"]
-            self._position.sweeps[cell] = tracker.sweep_run(
-                cell, {**self._position.origin, **event["tags"]}, event["params"],
-                known=self._position.sweeps.get(cell), fresh=fresh, at=at,
-            )  # fmt: skip
-        elif name == "sweep_end" and event["cell"] in self._position.sweeps:
-            tags = dict(event["tags"])
-            tracker.finish(self._position.sweeps[event["cell"]], tags.pop("status", "completed"), tags=tags, at=at)
-        elif name == "start":
-            self._start(tracker, event, fresh, at)
-        elif (run_id := self._position.runs.get(event.get("trial_id", ""))) is not None:
-            self._run_event(tracker, run_id, event, at)
-
-    def _start(self, tracker: Tracker, event: Mapping[str, Any], fresh: bool, at: float) -> None:
-        trial_id, config = event["trial_id"], TrialConfig.from_dict(event["config"])
-        tags = {
-            **self._position.origin,
-            "dataset": config.dataset,
-            "model": config.model,
-            "algorithm": config.algorithm,
-            "method": event["method"],
-            "phase": event["phase"],
-            "seed": str(config.seed),
-            **event["tags"],
-        }
-        self._position.runs[trial_id] = tracker.trial_run(
-            trial_id, self._position.sweeps.get(event["cell"]), config.to_dict(), tags,
-            known=self._position.runs.get(trial_id), fresh=fresh, at=at,
-        )  # fmt: skip
-
-    def _run_event(self, tracker: Tracker, run_id: str, event: Mapping[str, Any], at: float) -> None:
-        name = event["event"]
-        if name == "epoch":
-            tracker.log_epoch(run_id, event["metrics"], int(event["epoch"]), at)
-        elif name == "attempt_end":
-            reason = f"{event['how']}: {event['reason']}" if event["reason"] else event["how"]
-            tracker.finish(run_id, "interrupted", tags={"reason": reason[:LONGEST_REASON]}, at=at)
-        elif name == "end":
-            tags = {**account(self._log.trials()[event["trial_id"]]), "reason": event["reason"][:LONGEST_REASON]}
-            if event["rung"] is not None:
-                tags["rung"] = str(event["rung"])
-            tracker.finish(run_id, event["outcome"], event["metrics"], tags, at)
-        elif name == "test_opened":
-            record = self._log.trials()[event["trial_id"]]
-            tracker.set_tags(run_id, {key: account(record)[key] for key in ("test_opened", "test_forced")})
-
-    def _save(self) -> None:
-        try:
-            self._position.write(self._path)
-        except OSError as error:
-            raise UserError(f"{self._path} cannot be written ({error.strerror or error})") from error
-        self._saved = time.monotonic()
+            self._told = end
+            if self._trouble:
+                self._trouble = ""
+                self._show("MLflow answers again, and is told what it lacks")
+            pause, failures = FIRST_PAUSE, 0
+            if closing:
+                return
+            self._log.appended.wait(POLL)
+            self._log.appended.clear()
 
 
-def _plain(error: Exception) -> str:
-    """The reason for a failed delivery in one line; the client's own runs to several for a refused connection."""
-    text = f"{error}".split("\n")[0] or type(error).__name__
-    if any(sign in text for sign in ("Max retries exceeded", "Connection refused", "Connection aborted", "timed out")):
-        return "its server does not answer"
-    return text if len(text) <= LONGEST_TROUBLE else text[: LONGEST_TROUBLE - 1] + "…"
+def delivery_of(folder: StudyFolder, log: StudyLog, show: Callable[[str], None] = say) -> Delivery:
+    """What shows a study in MLflow while it runs."""
+
+    def connect() -> MlflowExporter:
+        uri = folder.tracking_uri or default_tracking_uri(folder.path)
+        return MlflowExporter(log.path, uri, Identity(folder.name, folder.study_id))
+
+    return Delivery(log, connect, show)
 
 
-def undelivered(folder: Path) -> int:
-    """How many of a study's logged events MLflow has not been told; reads, and writes nothing."""
-    known = Position.read(folder / "delivered.json")
-    return sum(1 for _ in read_lines(folder / "log.jsonl", known.begin if known else 0))
+def deliver(directory: str | Path, tracking_uri: str | None = None, show: Callable[[str], None] = say) -> int:
+    """Bring MLflow's pages of a study to what its log says, whatever is there; how many runs were written.
+
+    Its own database is made again where it is damaged; a copy is kept.
+
+    Args:
+        directory: the study's folder, which may be read-only where its pages are elsewhere.
+        tracking_uri: deliver there, from now on; None: where the study is shown already.
+        show: where lines for the user go.
+
+    Raises:
+        UserError: no study there, a command that is at work in it, a log that is damaged, or a store that cannot be
+            made, read or reached.
+    """
+    known = study_identity(directory)
+    log = known.folder / "log.jsonl"
+    if not log.is_file():
+        raise UserError(f"the study {known.name!r} in {directory} has no log.jsonl, so there is nothing to show")
+    for _ in read_events(log):
+        pass  # a damaged log is said before anything is made of it
+    writable = os.access(known.folder, os.W_OK)
+    if not writable and (known.study_id is None or database_path(tracking_uri or known.tracking_uri) is not None):
+        raise UserError(f"{known.folder} cannot be written; copy it, or give the --tracking-uri of a server")
+    with only_one(known.folder) if writable else nobody_at_work(known.folder):
+        identity, uri = Identity(known.name, str(known.study_id)), tracking_uri or known.tracking_uri
+        if writable:
+            folder = StudyFolder(known.folder, tracking_uri=tracking_uri, simulated=None)
+            uri = folder.tracking_uri or default_tracking_uri(folder.path)
+            identity = Identity(folder.name, folder.study_id)
+            if folder.tracking_uri is None:
+                _set_aside_damaged(database_path(uri), show)
+        exporter = MlflowExporter(log, uri, identity)
+        written = exporter.update()
+        if writable:
+            folder.create()
+    show(f"MLflow at {uri} shows all of {known.name}; {written} runs were brought up to date")
+    return written
 
 
-def account(record: TrialRecord) -> dict[str, str]:
-    """What a run has used, as tags."""
-    return {
-        "attempts": str(record.attempts),
-        "epochs_used": str(record.epochs_used),
-        "device_seconds": f"{record.device_seconds:.3f}",
-        "test_opened": str(record.test_opened),
-        "test_forced": str(record.test_forced),
-    }
+def what_mlflow_lacks(known: StudyIdentity) -> str | None:
+    """One line on what MLflow does not show of a study, with the command that delivers it; None where it shows all.
+
+    Nothing is written, and a server that does not answer is not waited for.
+    """
+    remedy = f"`python -m study mlflow {known.folder}` delivers it"
+    pages = Pages(known.name, str(known.study_id))
+    for line in read_lines(known.folder / "log.jsonl"):
+        if line.event is not None:
+            pages.add(line.event)
+    count = sum(1 for _ in pages.keys())  # noqa: SIM118 (not a dict)
+    if not count:
+        return None
+    try:
+        database = database_path(known.tracking_uri)
+        if database is not None and database.exists():
+            check_database(database, thorough=True)
+        client = open_store(known.tracking_uri, make=False)
+        identity = Identity(known.name, str(known.study_id))
+        experiment = find_experiment(client, identity, database)
+        shown = read_shown(client, experiment.experiment_id, identity)[0] if experiment else {}
+    except FileNotFoundError:
+        shown = {}
+    except Exception as error:  # a note is no reason to end in an error
+        return f"what MLflow shows cannot be told ({plain(error)}); {remedy}"
+    left = len(lacking(pages, shown))
+    return f"MLflow lacks something of {left} of the study's {count} runs and sweeps; {remedy}" if left else None
+
+
+def _set_aside_damaged(database: Path | None, show: Callable[[str], None]) -> None:
+    """Move a database that cannot be read out of the way; a copy is kept."""
+    if database is None or not database.exists():
+        return
+    try:
+        check_database(database, thorough=True)
+    except UserError as error:
+        copy = keep_copy(database, "damaged")
+        # What SQLite left beside it would be taken for the new one's.
+        for left in (database.with_name(database.name + end) for end in ("-journal", "-wal", "-shm")):
+            if left.exists():
+                keep_copy(left, "damaged")
+                left.unlink()
+        database.unlink()
+        show(f"{error}. It is made again from the study's log, and the old one kept as {copy.name}")

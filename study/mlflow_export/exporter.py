@@ -1,308 +1,301 @@
-"""What MLflow is told: a parent run per sweep, a child run per trial, each of them exactly once.
+"""Brings MLflow's pages of a study to what its log says, whatever is there already: twice is as good as once.
 
-MLflow itself makes a new run whenever it is asked. Here a run is found by its tag before it is made, and a metric point
-is written only for a step beyond the last one recorded, so that a command which was killed and started again goes on
-in the same runs instead of beside them. Runs are addressed by explicit ids through `MlflowClient`; there is no active
-run.
+What MLflow holds of the study is read first, by the study's id. Then only the difference is written: runs that are
+missing, params, tags and epochs that they lack, and how they ended. So it does not matter whether a delivery was
+killed, whether runs or the whole experiment were deleted in MLflow's pages, or whether nothing was ever delivered.
+Runs of others are neither read nor touched.
 """
 
-import math
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Experiment, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from study.mlflow_export.store import (
-    check_database,
-    check_server,
-    create_database,
-    locked_database,
-)
-from study.record.metrics import METRIC_KEYS
-from study.record.provenance import provenance
+from study.mlflow_export.pages import STUDY_ID, Key, Page, Pages, finite
+from study.mlflow_export.store import open_store
+from study.record.study_log import read_lines
 from study.record.tracking_uri import database_path
-from trainers.errors import UserError
 
-# The outcome of a trial (tag `status`) and the status that MLflow shows for it.
-MLFLOW_STATUS = {
-    "running": "RUNNING",
-    "completed": "FINISHED",
-    "pruned": "KILLED",
-    "diverged": "FAILED",
-    "failed": "FAILED",
-    "infeasible": "FAILED",
-    "interrupted": "KILLED",
-}
-# A run that ended so runs again when it is started once more; any other has ended for good.
-STARTED_AGAIN = ("failed", "interrupted")
-FOUND_BY = ("run_kind", "cell", "trial_id")
-TRIAL_TAGS = ("dataset", "model", "algorithm", "method", "phase", "seed")
-PHASES = ("train", "search", "confirm")
+# MLflow takes so many entries in one request; an epoch's metrics are never split over two.
+MOST_METRICS, MOST_PARAMS_OR_TAGS = 800, 100
+# Epochs of one run that are kept in memory before they are written.
+MOST_EPOCHS_WAITING = 500
 
 
-class Tracker:
-    """Writes one study's runs to MLflow, under explicit run ids, each run and each metric point once.
+class Identity(NamedTuple):
+    """A study as MLflow knows it: its name, which its experiment takes where it is free, and its own id."""
 
-    Several processes may hold a tracker of the same study; it can be pickled (the copy opens its own connection).
+    study: str
+    study_id: str
+
+
+@dataclass
+class Shown:
+    """What MLflow shows of one run."""
+
+    run_id: str
+    status: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    params: set[str] = field(default_factory=set)
+    metrics: set[str] = field(default_factory=set)
+    epoch: int = 0
+
+    @classmethod
+    def of(cls, run: Run) -> "Shown":
+        data = run.data
+        return cls(
+            run.info.run_id,
+            run.info.status,
+            dict(data.tags),
+            set(data.params),
+            set(data.metrics),
+            int(data.metrics.get("epoch", 0)),
+        )
+
+
+class Epoch(NamedTuple):
+    """An epoch's metrics, and when they were logged in Unix seconds."""
+
+    at: float
+    number: int
+    metrics: Mapping[str, float]
+
+
+class MlflowExporter:
+    """Shows one study in MLflow. Where a call raises, this object is done with: a new one reads anew what is there.
 
     Args:
-        tracking_uri: any MLflow tracking URI; `default_tracking_uri(directory)` is the study's own store.
-        study: the study's name, which is the name of the MLflow experiment.
+        log: the study's log.
+        tracking_uri: a checked one.
+        identity: the study's name and id.
 
     Raises:
-        UserError: the store cannot be created, read or reached.
+        UserError: the store cannot be made, read or reached.
     """
 
-    def __init__(self, tracking_uri: str, study: str) -> None:
-        self.tracking_uri = tracking_uri
-        self.study = study
-        self._database = database_path(tracking_uri)
-        if self._database is not None:
-            create_database(self._database)
-            check_database(self._database)
-        elif tracking_uri.startswith(("http://", "https://")):
-            check_server(tracking_uri)
-        self._last_epoch: dict[str, int] = {}
-        try:
-            self.client = MlflowClient(tracking_uri)
-            self.experiment_id = self._find_or_create_experiment()
-        except MlflowException as error:
-            raise UserError(f"the tracking store {tracking_uri} cannot be used: {error.message}") from error
+    def __init__(self, log: Path, tracking_uri: str, identity: Identity) -> None:
+        self._log, self._own = log, identity
+        self.client = open_store(tracking_uri, make=True)
+        self.experiment_id = self._find_or_make_experiment(database_path(tracking_uri))
+        self._pages = Pages(*identity)
+        self._shown, doubles = read_shown(self.client, self.experiment_id, identity)
+        for run_id in doubles:  # one that a server made, and could not say so before it was asked again
+            self.client.delete_run(run_id)
+        self._begin = 0  # the byte of the log at which the next event begins
+        self.written = 0
+        """How many runs were brought up to date, each counted as often as that was done."""
 
-    def __reduce__(self) -> tuple[type["Tracker"], tuple[str, str]]:
-        return Tracker, (self.tracking_uri, self.study)
+    def update(self) -> int:
+        """Bring everything to what the log says now; how many runs were written. Raises what MLflow raises."""
+        first = self._begin == 0
+        changed: dict[Key, list[Epoch]] = {}
+        for event in self._new_events():
+            key = self._pages.add(event)
+            if key is not None:
+                waiting = changed.setdefault(key, [])
+                if not first and event["event"] == "epoch":
+                    waiting.append(_epoch(event))
+        if first:
+            return self._catch_up()
+        for key in sorted(changed):  # a sweep before its trials
+            self._write(key, changed[key])
+        return len(changed)
 
-    def sweep_run(
-        self,
-        cell: str,
-        tags: Mapping[str, str],
-        params: Mapping[str, Any],
-        *,
-        known: str | None = None,
-        fresh: bool = False,
-        at: float | None = None,
-    ) -> str:
-        """The id of the parent run of `cell` (`<dataset>-<model>-<method>`), which is made if there is none yet.
+    def _new_events(self) -> Iterator[Mapping[str, Any]]:
+        for line in read_lines(self._log, self._begin):
+            self._begin = line.end
+            if line.event is not None:
+                yield line.event
 
-        If the run exists already it is set running again, its tags are brought up to date and missing params are added.
+    def _catch_up(self) -> int:
+        """Write all that differs; epochs are read from the log once more, so that few are in memory at a time."""
+        behind = lacking(self._pages, self._shown)
+        waiting: dict[Key, list[Epoch]] = {}
+        for key in behind:
+            if self._pages.page(key).epoch > (self._shown[key].epoch if key in self._shown else 0):
+                waiting[key] = []
+            else:
+                self._write(key, [])
+        end = self._begin
+        for line in read_lines(self._log):
+            if not waiting or line.end > end:
+                break
+            event = line.event or {}
+            key = Key("trial", event.get("trial_id", ""))
+            if key not in waiting or event["event"] not in ("epoch", "end"):
+                continue
+            if event["event"] == "epoch":
+                waiting[key].append(_epoch(event))
+            if event["event"] == "end" or len(waiting[key]) >= MOST_EPOCHS_WAITING:
+                self._write(key, waiting.pop(key))
+                if self._shown[key].epoch < self._pages.page(key).epoch:
+                    waiting[key] = []
+        for key, epochs in waiting.items():
+            self._write(key, epochs)
+        return len(behind)
 
-        Args:
-            cell, tags, params: what it is.
-            known, fresh, at: as for `trial_run`.
-        """
-        own = {"run_kind": "sweep", "cell": cell, "study": self.study}
-        run, run_id = self._found_or_made(cell, own, tags, known, fresh, at)
-        if run and run.data.tags.get("status") != "running":
-            self.client.update_run(run_id, status="RUNNING")
-        wanted = {**tags, "status": "running"}
-        self._add_params(run_id, params, run, {k: v for k, v in wanted.items() if run and run.data.tags.get(k) != v})
-        return run_id
+    def _write(self, key: Key, epochs: Sequence[Epoch]) -> None:
+        """Bring one run to its page, with these epochs of it."""
+        page, shown = self._pages.page(key), self._shown.get(key)
+        tags = {**page.tags, **self._parent(page)}
+        if shown is None:
+            began = int(page.began * 1000)
+            run_id = self.client.create_run(self.experiment_id, began, tags, key.name).info.run_id
+            shown = self._shown[key] = Shown(run_id, "RUNNING", dict(tags))
+        points = [point for epoch in epochs if epoch.number > shown.epoch for point in _points(epoch)]
+        reached = max((epoch.number for epoch in epochs), default=0)
+        metrics = shown.metrics | {point.key for point in points}
+        if page.epoch <= max(reached, shown.epoch):
+            at = int((page.ended or page.began) * 1000)
+            final = {name: value for name, value in (page.final or {}).items() if name not in metrics}
+            points += [Metric(name, float(value), at, page.epoch) for name, value in final.items()]
+        params = [Param(name, value) for name, value in page.params.items() if name not in shown.params]
+        changed = [RunTag(name, value) for name, value in tags.items() if shown.tags.get(name) != value]
+        for some in _requests(points, params, changed):
+            self.client.log_batch(shown.run_id, **some)
+        if shown.status != page.status:
+            if page.ended is None:
+                self.client.update_run(shown.run_id, status=page.status)
+            else:
+                self.client.set_terminated(shown.run_id, page.status, int(page.ended * 1000))
+        shown.status, shown.epoch = page.status, max(reached, shown.epoch)
+        shown.tags |= tags
+        shown.params |= page.params.keys()
+        shown.metrics |= {point.key for point in points}
+        self.written += 1
 
-    def trial_run(
-        self,
-        trial_id: str,
-        parent_run_id: str | None,
-        params: Mapping[str, Any],
-        tags: Mapping[str, str],
-        *,
-        known: str | None = None,
-        fresh: bool = False,
-        at: float | None = None,
-    ) -> str:
-        """The id of a trial's run, which is made if there is none yet.
+    def _parent(self, page: Page) -> dict[str, str]:
+        """The tag by which MLflow's pages nest a run; one whose parent was deleted gets the new one."""
+        return {} if page.parent is None else {"mlflow.parentRunId": self._shown[Key("sweep", page.parent)].run_id}
 
-        A run that `failed` or was interrupted is set running again, since it is asked for in order to be tried again.
+    def _find_or_make_experiment(self, database: Path | None) -> str:
+        """The study's experiment: the one with its id, or a new one, of its name where that is free."""
+        found = find_experiment(self.client, self._own, database)
+        if found is not None:
+            if STUDY_ID not in found.tags:
+                self.client.set_experiment_tag(found.experiment_id, STUDY_ID, self._own.study_id)
+            return str(found.experiment_id)
+        place = None if database is None else (database.parent / "mlartifacts").as_uri()
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # else the UI shows its pages for chats
+        tags = {STUDY_ID: self._own.study_id, **kind}
+        for name in names(self._own):
+            if self.client.get_experiment_by_name(name) is None:
+                try:
+                    return str(self.client.create_experiment(name, artifact_location=place, tags=tags))
+                except MlflowException as error:
+                    if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                        raise
+        raise AssertionError("names do not end")
 
-        Args:
-            trial_id: names the trial in Tune, Optuna, the checkpoints and here.
-            parent_run_id: the sweep's run; None for a run of its own.
-            params: the whole configuration; None is recorded as `none`.
-            tags: at least `TRIAL_TAGS`. The tags of `provenance()` are added where absent.
-            known: the run's id where the caller knows it, which saves a search.
-            fresh: nobody can have made the run yet, which saves it too.
-            at: when it started, in Unix seconds; None is now.
 
-        Raises:
-            ValueError: a tag is missing or the phase is none of `PHASES`.
-        """
-        missing = [tag for tag in TRIAL_TAGS if tag not in tags]
-        if missing or tags["phase"] not in PHASES:
-            raise ValueError(
-                f"trial {trial_id} lacks the tags {missing}, or its phase is none of {PHASES}: {dict(tags)}"
-            )
-        own = {"run_kind": "trial", "trial_id": trial_id, "study": self.study}
-        if parent_run_id is not None:
-            own["mlflow.parentRunId"] = parent_run_id
-        run, run_id = self._found_or_made(trial_id, own, tags, known, fresh, at)
-        self._add_params(run_id, params, run)
-        if run and run.data.tags.get("status") in STARTED_AGAIN:
-            self.client.set_tag(run_id, "status", "running")
-            self.client.update_run(run_id, status="RUNNING")
-        return run_id
+def names(identity: Identity) -> Iterator[str]:
+    """Names for a study's experiment; MLflow lets none be taken twice, nor that of a deleted one."""
+    yield identity.study
+    yield f"{identity.study} {identity.study_id[:8]}"
+    number = 2
+    while True:
+        yield f"{identity.study} {identity.study_id[:8]}-{number}"
+        number += 1
 
-    def log_epoch(self, run_id: str, metrics: Mapping[str, float], step: int, at: float | None = None) -> None:
-        """Record one epoch's metrics at `step` (the epoch, from 1), unless that step or a later one is recorded.
 
-        A trial that resumes from its last checkpoint trains some epochs again, to the same bits: those are there.
-        Values that are not finite are left out, and named in the tag `non_finite` with their step.
+def find_experiment(client: MlflowClient, identity: Identity, database: Path | None) -> Experiment | None:
+    """A study's experiment that is not deleted.
 
-        Raises:
-            ValueError: a key outside `METRIC_KEYS`.
-        """
-        _check_keys(metrics)
-        if run_id not in self._last_epoch:
-            self._last_epoch[run_id] = int(self.client.get_run(run_id).data.metrics.get("epoch", 0))
-        if step <= self._last_epoch[run_id]:
-            return
-        self._log(run_id, {**metrics, "epoch": float(step)}, step, at=at)
-        self._last_epoch[run_id] = step
+    In a study's own database, `mlflow.db`, an experiment of its name without an id is its own: one of before ids.
+    """
+    found = client.search_experiments(filter_string=f"tags.{STUDY_ID} = '{identity.study_id}'", max_results=1)
+    if found:
+        return found[0]
+    if database is not None and database.name == "mlflow.db":
+        named = client.get_experiment_by_name(identity.study)
+        if named is not None and named.lifecycle_stage == "active" and STUDY_ID not in named.tags:
+            return named
+    return None
 
-    def finish(
-        self,
-        run_id: str,
-        status: str,
-        final_metrics: Mapping[str, float] | None = None,
-        tags: Mapping[str, str] | None = None,
-        at: float | None = None,
-    ) -> None:
-        """End a run with its outcome; metrics that no epoch recorded, such as test accuracy, go to its last step.
 
-        Args:
-            status: completed, pruned, diverged, failed, infeasible, or interrupted where it is to go on.
-            final_metrics: the whole run's metrics. A key that the run has already keeps its last value.
-            tags: further tags, set with the status.
-            at: when it ended, in Unix seconds; None is now.
-
-        Raises:
-            ValueError: an unknown status, or a key outside `METRIC_KEYS`.
-        """
-        if status not in MLFLOW_STATUS or status == "running":
-            raise ValueError(f"a run ends as one of {sorted(set(MLFLOW_STATUS) - {'running'})}, not as {status!r}")
-        final_metrics = final_metrics or {}
-        _check_keys(final_metrics)
-        recorded = self.client.get_run(run_id).data.metrics
-        new = {key: value for key, value in final_metrics.items() if key not in recorded}
-        step = int(recorded.get("epoch", final_metrics.get("epoch", 0)))
-        self._log(run_id, new, step, {**(tags or {}), "status": status}, at)
-        self.client.set_terminated(run_id, MLFLOW_STATUS[status], _milliseconds(at))
-        self._last_epoch.pop(run_id, None)
-
-    def experiment_tag(self, key: str) -> str | None:
-        """A tag of the study's experiment; None where it has none such."""
-        return self.client.get_experiment(self.experiment_id).tags.get(key)
-
-    def set_experiment_tag(self, key: str, value: str) -> None:
-        """Add or replace a tag of the study's experiment."""
-        self.client.set_experiment_tag(self.experiment_id, key, value)
-
-    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
-        """Add or replace tags of a run, in one transaction."""
-        self.client.log_batch(run_id, tags=[RunTag(key, str(value)) for key, value in tags.items()])
-
-    def _log(
-        self,
-        run_id: str,
-        metrics: Mapping[str, float],
-        step: int,
-        tags: Mapping[str, str] | None = None,
-        at: float | None = None,
-    ) -> None:
-        now = _milliseconds(at)
-        points = [Metric(key, float(value), now, step) for key, value in metrics.items() if math.isfinite(value)]
-        lost = [key for key, value in metrics.items() if not math.isfinite(value)]
-        marks = dict(tags or {})
-        if lost:
-            marks["non_finite"] = f"{', '.join(lost)} at step {step}"
-        if points or marks:
-            self.client.log_batch(run_id, metrics=points, tags=[RunTag(key, text) for key, text in marks.items()])
-
-    def _found_or_made(
-        self,
-        name: str,
-        own: Mapping[str, str],
-        tags: Mapping[str, str],
-        known: str | None,
-        fresh: bool,
-        at: float | None,
-    ) -> tuple[Run | None, str]:
-        """The run that is there, with its id, or None with the id of the one made; `own` are the tags that find it."""
-        if known is not None:
-            return self.client.get_run(known), known
-        with self._one_writer():
-            run = None if fresh else self._find({key: own[key] for key in own if key in FOUND_BY})
-            run_id = run.info.run_id if run else self._create(name, {**own, **tags}, at)
-        if run is None:
-            self._last_epoch[run_id] = 0
-        return run, run_id
-
-    def _create(self, name: str, tags: Mapping[str, str], at: float | None) -> str:
-        origin = {} if {"git_commit", "versions", "hardware", "command"} <= tags.keys() else provenance()
-        whole = {"status": "running", **origin, **tags}
-        shown = {"mlflow.source.name": whole["command"], "mlflow.source.type": "LOCAL"}  # the UI's column `Source`
-        values = {key: str(value) for key, value in {**shown, **whole}.items()}
-        return self.client.create_run(self.experiment_id, _milliseconds(at), values, name).info.run_id
-
-    def _add_params(
-        self, run_id: str, params: Mapping[str, Any], run: Run | None, tags: Mapping[str, str] | None = None
-    ) -> None:
-        """Params cannot be changed once logged, so only those that a killed process did not get to are added."""
-        known = run.data.params if run else {}
-        new = [Param(key, _param_text(value)) for key, value in params.items() if key not in known]
-        marks = [RunTag(key, str(value)) for key, value in (tags or {}).items()]
-        if new or marks:
-            self.client.log_batch(run_id, params=new, tags=marks)
-
-    def _find(self, tags: Mapping[str, str]) -> Run | None:
-        terms = " and ".join(f"tags.{key} = {_quoted(value)}" for key, value in tags.items())
-        runs = self.client.search_runs(
-            [self.experiment_id], terms, max_results=1, order_by=["attributes.start_time ASC"]
+def read_shown(client: MlflowClient, experiment_id: str, identity: Identity) -> tuple[dict[Key, Shown], list[str]]:
+    """The runs of a study that its experiment holds, the first of each; and the ids of those that are there again."""
+    shown: dict[Key, Shown] = {}
+    doubles = []
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id], max_results=1000, order_by=["attributes.start_time ASC"], page_token=token
         )
-        return runs[0] if runs else None
-
-    def _find_or_create_experiment(self) -> str:
-        with self._one_writer():
-            experiment = self.client.get_experiment_by_name(self.study)
-            if experiment is None:
-                place = None if self._database is None else (self._database.parent / "mlartifacts").as_uri()
-                tags = {"mlflow.experimentKind": "custom_model_development"}  # else the UI shows its pages for chats
-                return self.client.create_experiment(self.study, artifact_location=place, tags=tags)
-        if experiment.lifecycle_stage != "active":
-            raise UserError(
-                f"the MLflow experiment {self.study!r} in {self.tracking_uri} was deleted; restore it "
-                f"(`mlflow experiments restore --experiment-id {experiment.experiment_id}`) or name the study otherwise"
-            )
-        return experiment.experiment_id
-
-    @contextmanager
-    def _one_writer(self) -> Iterator[None]:
-        """Find-then-make is two steps; a lock beside the database keeps other local processes out between them."""
-        if self._database is None:
-            yield
-        else:
-            with locked_database(self._database):
-                yield
+        for run in page:
+            tags = run.data.tags
+            if tags.get(STUDY_ID, identity.study_id) != identity.study_id:
+                continue
+            kind: Any = tags.get("run_kind")
+            name = tags.get({"sweep": "cell", "trial": "trial_id"}.get(kind, ""), "")
+            if not name:
+                continue
+            if Key(kind, name) in shown:
+                doubles.append(run.info.run_id)
+            else:
+                shown[Key(kind, name)] = Shown.of(run)
+        token = page.token
+        if not token:
+            return shown, doubles
 
 
-def _check_keys(metrics: Mapping[str, float]) -> None:
-    unknown = sorted(set(metrics) - set(METRIC_KEYS))
-    if unknown:
-        raise ValueError(f"metrics {unknown} are unknown; a run records only {METRIC_KEYS}")
+def lacking(pages: Pages, shown: Mapping[Key, Shown]) -> list[Key]:
+    """The pages that MLflow lacks, or of which it lacks something; a sweep before its trials."""
+    return [key for key in pages.keys() if not _is_whole(pages.page(key), shown, key)]  # noqa: SIM118 (not a dict)
 
 
-def _milliseconds(at: float | None) -> int:
-    """MLflow's time of a moment in Unix seconds; None is now."""
-    return int((time.time() if at is None else at) * 1000)
+def _is_whole(page: Page, shown: Mapping[Key, Shown], key: Key) -> bool:
+    one = shown.get(key)
+    if one is None or one.status != page.status or one.epoch < page.epoch:
+        return False
+    if page.parent is not None:
+        parent = shown.get(Key("sweep", page.parent))
+        if parent is None or one.tags.get("mlflow.parentRunId") != parent.run_id:
+            return False
+    return (
+        page.params.keys() <= one.params
+        and (page.final or {}).keys() <= one.metrics
+        and all(one.tags.get(name) == value for name, value in page.tags.items())
+    )
 
 
-def _param_text(value: Any) -> str:
-    return "none" if value is None else str(value)
+def _epoch(event: Mapping[str, Any]) -> Epoch:
+    return Epoch(float(event["at"]), int(event["epoch"]), event["metrics"])
 
 
-def _quoted(value: str) -> str:
-    if "'" in value and '"' in value:
-        raise ValueError(f"{value!r} holds both kinds of quotes, which MLflow's search cannot express")
-    return f'"{value}"' if "'" in value else f"'{value}'"
+def _points(epoch: Epoch) -> list[Metric]:
+    at = int(epoch.at * 1000)
+    measured = {**epoch.metrics, "epoch": epoch.number}
+    return [Metric(name, float(value), at, epoch.number) for name, value in measured.items() if finite(value)]
+
+
+def _requests(points: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]) -> Iterator[dict[str, Any]]:
+    """As few requests as MLflow's limits allow."""
+    waiting = [_chunks(params, MOST_PARAMS_OR_TAGS), _chunks(tags, MOST_PARAMS_OR_TAGS), _by_epoch(points)]
+    while any(parts := [next(one, []) for one in waiting]):
+        yield dict(zip(("params", "tags", "metrics"), parts, strict=True))
+
+
+def _chunks(entries: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (entries[begin : begin + size] for begin in range(0, len(entries), size))
+
+
+def _by_epoch(points: Iterable[Metric]) -> Iterator[list[Metric]]:
+    """Points in portions that hold whole epochs: `epoch` itself says up to where a run is delivered."""
+    portion: list[Metric] = []
+    epoch: list[Metric] = []
+    for point in points:
+        if epoch and point.step != epoch[-1].step:
+            if len(portion) + len(epoch) > MOST_METRICS:
+                yield portion
+                portion = []
+            portion, epoch = portion + epoch, []
+        epoch.append(point)
+    if len(portion) + len(epoch) > MOST_METRICS:
+        yield portion
+        portion = []
+    yield portion + epoch

@@ -1,28 +1,72 @@
-"""Where MLflow's records lie: the study's own SQLite file, or a tracking server somebody else runs.
+"""Where MLflow's records lie: the study's own SQLite file, or a tracking server or database that somebody else runs.
 
 The default store is one SQLite file inside the study's folder. Its tables are made once, in a temporary folder, and
 moved into place whole: several processes that make them at once fail, and one killed midway would leave half of them.
 """
 
 import logging
+import os
 import shutil
+import socket
 import sqlite3
 import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from study.record.folder import study_identity
-from study.record.tracking_uri import database_path
+from study.record.tracking_uri import DATABASES, database_path
 from trainers.atomic import write_atomically
 from trainers.errors import UserError
-from trainers.locks import locked
+
+# MLflow's client would retry for minutes what can be delivered later.
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines on every run that ends
+}
+# Seconds that a server has to answer.
+PATIENCE = 5.0
+LONGEST_TROUBLE = 200
+
+
+def open_store(tracking_uri: str, *, make: bool) -> MlflowClient:
+    """A client of the store behind a tracking URI.
+
+    Args:
+        tracking_uri: a checked one (`study.record.tracking_uri.checked_uri`).
+        make: whether an SQLite file that is not there is made.
+
+    Raises:
+        UserError: the store cannot be made, read or reached.
+        FileNotFoundError: an SQLite file is not there, and is not to be made.
+    """
+    os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # its retries are not the user's news
+    database = database_path(tracking_uri)
+    if database is None:
+        check_server(tracking_uri)
+    else:
+        if not make and not database.exists():
+            raise FileNotFoundError(database)
+        create_database(database)
+        check_database(database)
+    try:
+        client = MlflowClient(tracking_uri)
+        client.search_experiments(max_results=1)
+        return client
+    except MlflowException as error:
+        if "out-of-date database schema" in str(error):
+            raise UserError(
+                f"the database behind {tracking_uri} is of another MLflow version; `mlflow db upgrade {tracking_uri}` "
+                "brings an older one up to date"
+            ) from error
+        raise UserError(f"the tracking store {tracking_uri} cannot be used: {plain(error)}") from error
 
 
 def check_database(database: Path, *, thorough: bool = False) -> None:
@@ -33,15 +77,15 @@ def check_database(database: Path, *, thorough: bool = False) -> None:
     Raises:
         UserError: not a database, damaged, or without MLflow's tables.
     """
-    remedy = f"`python -m study doctor {database.parent} --repair` keeps a copy and makes it again from the study's log"
+    remedy = "put back a copy, or move it away"
     try:
-        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=rw", uri=True, timeout=30)) as connection:
+        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0] if thorough else "ok"
     except sqlite3.DatabaseError as error:
-        raise UserError(f"the records in {database} cannot be read ({error}); {remedy}") from error
+        raise UserError(f"MLflow's database {database} cannot be read ({error}); {remedy}") from error
     if verdict != "ok":
-        raise UserError(f"the records in {database} are damaged ({verdict}); {remedy}")
+        raise UserError(f"MLflow's database {database} is damaged ({verdict}); {remedy}")
     if not {"experiments", "runs", "metrics"} <= tables:
         raise UserError(f"{database} is a database, but none of MLflow's: it lacks the tables of one; {remedy}")
 
@@ -56,24 +100,47 @@ def create_database(database: Path) -> None:
         return
     try:
         database.parent.mkdir(parents=True, exist_ok=True)
-        with locked_database(database):
-            if database.exists():
-                return
-            with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=database.parent) as folder:
-                fresh = Path(folder) / "fresh.db"
-                with _quiet("mlflow.store.db.utils"), _quiet("alembic"):
-                    MlflowClient(f"sqlite:///{fresh}").search_experiments(max_results=1)
+        with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=database.parent) as folder:
+            fresh = Path(folder) / "fresh.db"
+            with _quiet("mlflow.store.db.utils"), _quiet("alembic"):
+                MlflowClient(f"sqlite:///{fresh}").search_experiments(max_results=1)
+            if not database.exists():  # another study that is shown there may have been quicker
                 # A copy, since MLflow keeps a connection to the first file open for as long as this process lives.
                 write_atomically(database, lambda partial: shutil.copyfile(fresh, partial))
     except OSError as error:
         raise UserError(
-            f"the records {database} cannot be created: {error}; choose a folder that can be written"
+            f"MLflow's database {database} cannot be made: {error}; choose a folder that can be written"
         ) from error
 
 
-def locked_database(database: Path) -> AbstractContextManager[None]:
-    """Hold the lock file beside `database`, waiting for whoever holds it."""
-    return locked(database.with_name(f".{database.name}.lock"), "choose a folder on another disk")
+def check_server(uri: str) -> None:
+    """MLflow's client retries an unreachable server for minutes; ask once, with a short wait, before it does.
+
+    Raises:
+        UserError: nobody answers there.
+    """
+    try:
+        if uri.startswith(("http://", "https://")):
+            urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=PATIENCE).close()
+        else:
+            parts = urlsplit(uri)
+            port = parts.port or DATABASES[parts.scheme.partition("+")[0]]
+            socket.create_connection((str(parts.hostname), port), timeout=PATIENCE).close()
+    except urllib.error.HTTPError:
+        return  # it answers; a proxy or a login may refuse this one page
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise UserError(f"no server answers at {uri} ({reason})") from error
+
+
+def plain(error: Exception) -> str:
+    """The reason of a failure in one short line; the client's own runs to several for a refused connection."""
+    text = f"{error}".split("\n")[0] or type(error).__name__
+    if not isinstance(error, UserError) and any(
+        sign in text for sign in ("Max retries exceeded", "Connection refused", "Connection aborted", "timed out")
+    ):
+        text = "its server does not answer"
+    return text if len(text) <= LONGEST_TROUBLE else text[: LONGEST_TROUBLE - 1] + "…"
 
 
 @contextmanager
@@ -86,45 +153,3 @@ def _quiet(logger_name: str) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
-
-
-def check_server(uri: str) -> None:
-    """MLflow's client retries an unreachable server for minutes; ask once, with a short wait, before it does."""
-    try:
-        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10).close()
-    except urllib.error.HTTPError:
-        return  # it answers; a proxy or a login may refuse this one page
-    except OSError as error:
-        raise UserError(
-            f"no MLflow server answers at {uri} ({error}); start one there or leave the tracking URI out"
-        ) from error
-
-
-def read_runs(directory: str | Path) -> tuple[str, list[Run]]:
-    """A study's experiment id and all runs that MLflow holds of it.
-
-    Raises:
-        UserError: no study there, no records of it in MLflow, or records that cannot be read.
-    """
-    study, tracking_uri = study_identity(directory)
-    database = database_path(tracking_uri)
-    if database is not None:
-        if not database.is_file():
-            raise UserError(f"the study {study!r} in {directory} has no pages yet: {database} is not there")
-        check_database(database, thorough=True)
-    elif tracking_uri.startswith(("http://", "https://")):
-        check_server(tracking_uri)
-    try:
-        client = MlflowClient(tracking_uri)
-        experiment = client.get_experiment_by_name(study)
-        if experiment is None:
-            raise UserError(f"{tracking_uri} has no experiment {study!r}, so it shows nothing of {directory}")
-        runs: list[Run] = []
-        token = None
-        while True:
-            page = client.search_runs([experiment.experiment_id], max_results=1000, page_token=token)
-            runs.extend(page)
-            if not (token := page.token):
-                return experiment.experiment_id, runs
-    except MlflowException as error:
-        raise UserError(f"the records in {tracking_uri} cannot be read: {error.message}") from error

@@ -1,10 +1,10 @@
 """A study's folder: where everything lies, and `study.json`, which says what the folder belongs to.
 
-    DIR/study.json            format, name, tracking URI, whether runs are simulated, each cell's identity and budget
+    DIR/study.json            format, the study's own id (a UUID), name, tracking URI, whether runs are simulated, each
+                              cell's identity and budget
     DIR/simulation.json       of a simulated study: where its learning curves come from
     DIR/log.jsonl             everything that happened, in order: see `study.record.study_log`
-    DIR/delivered.json        how much of it MLflow has been told: see `study.mlflow_export.delivery`
-    DIR/mlflow.db             the records as MLflow shows them (unless another tracking URI was given)
+    DIR/mlflow.db             its pages in MLflow (unless another tracking URI was given), which can be made again
     DIR/mlartifacts/          MLflow's folder for files
     DIR/optuna.journal        every search trial: its parameters, values and outcome
     DIR/runs/<trial_id>/      one run's checkpoints
@@ -18,11 +18,12 @@ and further cells extend a study; what each cell is offered is kept with its his
 import json
 import os
 import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from study.record.tracking_uri import default_tracking_uri
+from study.record.tracking_uri import checked_uri, database_path, default_tracking_uri
 from trainers.atomic import write_text
 from trainers.errors import UserError
 from trainers.registry import declared
@@ -31,34 +32,31 @@ FORMAT = 1
 
 
 class StudyFolder:
-    """Opens a study's folder, and makes it where it is not there.
+    """A study's folder, to be written. Nothing is written before `create` or `claim`: a command may yet be refused.
 
     Args:
         path: the folder.
         name: the study's name; None takes what `study.json` says, or the folder's own name for a new study.
-        tracking_uri: where runs are recorded; None takes what `study.json` says, or the study's own database.
-        simulated: how runs are simulated, `synthetic` or `recorded`; empty: they train. A folder holds one kind alone.
+        tracking_uri: where MLflow shows the study; None takes what `study.json` says, or the study's own database.
+        simulated: how runs are simulated, `synthetic` or `recorded`; empty: they train. A folder holds one kind alone;
+            None takes what is there.
 
     Raises:
-        UserError: the folder cannot be written, is no study's folder, or is that of another study.
+        UserError: the folder cannot be written, is no study's folder, or is that of another study; or a tracking URI
+            that cannot be used.
     """
 
     def __init__(
-        self, path: str | Path, *, name: str | None = None, tracking_uri: str | None = None, simulated: str = ""
+        self, path: str | Path, *, name: str | None = None, tracking_uri: str | None = None, simulated: str | None = ""
     ) -> None:
         self.path = Path(path).resolve()
-        self._make_writable()
+        self._check_writable()
         content = self._read()
+        simulated = content["simulated"] if simulated is None else simulated
         if name is not None and content["name"] not in (None, name):
             raise UserError(
                 f"{self.path} holds the study {content['name']!r}, not {name!r}; give another --output, "
                 f"or the name {content['name']!r}"
-            )
-        if tracking_uri is not None and content["cells"] and content["tracking_uri"] != tracking_uri:
-            recorded = content["tracking_uri"] or "the study's own mlflow.db"
-            raise UserError(
-                f"the runs of {self.path} are recorded in {recorded}, not in {tracking_uri}; "
-                "leave --tracking-uri out, or give another --output"
             )
         if content["name"] is not None and content["simulated"] != simulated:
             was, wanted = (
@@ -67,10 +65,15 @@ class StudyFolder:
             raise UserError(f"{self.path} holds a study {was}, not {wanted}; the two never mix: give another --output")
         self.simulated = simulated
         self.name: str = content["name"] or name or self.path.name
-        self.tracking_uri: str | None = content["tracking_uri"] or tracking_uri
+        tracking_uri = tracking_uri or content["tracking_uri"]
+        if tracking_uri is not None:
+            tracking_uri = checked_uri(tracking_uri)
+        own = tracking_uri is not None and database_path(tracking_uri) == self.path / "mlflow.db"
+        self.tracking_uri: str | None = None if own else tracking_uri  # its own is worked out from where it lies
+        self.study_id: str = content["id"] or uuid.uuid4().hex
+        """Stands in every record of the study elsewhere, so that two studies of one name stay apart."""
         self._cells: dict[str, dict[str, Any]] = content["cells"]
         self._offers: dict[str, list[dict[str, Any]]] = content["offered"]
-        self._write()
 
     @property
     def journal(self) -> Path:
@@ -79,10 +82,6 @@ class StudyFolder:
     @property
     def log(self) -> Path:
         return self.path / "log.jsonl"
-
-    @property
-    def delivered(self) -> Path:
-        return self.path / "delivered.json"
 
     @property
     def stop_file(self) -> Path:
@@ -145,14 +144,39 @@ class StudyFolder:
             extended = _extended(self.offered(name), offer)
             if extended != self.offered(name):
                 self._offers.setdefault(name, []).append({"at": round(time.time(), 3), **extended})
-        self._write()
+        self.create()
 
-    def _make_writable(self) -> None:
+    def create(self) -> "StudyFolder":
+        """Make the folder where it is not there, and write `study.json` where it does not say so yet; returns itself.
+
+        A folder of before studies had an id is given one.
+        """
+        content = {
+            "format": FORMAT,
+            "id": self.study_id,
+            "name": self.name,
+            "tracking_uri": self.tracking_uri,
+            "simulated": self.simulated,
+            "cells": self._cells,
+            "offered": self._offers,
+        }
+        text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+        file = self.path / "study.json"
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_text(file, text)
+        return self
+
+    def _check_writable(self) -> None:
+        """Try to write into the folder, and leave nothing, not even a folder that was not there."""
+        made = [path for path in (self.path, *self.path.parents) if not path.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             probe = self.path / f".writable-{os.getpid()}"
             probe.touch()
             probe.unlink()
+            for path in made:
+                path.rmdir()
         except OSError as error:
             raise UserError(
                 f"the output folder {self.path} cannot be written ({error.strerror}); give another --output"
@@ -160,7 +184,8 @@ class StudyFolder:
 
     def _read(self) -> dict[str, Any]:
         file = self.path / "study.json"
-        empty: dict[str, Any] = {"name": None, "tracking_uri": None, "simulated": "", "cells": {}, "offered": {}}
+        empty: dict[str, Any] = {"id": None, "name": None, "tracking_uri": None, "simulated": ""}
+        empty |= {"cells": {}, "offered": {}}
         if not file.exists():
             return empty
         try:
@@ -175,18 +200,6 @@ class StudyFolder:
             raise UserError(f"{file} is of format {content['format']!r}, not {FORMAT}; give another --output")
         return {key: content.get(key, default) for key, default in empty.items()}
 
-    def _write(self) -> None:
-        content = {
-            "format": FORMAT,
-            "name": self.name,
-            "tracking_uri": self.tracking_uri,
-            "simulated": self.simulated,
-            "cells": self._cells,
-            "offered": self._offers,
-        }
-        text = json.dumps(content, indent=1, sort_keys=True) + "\n"
-        write_text(self.path / "study.json", text)
-
 
 def _extended(before: Mapping[str, Any] | None, offer: Mapping[str, Any]) -> dict[str, Any]:
     """What a cell is offered by an earlier and a later command together."""
@@ -197,14 +210,21 @@ def _extended(before: Mapping[str, Any] | None, offer: Mapping[str, Any]) -> dic
 
 
 class StudyIdentity(NamedTuple):
-    """What a study is called, and the tracking URI of its MLflow pages."""
+    """What a study is called, where it lies, and its own id (None in a folder of before ids)."""
 
     name: str
-    tracking_uri: str
+    folder: Path
+    study_id: str | None
+    recorded_uri: str | None
+
+    @property
+    def tracking_uri(self) -> str:
+        """Where MLflow shows it: the study's own database unless it says otherwise. Raises as `checked_uri` does."""
+        return checked_uri(self.recorded_uri or default_tracking_uri(self.folder))
 
 
 def study_identity(directory: str | Path) -> StudyIdentity:
-    """What a folder's `study.json` says of its study, the study's own database standing for no tracking URI.
+    """What a folder's `study.json` says of its study.
 
     Raises:
         UserError: no such folder, or no study in it.
@@ -217,7 +237,7 @@ def study_identity(directory: str | Path) -> StudyIdentity:
         raise UserError(f"{folder} is no study folder: it has no study.json; name the folder that the study was run in")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        name, tracking_uri = content["name"], content.get("tracking_uri")
+        name, tracking_uri, study_id = content["name"], content.get("tracking_uri"), content.get("id")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file} cannot be read as a study's identity ({error!r}); restore it from a copy") from error
-    return StudyIdentity(str(name), tracking_uri or default_tracking_uri(folder))
+    return StudyIdentity(str(name), folder.resolve(), study_id, tracking_uri)

@@ -1,7 +1,7 @@
 """`python -m study doctor DIR`: what a study's records disagree on, in plain lines; `--repair` brings them together.
 
 Without `--repair` nothing is written, not even a lock. With it, a copy is kept of every file that is replaced or cut;
-nothing is removed but the folders of pruned runs, and MLflow runs that are there twice (which MLflow can restore).
+nothing is removed but the folders of pruned runs. What MLflow lacks is a note beside: its pages can be made again.
 """
 
 import json
@@ -11,50 +11,37 @@ from pathlib import Path
 from typing import Any
 
 from study.drive.session import close_attempts, require_log
-from study.mlflow_export.delivery import Delivery, Position, undelivered
-from study.mlflow_export.exporter import Tracker
-from study.mlflow_export.relog import relog
-from study.mlflow_export.store import check_database, read_runs
+from study.mlflow_export.delivery import what_mlflow_lacks
 from study.record.folder import study_identity
 from study.record.study_log import StudyLog, damage, fold, keep_copy, read_lines, torn_line
 from study.record.terminal import say
-from study.record.tracking_uri import database_path
 from study.record.working_alone import nobody_at_work, only_one
 from study.repair import journal_repair
-from study.repair.reconcile import (
-    CLOSE,
-    DELETE_RUN,
-    DELIVER,
-    RELOG,
-    REMOVE_FOLDER,
-    SHOW,
-    TELL,
-    Finding,
-    Records,
-    ShownRun,
-    counts,
-    disagreements,
-)
+from study.repair.log_repair import log_ends
+from study.repair.reconcile import CLOSE, LOG_END, REMOVE_FOLDER, TELL, Finding, Records, counts, disagreements
 from study.search.journal_trials import read_searches, search_trials
 from trainers.atomic import write_atomically
-from trainers.errors import UserError
 
-LOG, JOURNAL, DATABASE = "log", "journal", "database"
+LOG, JOURNAL = "log", "journal"
 
 
 def doctor(directory: str | Path, repair: bool = False, show: Callable[[str], None] = say) -> int:
     """Say what disagrees, and repair it where asked to; 0 where all agrees at the end, otherwise 1.
 
+    What MLflow lacks is said too, and counts as no disagreement.
+
     Raises:
         UserError: no study there, its `study.json` cannot be read, or a command is at work in it.
     """
-    folder = Path(directory).resolve()
-    name, uri = study_identity(folder)
+    known = study_identity(directory)
+    folder, name = known.folder, known.name
     require_log(folder)
     with only_one(folder) if repair else nobody_at_work(folder):
         found = examine(folder)
         for finding in found:
             show(finding.what)
+        if note := what_mlflow_lacks(known):
+            show(f"note: {note}")
         if not found:
             show(f"the records of {name} agree")
             return 0
@@ -62,7 +49,7 @@ def doctor(directory: str | Path, repair: bool = False, show: Callable[[str], No
             mended = sum(bool(finding.repair) for finding in found)
             show(f"{_counted(found)}; `python -m study doctor {directory} --repair` mends {mended} of them")
             return 1
-        _repair(folder, name, uri, found, show)
+        _repair(folder, found, show)
         left = examine(folder)
     for finding in left:
         show(f"still: {finding.what}")
@@ -90,47 +77,15 @@ def examine(folder: Path) -> list[Finding]:
             search = search_trials(read_searches(journal))
         except (ValueError, KeyError, AssertionError, TypeError) as error:
             found.append(Finding(f"the search's journal {journal} cannot be read ({error!r}); restore it from a copy"))
-    shown, trouble = _shown(folder)
-    found += trouble
     trials = fold(iter(events))
-    lost = any(finding.repair == DATABASE for finding in trouble)  # then all of it is to be delivered
-    waiting = 0 if lost else undelivered(folder)
     records = Records(
         log=trials,
         open_sweeps=_open_sweeps(events),
         search=search,
-        shown=shown,
-        waiting=waiting,
         tune=_tune(folder / "tune"),
         folders=frozenset(path.name for path in (folder / "runs").glob("*")),
     )
     return [*found, *disagreements(records), *_checkpoints(folder, frozenset(trials))]
-
-
-def _shown(folder: Path) -> tuple[list[ShownRun] | None, list[Finding]]:
-    """What MLflow shows, or why that cannot be read."""
-    uri = study_identity(folder)[1]
-    database = database_path(uri)
-    if database is not None and not database.exists():
-        return None, [Finding(f"the records {database} are missing", DATABASE)]
-    try:
-        if database is not None:
-            check_database(database, thorough=True)
-    except UserError as error:
-        return None, [Finding(str(error), DATABASE)]
-    try:
-        runs = read_runs(folder)[1]
-    except UserError as error:
-        return None, [Finding(str(error), DELIVER)]
-    runs.sort(key=lambda run: run.info.start_time)
-    found = []
-    for run in runs:
-        tags = run.data.tags
-        sweep = tags.get("run_kind") == "sweep"
-        name = tags.get("cell" if sweep else "trial_id", run.info.run_name or "")
-        epochs = int(run.data.metrics.get("epoch", 0))
-        found.append(ShownRun(run.info.run_id, name, tags.get("status", ""), run.info.status, epochs, sweep))
-    return found, []
 
 
 def _tune(folder: Path) -> dict[str, str]:
@@ -167,8 +122,8 @@ def _open_sweeps(events: list[dict[str, Any]]) -> list[str]:
     return list(opened)
 
 
-def _repair(folder: Path, name: str, uri: str, found: list[Finding], show: Callable[[str], None]) -> None:
-    """Mend what was found: the log first, then the search by it, then MLflow from it."""
+def _repair(folder: Path, found: list[Finding], show: Callable[[str], None]) -> None:
+    """Mend what was found: the log first, then the search by it."""
     path, journal = folder / "log.jsonl", folder / "optuna.journal"
     wanted = counts(found)
     if wanted[LOG]:
@@ -177,19 +132,11 @@ def _repair(folder: Path, name: str, uri: str, found: list[Finding], show: Calla
     if wanted[JOURNAL]:
         for line in journal_repair.repair(journal, log.trials()):
             show(line)
-    if database := _damaged_database(uri, wanted[DATABASE]):
-        copy = keep_copy(database, "damaged")
-        # What SQLite left beside it would be taken for the new one's.
-        for left in (path for path in database.parent.glob(f"{database.name}-*") if path != copy):
-            keep_copy(left, "damaged")
-            left.unlink()
-        database.unlink()
-        show(f"{database} is made again from the log (the old one is kept as {copy.name})")
-    # What was mended so far may show more; but MLflow is not read before it has been told.
+    # What was mended so far may show more.
     more = [*found, *disagreements(_search_records(folder, log))]
-    if any(finding.repair == RELOG for finding in more):
+    if any(finding.repair == LOG_END for finding in more):
         known = _search_records(folder, log).search or {}
-        for trial_id in relog(log, known, folder / "runs", _identities(folder)):
+        for trial_id in log_ends(log, known, folder / "runs", _identities(folder)):
             show(f"{trial_id} is logged as the search's journal has it")
     if close_attempts(log) or counts(more)[CLOSE]:
         show("what was left running is logged as interrupted")
@@ -206,28 +153,6 @@ def _repair(folder: Path, name: str, uri: str, found: list[Finding], show: Calla
         if finding.repair == REMOVE_FOLDER:
             shutil.rmtree(folder / "runs" / finding.subject, ignore_errors=True)
             show(f"removed runs/{finding.subject}")
-    _deliver(folder, name, uri, log, found, show)
-
-
-def _deliver(
-    folder: Path, name: str, uri: str, log: StudyLog, found: list[Finding], show: Callable[[str], None]
-) -> None:
-    position = folder / "delivered.json"
-    try:
-        tracker = Tracker(uri, name)
-        for finding in found:
-            if finding.repair == DELETE_RUN:
-                tracker.client.delete_run(finding.subject)
-                show(f"deleted the MLflow run {finding.subject} (`mlflow runs restore` brings it back)")
-        known = Position.read(position)
-        if known is not None and any(finding.repair in (SHOW, DELETE_RUN, LOG) for finding in found):
-            # Delivered once more from the beginning: what is there already stays as it is.
-            Position(token=known.token).write(position)
-        count = Delivery(log, position, lambda: tracker, show).catch_up()
-    except UserError as error:
-        show(f"MLflow cannot be told: {error}")
-        return
-    show(f"{count} records were delivered to MLflow")
 
 
 def _repair_log(folder: Path, show: Callable[[str], None]) -> None:
@@ -243,11 +168,6 @@ def _repair_log(folder: Path, show: Callable[[str], None]) -> None:
     write_atomically(path, lambda partial: partial.write_bytes(whole))
     numbers = ", ".join(str(line.number) for line in damaged)
     show(f"dropped the damaged lines {numbers} of {path.name} (kept whole in {copy.name})")
-
-
-def _damaged_database(uri: str, wanted: int) -> Path | None:
-    database = database_path(uri)
-    return database if wanted and database is not None and database.exists() else None
 
 
 def _search_records(folder: Path, log: StudyLog) -> Records:

@@ -1,6 +1,7 @@
 """What a finished study has left behind, read from each of its records on its own, and what must be true of it.
 
-The four records are Ray Tune's (`trial.json`), Optuna's journal, MLflow and the study's log; each is asked by itself.
+The records are the study's log, Ray Tune's (`trial.json`) and Optuna's journal; each is asked by itself. MLflow shows
+the log, and is asked after what it lacks was delivered.
 """
 
 import json
@@ -16,6 +17,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from safetensors import safe_open
 
+from study.mlflow_export.delivery import deliver
+from study.record.folder import study_identity
+from study.record.runs_table import collect
+
 EPOCH_METRICS = ("epoch", "train_loss", "val_accuracy", "flip_rate", "lr", "peak_memory_bytes", "train_seconds")
 FINAL_METRICS = ("test_accuracy", "test_accuracy_top5")
 
@@ -25,6 +30,7 @@ class Evidence:
     """A finished study, by trial id.
 
     Attributes:
+        rows: how each run ended, by the results table.
         tune: the id in every `trial.json` that there is.
         searched: for each search trial that Optuna has: its parameters, state, value and intermediate values.
         runs: MLflow's runs of trials.
@@ -34,6 +40,7 @@ class Evidence:
         weights: each run's last and best model, as bytes by tensor.
     """
 
+    rows: dict[str, str]
     tune: list[str]
     searched: dict[str, tuple[Any, ...]]
     runs: list[Run]
@@ -77,14 +84,15 @@ def epochs_logged(folder: Path) -> int:
     return sum(event["event"] == "epoch" for event in read_events(folder))
 
 
-def read_evidence(folder: Path, tracking_uri: str | None = None) -> Evidence:
+def read_evidence(folder: Path) -> Evidence:
     """All that a study's folder, and the MLflow that it was told to use, hold of it."""
-    client = MlflowClient(tracking_uri or f"sqlite:///{folder}/mlflow.db")
-    name = json.loads((folder / "study.json").read_text())["name"]
-    experiment = client.get_experiment_by_name(name)
-    assert experiment is not None, f"MLflow has no experiment {name}"
+    deliver(folder)
+    known = study_identity(folder)
+    client = MlflowClient(known.tracking_uri)
+    (experiment,) = client.search_experiments(filter_string=f"tags.study_id = '{known.study_id}'")
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     return Evidence(
+        rows={row["trial_id"]: row["status"] for row in collect(folder).to_pylist()},
         tune=sorted(json.loads(path.read_text())["trial_id"] for path in (folder / "tune").rglob("trial.json")),
         searched=_searched(folder / "optuna.journal"),
         runs=[run for run in runs if run.data.tags["run_kind"] == "trial"],
@@ -100,6 +108,7 @@ def read_evidence(folder: Path, tracking_uri: str | None = None) -> Evidence:
 def require_whole(study: Evidence) -> None:
     """Every trial once in every record, ended, with every epoch once; none was run on after its end."""
     planned = study.planned
+    assert study.rows == {name: study.outcomes()[name] for name in planned}, "the results table"
     assert study.tune == planned, "Tune's records"
     assert sorted(study.searched) == [name for name in planned if "-search-" in name], "Optuna's records"
     assert not [name for name, trial in study.searched.items() if not trial[1].is_finished()], "Optuna: not ended"

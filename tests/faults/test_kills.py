@@ -94,14 +94,30 @@ def test_a_study_whose_mlflow_server_is_killed_comes_to_the_same(
             server.kill()
             time.sleep(away)
             server.start()  # and perhaps killed while it starts
-        if command.wait() != 0:  # the study was over before the server was back: its records wait for the same command
-            assert "records wait" in command.tail()
-            server.wait()
-            command.start()
-            assert command.wait() == 0, command.tail()
+        assert command.wait() == 0, command.tail()
         server.wait()
         assert command.left_over() == []
-        study = read_evidence(folder, server.uri)
+        study = read_evidence(folder)
+        require_whole(study)
+    finally:
+        server.kill()
+    require_same(study, reference)
+
+
+def test_a_study_whose_mlflow_server_is_stopped_from_beginning_to_end_is_whole_and_its_pages_after_one_command(
+    start: Start, reference: Evidence, tmp_path: Path
+) -> None:
+    server = MlflowServer(tmp_path / "server")
+    command, folder = start("without-server", STUDY, "--tracking-uri", server.uri)
+    command.start()
+    assert command.wait() == 0, command.tail()
+    said = [line for line in command.tail().splitlines() if line.startswith("MLflow has not been told of")]
+    assert len(said) == 1 and f"`python -m study mlflow {folder}` delivers them" in said[0]
+    assert command.left_over() == []
+    try:
+        server.start()
+        server.wait()
+        study = read_evidence(folder)
         require_whole(study)
     finally:
         server.kill()

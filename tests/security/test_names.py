@@ -86,7 +86,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in (base / "study" / "runs" / "one", base / "outside"):
         (folder / "checkpoints").mkdir(parents=True)
         (folder / "checkpoints" / "last.safetensors").touch()
-    StudyFolder(base / "study", name="names")
+    StudyFolder(base / "study", name="names").create()
     assert find_run("one", str(base / "study")) == (base / "study" / "runs" / "one").resolve()
     return base / "study"
 

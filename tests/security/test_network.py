@@ -115,9 +115,9 @@ def test_every_server_of_a_command_listens_on_this_machine_alone(witnessed: dict
 def test_the_pages_of_a_study_answer_on_this_machine_alone(tmp_path: Path) -> None:
     import psutil
 
-    from study.mlflow_export.exporter import Tracker
+    from study.mlflow_export.store import create_database
 
-    Tracker(default_tracking_uri(tmp_path), "empty")
+    create_database(tmp_path / "mlflow.db")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,12 +1,10 @@
-"""One recorded study for all tests of the records: making its database costs seconds, so it is made once and copied."""
+"""A recorded study, made once a session, and an empty one for tests that write into MLflow."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 
-from study.mlflow_export.exporter import Tracker
-from study.record.tracking_uri import default_tracking_uri
 from tests.study.recorded_study import record_study, write_study_file
 
 
@@ -26,15 +24,18 @@ def recorded_copy(recorded: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def empty_database(integration: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("empty")
-    Tracker(default_tracking_uri(folder), "other")
-    return folder / "mlflow.db"
+    from study.mlflow_export.store import create_database
+
+    database = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    create_database(database)
+    return database
 
 
 @pytest.fixture
 def fresh_study(empty_database: Path, tmp_path: Path) -> Path:
-    """A study folder called `fresh` with an empty database."""
+    """A study folder called `fresh` with an empty log and an empty database of MLflow's."""
     folder = tmp_path / "fresh"
     write_study_file(folder, "fresh")
+    (folder / "log.jsonl").touch()
     shutil.copy(empty_database, folder / "mlflow.db")
     return folder

@@ -30,10 +30,10 @@ SEARCHED = ("completed", "completed", "pruned", "diverged", "failed")
 CONFIRMATION_SEEDS = (11, 12, 13)
 
 
-def write_study_file(folder: Path, name: str, tracking_uri: str | None = None) -> None:
+def write_study_file(folder: Path, name: str, tracking_uri: str | None = None, study_id: str = "5" * 32) -> None:
     """The part of `study.json` that the records need."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = {"format": 1, "name": name, "tracking_uri": tracking_uri, "cells": {}}
+    content = {"format": 1, "id": study_id, "name": name, "tracking_uri": tracking_uri, "cells": {}}
     (folder / "study.json").write_text(json.dumps(content))
 
 

@@ -12,12 +12,10 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from mlflow import MlflowClient
 
 from study.cli.ui import HOST, addresses, compare_url, serve, server_command
-from study.mlflow_export.delivery import Delivery
-from study.mlflow_export.exporter import Tracker
-from study.mlflow_export.store import read_runs
-from study.record.study_log import StudyLog
+from study.mlflow_export.delivery import deliver
 from study.record.tracking_uri import default_tracking_uri
 from tests.study.recorded_study import write_study_file
 from trainers.errors import UserError
@@ -40,20 +38,20 @@ def test_the_server_listens_on_this_machine_alone_with_one_worker() -> None:
 def delivered(integration: None, recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The recorded study with its pages in MLflow."""
     folder = Path(shutil.copytree(recorded, tmp_path_factory.mktemp("delivered") / "study"))
-    uri = default_tracking_uri(folder)
-    Delivery(StudyLog(folder / "log.jsonl"), folder / "delivered.json", lambda: Tracker(uri, "recorded")).catch_up()
+    deliver(folder)
     return folder
 
 
 def test_the_compare_page_gets_the_runs_that_the_scores_stand_on(delivered: Path) -> None:
     lines = addresses(delivered, "http://127.0.0.1:5001")
     query = parse_qs(urlsplit(urlsplit(lines[1].removeprefix("compare: ")).fragment).query)
-    experiment_id, shown = read_runs(delivered)
-    runs = {run.info.run_id: run.data.tags.get("trial_id") for run in shown}
+    client = MlflowClient(default_tracking_uri(delivered))
+    (experiment,) = client.search_experiments(filter_string="name = 'recorded'")
+    runs = {run.info.run_id: run.data.tags.get("trial_id") for run in client.search_runs([experiment.experiment_id])}
     compared = [runs[run_id] for run_id in json.loads(query["runs"][0])]
     assert len(compared) == 5 * 3 + 2
     assert sum("-confirm-0001-" in trial_id for trial_id in compared) == 15
-    assert json.loads(query["experiments"][0]) == [experiment_id]
+    assert json.loads(query["experiments"][0]) == [experiment.experiment_id]
 
 
 def test_run_ids_are_quoted_in_the_address() -> None:
@@ -61,14 +59,19 @@ def test_run_ids_are_quoted_in_the_address() -> None:
     assert url.startswith("http://127.0.0.1:5000/#/compare-runs?runs=%5B%22a%22%2C%22b%22%5D&experiments=%5B%221%22%5D")
 
 
-def test_a_port_in_use_and_a_folder_without_a_study_are_refused(recorded: Path, tmp_path: Path) -> None:
+def test_a_port_in_use_and_a_folder_without_a_study_are_refused(delivered: Path, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()
         with pytest.raises(UserError, match="give another with --port"):
-            serve(recorded, taken.getsockname()[1])
+            serve(delivered, taken.getsockname()[1])
     with pytest.raises(UserError, match=r"has no study\.json"):
         serve(tmp_path)
+
+
+def test_a_study_without_pages_is_answered_with_the_command_that_makes_them(recorded: Path) -> None:
+    with pytest.raises(UserError, match=r"has no pages yet.*`python -m study mlflow .*` makes them"):
+        serve(recorded, free_port())
 
 
 def test_pages_are_served_until_interrupted_and_no_server_stays(delivered: Path, tmp_path: Path) -> None:

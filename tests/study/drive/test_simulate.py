@@ -175,8 +175,8 @@ def test_a_simulated_study_needs_no_data_and_one_cpu() -> None:
 
 
 def test_simulated_and_trained_runs_never_share_a_folder(tmp_path: Path) -> None:
-    StudyFolder(tmp_path / "a", simulated=SYNTHETIC)
-    StudyFolder(tmp_path / "b")
+    StudyFolder(tmp_path / "a", simulated=SYNTHETIC).create()
+    StudyFolder(tmp_path / "b").create()
     assert StudyFolder(tmp_path / "a", simulated=SYNTHETIC).simulation is not None
     assert StudyFolder(tmp_path / "b").simulation is None
     with pytest.raises(UserError, match="of synthetic curves, not of trained runs; the two never mix"):

@@ -81,7 +81,7 @@ def test_a_sweep_is_extended_and_confirmed_and_nothing_runs_twice(tmp_path: Path
         folder.claim({bop.name: bop.identity()}, {bop.name: Offered.to_cell(bop, None).as_dict()})
         with open_session(folder) as session:
             result = sweep(bop, folder, session.log, need_of_cell(bop))
-        assert session.waiting == 0
+        assert session.delivered
         assert sum(result.outcomes.values()) == trials
         searched = rows(folder, "search")
         assert sorted(row["trial_id"] for row in searched) == [f"Digits-MLP-bop-search-{n:04d}" for n in range(trials)]
@@ -113,7 +113,7 @@ def test_a_sweep_is_extended_and_confirmed_and_nothing_runs_twice(tmp_path: Path
 def test_one_trial_that_fails_does_not_end_a_sweep(tmp_path: Path, data_root: Path) -> None:
     from study.drive.sweep import sweep
 
-    folder = StudyFolder(tmp_path / "failing")
+    folder = StudyFolder(tmp_path / "failing").create()
     bop = cell(data_root, "bop", 2)
     blocked = folder.run_dir("Digits-MLP-bop-search-0000")
     blocked.parent.mkdir()

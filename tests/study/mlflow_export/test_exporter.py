@@ -1,176 +1,281 @@
-"""Runs are recorded once each, whatever is started again, and read as MLflow shows them."""
+"""MLflow comes to show what the log says, whatever it held before; twice changes nothing, and others' runs are left."""
 
-import math
-import multiprocessing
-import pickle
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
-from study.mlflow_export.exporter import Tracker
-from study.record.metrics import METRIC_KEYS, recordable
+from study.mlflow_export import exporter as module
+from study.mlflow_export.delivery import deliver, what_mlflow_lacks
+from study.mlflow_export.exporter import Identity, MlflowExporter
+from study.record.folder import StudyFolder, study_identity
+from study.record.study_log import StudyLog
 from study.record.tracking_uri import default_tracking_uri
-from tests.study.recorded_study import ORIGIN
+from tests.study.recorded_study import ORIGIN, begin_study, record_run, record_sweep, write_study_file
 from trainers.config import TrialConfig
 from trainers.errors import UserError
 
-TAGS = {"dataset": "Digits", "model": "MLP", "algorithm": "binary", "method": "binary", "phase": "search", "seed": "1"}
-TAGS |= ORIGIN
-CONFIG = TrialConfig(dataset="Digits", model="MLP", algorithm="binary").to_dict()
+pytestmark = pytest.mark.integration
+
+CONFIG = TrialConfig("Digits", "MLP", "bop", epochs=3).to_dict()
+CELL = "Digits-MLP-bop"
+Shown = dict[str, Any]
+
+
+def write_study(log: StudyLog) -> None:
+    """One sweep: a run that is interrupted and completes with the test set open, and one that is pruned."""
+    log.append("session", **ORIGIN)
+    log.append("sweep", cell=CELL, tags={"method": "bop", "trials": "2"}, params={"lr": 1})
+    for trial_id in ("a", "b"):
+        start(log, trial_id)
+        epoch(log, trial_id, 1)
+    log.append("attempt_end", trial_id="a", how="interrupted", reason="so", device_seconds=2.0)
+    log.append("end", trial_id="b", outcome="pruned", metrics={}, reason="", rung=1, device_seconds=None)
+    start(log, "a", attempt=2)
+    log.append("retrained", trial_id="a", epoch=1, device_seconds=1.0)
+    epoch(log, "a", 2)
+    log.append("test_opened", trial_id="a", forced=False, accuracy=0.5)
+    metrics = {"train_loss": 0.5, "test_accuracy": 0.5}
+    log.append("end", trial_id="a", outcome="completed", metrics=metrics, reason="", rung=None, device_seconds=3.0)
+    log.append("sweep_end", cell=CELL, tags={"range_edges": ""})
+
+
+def start(log: StudyLog, trial_id: str, attempt: int = 1) -> None:
+    fields = {"cell": CELL, "phase": "search", "method": "bop", "config": CONFIG, "tags": {"simulated": ""}}
+    log.append("start", trial_id=trial_id, attempt=attempt, **fields)
+
+
+def epoch(log: StudyLog, trial_id: str, number: int) -> None:
+    log.append("epoch", trial_id=trial_id, epoch=number, metrics={"train_loss": 1 / number}, device_seconds=1.0)
+
+
+def exporter(folder: Path) -> MlflowExporter:
+    known = study_identity(folder)
+    return MlflowExporter(folder / "log.jsonl", known.tracking_uri, Identity(known.name, str(known.study_id)))
+
+
+def shown(folder: Path, uri: str | None = None) -> Shown:
+    """What MLflow holds of a study, without MLflow's own ids and times; every point of every metric counts."""
+    client, known = MlflowClient(uri or default_tracking_uri(folder)), study_identity(folder)
+    found: Shown = {}
+    for experiment in client.search_experiments(filter_string=f"tags.study_id = '{known.study_id}'"):
+        runs = client.search_runs([experiment.experiment_id], max_results=1000)
+        names = {run.info.run_id: run.info.run_name for run in runs}
+        for run in runs:
+            assert run.info.run_name not in found, "a run twice"
+            points = {
+                key: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, key)]
+                for key in run.data.metrics
+            }
+            tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")}
+            parent = names.get(run.data.tags.get("mlflow.parentRunId", ""))
+            found[str(run.info.run_name)] = (run.info.status, parent, tags, run.data.params, points)
+    return found
 
 
 @pytest.fixture
-def tracker(fresh_study: Path) -> Tracker:
-    return Tracker(default_tracking_uri(fresh_study), "fresh")
+def log(fresh_study: Path) -> StudyLog:
+    return StudyLog(fresh_study / "log.jsonl")
 
 
-def history(tracker: Tracker, run_id: str, key: str) -> list[tuple[int, float]]:
-    return [(point.step, point.value) for point in tracker.client.get_metric_history(run_id, key)]
+def elsewhere(folder: Path, path: Path, database: Path) -> Path:
+    """A study in another place with an empty store: a store that MLflow has opened cannot be replaced."""
+    shutil.copytree(folder, path)
+    shutil.copy(database, path / "mlflow.db")
+    return path
 
 
-def run_count(tracker: Tracker) -> int:
-    return len(tracker.client.search_runs([tracker.experiment_id]))
+def test_mlflow_shows_what_the_log_says(fresh_study: Path, log: StudyLog) -> None:
+    write_study(log)
+    assert exporter(fresh_study).update() == 3
+    found = shown(fresh_study)
+    assert set(found) == {CELL, "a", "b"}
+    status, parent, tags, params, points = found["a"]
+    assert (status, parent, tags["status"], tags["seed"], tags["phase"]) == (
+        "FINISHED", CELL, "completed", "1", "search",
+    )  # fmt: skip
+    used = ("attempts", "epochs_used", "device_seconds", "test_opened", "test_forced")
+    assert [tags[key] for key in used] == ["2", "3", "5.0", "1", "0"]
+    assert tags["git_commit"] == "0" * 40 and tags["study_id"] == study_identity(fresh_study).study_id
+    assert params["bop_threshold"] == str(CONFIG["bop_threshold"])
+    assert points == {"train_loss": [(1, 1.0), (2, 0.5)], "epoch": [(1, 1.0), (2, 2.0)], "test_accuracy": [(2, 0.5)]}
+    assert (found["b"][0], found["b"][2]["rung"]) == ("KILLED", "1")
+    assert found[CELL][0] == "FINISHED"
 
 
-def test_a_run_records_at_most_24_metric_keys() -> None:
-    assert len(METRIC_KEYS) == len(set(METRIC_KEYS)) <= 24
-
-
-def test_a_trial_asked_for_twice_is_one_run_named_by_its_id_under_its_sweep(
-    tracker: Tracker, fresh_study: Path
+def test_following_a_study_comes_to_the_same_as_delivering_it_at_the_end(
+    fresh_study: Path, log: StudyLog, tmp_path: Path, empty_database: Path
 ) -> None:
-    parent = tracker.sweep_run("Digits-MLP-binary", {"dataset": "Digits", **ORIGIN}, {"trials": 3})
-    first = tracker.trial_run("Digits-MLP-binary-search-0000", parent, CONFIG, TAGS)
-    again = Tracker(default_tracking_uri(fresh_study), "fresh")  # the command started a second time
-    assert again.sweep_run("Digits-MLP-binary", {"dataset": "Digits", **ORIGIN}, {"trials": 3}) == parent
-    assert again.trial_run("Digits-MLP-binary-search-0000", parent, CONFIG, TAGS) == first
-    assert run_count(tracker) == 2
-    run = tracker.client.get_run(first)
-    assert run.info.run_name == run.data.tags["trial_id"] == "Digits-MLP-binary-search-0000"
-    assert run.data.tags["mlflow.parentRunId"] == parent
-    assert run.data.tags["status"] == "running"
-    assert {key: run.data.tags[key] for key in TAGS} == TAGS
+    write_study(log)
+    exporter(fresh_study).update()
+    step = elsewhere(fresh_study, tmp_path / "step", empty_database)
+    lines = log.path.read_bytes().splitlines(keepends=True)
+    (step / "log.jsonl").write_bytes(b"")
+    follower = exporter(step)
+    for line in lines:
+        with (step / "log.jsonl").open("ab") as file:
+            file.write(line)
+        follower.update()
+    assert shown(step) == shown(fresh_study)
+    assert follower.update() == 0
 
 
-def test_the_whole_configuration_is_recorded_and_none_is_written_as_none(tracker: Tracker) -> None:
-    run_id = tracker.trial_run("t", None, CONFIG, TAGS)
-    params = tracker.client.get_run(run_id).data.params
-    assert params == {key: "none" if value is None else str(value) for key, value in CONFIG.items()}
-    assert params["temperature"] == "none"
+def test_a_delivery_that_was_killed_anywhere_ends_in_the_same_records(
+    fresh_study: Path, log: StudyLog, tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_study(log)
+    whole, calls = fresh_study, ["create_run", "log_batch", "set_terminated"]
+    exporter(whole).update()
+    for after in range(0, 9, 2):
+        again = elsewhere(fresh_study, tmp_path / f"killed {after}", empty_database)
+        with monkeypatch.context() as patch:
+            stop_after(patch, calls, after)
+            with pytest.raises(InterruptedError):
+                exporter(again).update()
+        exporter(again).update()
+        assert shown(again) == shown(whole), f"killed after {after} calls"
 
 
-def test_params_that_a_killed_process_did_not_get_to_are_added(tracker: Tracker) -> None:
-    tracker.trial_run("t", None, {}, TAGS)
-    run_id = tracker.trial_run("t", None, CONFIG, TAGS)
-    assert len(tracker.client.get_run(run_id).data.params) == len(CONFIG)
+def stop_after(patch: pytest.MonkeyPatch, calls: list[str], count: int) -> None:
+    """Raise instead of making any of these calls of MLflow's client after the first `count`."""
+    left = [count]
+
+    def stopping(call: Callable[..., Any]) -> Callable[..., Any]:
+        def made(*arguments: Any, **named: Any) -> Any:
+            if not left[0]:
+                raise InterruptedError
+            left[0] -= 1
+            return call(*arguments, **named)
+
+        return made
+
+    for name in calls:
+        patch.setattr(MlflowClient, name, stopping(getattr(MlflowClient, name)))
 
 
-def test_a_resumed_trial_adds_no_metric_point_twice(tracker: Tracker, fresh_study: Path) -> None:
-    run_id = tracker.trial_run("t", None, CONFIG, TAGS)
-    for epoch in (1, 2, 3):
-        tracker.log_epoch(run_id, {"train_loss": 1 / epoch, "train_seconds": epoch}, epoch)
-    resumed = Tracker(default_tracking_uri(fresh_study), "fresh")
-    for epoch in (2, 3, 4):  # its last checkpoint was that of epoch 1; the clock does not repeat itself
-        resumed.log_epoch(run_id, {"train_loss": 1 / epoch, "train_seconds": 10 + epoch}, epoch)
-    assert [step for step, _ in history(tracker, run_id, "train_loss")] == [1, 2, 3, 4]
-    assert history(tracker, run_id, "train_seconds") == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 14.0)]
-
-
-def test_finishing_twice_changes_nothing(tracker: Tracker) -> None:
-    run_id = tracker.trial_run("t", None, CONFIG, TAGS)
-    tracker.log_epoch(run_id, {"val_accuracy": 0.5}, 1)
+def test_whatever_is_deleted_in_mlflows_pages_is_made_anew(fresh_study: Path, log: StudyLog) -> None:
+    write_study(log)
+    first = exporter(fresh_study)
+    first.update()
+    before = shown(fresh_study)
+    runs = {run.info.run_name: run.info.run_id for run in first.client.search_runs([first.experiment_id])}
+    for name in ("a", CELL):
+        first.client.delete_run(runs[name])
+        with pytest.raises(MlflowException):
+            first.client.log_metric(runs[name], "x", 1.0)
+        assert exporter(fresh_study).update() > 0
+        assert shown(fresh_study) == before, name
     for _ in range(2):
-        tracker.finish(run_id, "completed", {"epoch": 1, "val_accuracy": 0.5, "test_accuracy": 0.4})
-    assert history(tracker, run_id, "test_accuracy") == [(1, 0.4)]
-    assert history(tracker, run_id, "val_accuracy") == [(1, 0.5)]
+        first.client.delete_experiment(exporter(fresh_study).experiment_id)
+        assert shown(fresh_study) == {}
+        assert exporter(fresh_study).update() == 3
+        assert shown(fresh_study) == before
 
 
-@pytest.mark.parametrize(
-    ("status", "shown"),
-    [("completed", "FINISHED"), ("pruned", "KILLED"), ("failed", "FAILED"), ("diverged", "FAILED")],
-)
-def test_each_outcome_has_its_mlflow_status(tracker: Tracker, status: str, shown: str) -> None:
-    run_id = tracker.trial_run("t", None, CONFIG, TAGS)
-    tracker.finish(run_id, status)
-    run = tracker.client.get_run(run_id)
-    assert (run.info.status, run.data.tags["status"]) == (shown, status)
+def test_two_studies_of_one_name_on_one_server_stay_apart(fresh_study: Path, log: StudyLog, tmp_path: Path) -> None:
+    write_study(log)
+    exporter(fresh_study).update()
+    before = shown(fresh_study)
+    other = tmp_path / "fresh of another"
+    begin_study(other, "fresh")
+    write_study_file(other, "fresh", default_tracking_uri(fresh_study), study_id="a" * 32)
+    record_run(StudyLog(other / "log.jsonl"), None, "Digits", "bop", "train", "a", 1, "completed", 0.5, 0.1, 2)
+    assert what_mlflow_lacks(study_identity(other)) is not None
+    deliver(other, show=lambda line: None)
+    assert what_mlflow_lacks(study_identity(other)) is None
+    assert shown(fresh_study) == before
+    assert set(shown(other, default_tracking_uri(fresh_study))) == {"a"}
+    assert exporter(fresh_study).update() == 0
 
 
-def test_a_failed_trial_tried_again_runs_and_a_completed_one_stays_completed(tracker: Tracker) -> None:
-    for trial_id, status, expected in (("a", "failed", "RUNNING"), ("b", "completed", "FINISHED")):
-        run_id = tracker.trial_run(trial_id, None, CONFIG, TAGS)
-        tracker.finish(run_id, status)
-        tracker.trial_run(trial_id, None, CONFIG, TAGS)
-        assert tracker.client.get_run(run_id).info.status == expected
+def test_a_run_that_is_there_twice_is_shown_once(fresh_study: Path, log: StudyLog) -> None:
+    write_study(log)
+    first = exporter(fresh_study)
+    first.update()
+    before = shown(fresh_study)
+    tags = {"study_id": str(study_identity(fresh_study).study_id), "run_kind": "trial", "trial_id": "a"}
+    first.client.create_run(first.experiment_id, tags=tags, run_name="a")
+    stranger = first.client.create_run(first.experiment_id, run_name="a note of somebody's")
+    exporter(fresh_study).update()
+    first.client.delete_run(stranger.info.run_id)
+    assert shown(fresh_study) == before
 
 
-def test_a_sweep_that_is_extended_is_running_again_with_its_new_tags(tracker: Tracker) -> None:
-    run_id = tracker.sweep_run("c", {"trials": "3", **ORIGIN}, {"lr": 1})
-    tracker.finish(run_id, "completed")
-    assert tracker.sweep_run("c", {"trials": "5", **ORIGIN}, {"lr": 1}) == run_id
-    run = tracker.client.get_run(run_id)
-    assert (run.info.status, run.data.tags["status"], run.data.tags["trials"]) == ("RUNNING", "running", "5")
+def test_pages_of_before_studies_had_an_id_are_taken_over(fresh_study: Path, log: StudyLog) -> None:
+    write_study(log)
+    client = MlflowClient(default_tracking_uri(fresh_study))
+    experiment = client.create_experiment("fresh")
+    client.create_run(experiment, tags={"run_kind": "trial", "trial_id": "a", "study": "fresh"}, run_name="a")
+    exporter(fresh_study).update()
+    assert set(shown(fresh_study)) == {CELL, "a", "b"}
+    assert len(client.search_runs([experiment])) == 3
 
 
-def test_values_that_are_not_finite_are_left_out_and_named(tracker: Tracker) -> None:
-    run_id = tracker.trial_run("t", None, CONFIG, TAGS)
-    tracker.log_epoch(run_id, {"train_loss": math.nan, "temperature": math.inf, "lr": 0.1}, 1)
-    run = tracker.client.get_run(run_id)
-    assert run.data.metrics == {"lr": 0.1, "epoch": 1.0}
-    assert run.data.tags["non_finite"] == "train_loss, temperature at step 1"
+def test_long_runs_are_delivered_in_requests_that_mlflow_takes(
+    fresh_study: Path, log: StudyLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_METRICS", 5)
+    monkeypatch.setattr(module, "MOST_PARAMS_OR_TAGS", 10)
+    monkeypatch.setattr(module, "MOST_EPOCHS_WAITING", 3)
+    start(log, "a")
+    for number in range(1, 9):
+        epoch(log, "a", number)
+    exporter(fresh_study).update()
+    assert shown(fresh_study)["a"][4]["train_loss"] == [(number, 1 / number) for number in range(1, 9)]
+    assert len(shown(fresh_study)["a"][3]) == len(CONFIG)
 
 
-def test_unknown_metrics_and_outcomes_and_incomplete_tags_are_refused(tracker: Tracker) -> None:
-    with pytest.raises(ValueError, match="phase is none of"):
-        tracker.trial_run("t", None, CONFIG, {**TAGS, "phase": "later"})
-    with pytest.raises(ValueError, match=r"lacks the tags \['seed'\]"):
-        tracker.trial_run("t", None, CONFIG, {key: value for key, value in TAGS.items() if key != "seed"})
-    run_id = tracker.trial_run("t", None, CONFIG, TAGS)
-    with pytest.raises(ValueError, match="metrics \\['loss'\\] are unknown"):
-        tracker.log_epoch(run_id, {"loss": 1.0}, 1)
-    with pytest.raises(ValueError, match="not as 'done'"):
-        tracker.finish(run_id, "done")
+def test_a_study_is_delivered_to_another_place_and_shown_there_from_then_on(
+    fresh_study: Path, log: StudyLog, tmp_path: Path, empty_database: Path
+) -> None:
+    write_study(log)
+    uri = f"sqlite:///{shutil.copy(empty_database, tmp_path / 'shared.db')}"
+    said: list[str] = []
+    with pytest.raises(UserError, match="no server answers"):
+        deliver(fresh_study, "http://127.0.0.1:9")
+    assert study_identity(fresh_study).recorded_uri is None, "a refused command leaves nothing behind"
+    assert deliver(fresh_study, uri, said.append) == 3
+    assert said == [f"MLflow at {uri} shows all of fresh; 3 runs were brought up to date"]
+    assert study_identity(fresh_study).tracking_uri == uri
+    assert set(shown(fresh_study, uri)) == {CELL, "a", "b"}
 
 
-def test_only_metrics_of_a_report_are_recordable() -> None:
-    report = {"train_loss": 1.0, "val_accuracy": None, "status": "completed", "pid": 7}
-    assert recordable(report) == {"train_loss": 1.0}
+@pytest.fixture
+def spoiled(fresh_study: Path, log: StudyLog) -> Iterator[Path]:
+    write_study(log)
+    (fresh_study / "mlflow.db").write_bytes(b"\xff" * 20000)
+    yield fresh_study
 
 
-def test_names_with_quotes_and_two_studies_in_one_store_stay_apart(tracker: Tracker, fresh_study: Path) -> None:
-    first = tracker.trial_run("it's", None, CONFIG, TAGS)
-    assert tracker.trial_run("it's", None, CONFIG, TAGS) == first
-    other = Tracker(default_tracking_uri(fresh_study), "another")
-    assert other.trial_run("it's", None, CONFIG, TAGS) != first
+def test_a_studys_own_database_is_made_again_where_it_is_damaged_or_lost(spoiled: Path) -> None:
+    assert "cannot be read" in str(what_mlflow_lacks(study_identity(spoiled)))
+    deliver(spoiled, show=lambda line: None)
+    assert (spoiled / "mlflow.db.damaged-1").read_bytes() == b"\xff" * 20000
+    assert set(shown(spoiled)) == {CELL, "a", "b"}
+    assert what_mlflow_lacks(study_identity(spoiled)) is None
 
 
-def _same_runs(tracker: Tracker) -> tuple[str, str]:
-    parent = tracker.sweep_run("c", ORIGIN, {})
-    return parent, tracker.trial_run("t", parent, CONFIG, TAGS)
+def test_what_mlflow_lacks_is_counted(fresh_study: Path, log: StudyLog) -> None:
+    assert what_mlflow_lacks(study_identity(fresh_study)) is None, "nothing was recorded"
+    write_study(log)
+    note = str(what_mlflow_lacks(study_identity(fresh_study)))
+    assert "lacks something of 3 of the study's 3 runs and sweeps; `python -m study mlflow" in note
+    exporter(fresh_study).update()
+    epoch(log, "a", 3)
+    assert "1 of the study's 3" in str(what_mlflow_lacks(study_identity(fresh_study)))
+    StudyFolder(fresh_study, tracking_uri="http://127.0.0.1:9").create()
+    assert "no server answers at http://127.0.0.1:9" in str(what_mlflow_lacks(study_identity(fresh_study)))
 
 
-def test_processes_that_create_the_store_at_once_share_one_run_each(tmp_path: Path) -> None:
-    uri = default_tracking_uri(tmp_path / "at once #1")
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        trackers = pool.starmap(Tracker, [(uri, "s")] * 2, chunksize=1)
-        assert len(set(pool.map(_same_runs, trackers, chunksize=1))) == 1
-    assert sorted(path.name for path in (tmp_path / "at once #1").iterdir()) == [".mlflow.db.lock", "mlflow.db"]
-
-
-def test_a_tracker_can_be_sent_to_another_process(tracker: Tracker) -> None:
-    run_id = tracker.trial_run("t", None, CONFIG, TAGS)
-    assert pickle.loads(pickle.dumps(tracker)).trial_run("t", None, CONFIG, TAGS) == run_id
-
-
-def test_stores_that_cannot_be_used_are_said_plainly(tmp_path: Path) -> None:
-    for content, message in ((b"not a database at all" * 100, "cannot be read"), (b"", "none of MLflow's")):
-        (tmp_path / "mlflow.db").write_bytes(content)
-        with pytest.raises(UserError, match=message):
-            Tracker(default_tracking_uri(tmp_path), "s")
-    with pytest.raises(UserError, match="no MLflow server answers at http://127"):
-        Tracker("http://127.0.0.1:9", "s")
-    with pytest.raises(UserError, match=r"holds \?"):
-        default_tracking_uri(tmp_path / "what?")
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be created"):
-        Tracker(default_tracking_uri(tmp_path / "file" / "study"), "s")
+def test_a_study_without_a_log_or_with_a_damaged_one_is_not_delivered(fresh_study: Path, log: StudyLog) -> None:
+    record_sweep(log, "Digits", "bop")
+    log.path.write_bytes(b"\x00\n" + log.path.read_bytes())
+    with pytest.raises(UserError, match="line 1 of the study's log"):
+        deliver(fresh_study)
+    log.path.unlink()
+    with pytest.raises(UserError, match=r"no log\.jsonl"):
+        deliver(fresh_study)

@@ -29,7 +29,7 @@ def cell(method: str = "bop", **search: Any) -> Cell:
 
 
 def search_in(path: Path, of: Cell) -> JournalSearch:
-    folder = StudyFolder(path)
+    folder = StudyFolder(path).create()
     return JournalSearch(of, open_journal(folder.journal), folder)
 
 
@@ -207,7 +207,7 @@ def test_a_search_leaves_the_region_that_no_memory_is_there_for(tmp_path: Path) 
     of = cell("real-SGD", asha=None, trials=50)
     asked_there = {}
     for outcome in ("out_of_memory", "failed"):
-        folder = StudyFolder(tmp_path / outcome)
+        folder = StudyFolder(tmp_path / outcome).create()
         search = JournalSearch(of, open_journal(folder.journal), folder, alone=True)
         rates = []
         for number in range(of.trials):

@@ -77,7 +77,7 @@ def trials(of: Cell, folder: StudyFolder) -> list[tuple[Any, ...]]:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Any, ...]]]:
-    folder = StudyFolder(tmp_path_factory.mktemp("through") / "study")
+    folder = StudyFolder(tmp_path_factory.mktemp("through") / "study").create()
     run(cell(), open_journal(folder.journal), folder)
     yield trials(cell(), folder)
 
@@ -94,7 +94,7 @@ def test_the_search_compared_with_learns_stops_and_branches(uninterrupted: list[
 def test_a_search_killed_at_every_line_of_its_journal_asks_the_same(
     tmp_path: Path, uninterrupted: list[tuple[Any, ...]], before: bool
 ) -> None:
-    folder = StudyFolder(tmp_path / "killed")
+    folder = StudyFolder(tmp_path / "killed").create()
     kills = 0
     while True:
         # Two lines further each time: a trial is begun, asked for, reported and told piece by piece.
@@ -110,7 +110,7 @@ def test_a_search_killed_at_every_line_of_its_journal_asks_the_same(
 
 def test_the_seed_and_the_cell_decide_what_is_asked(tmp_path: Path) -> None:
     def first(of: Cell, name: str) -> dict[str, Any]:
-        folder = StudyFolder(tmp_path / name)
+        folder = StudyFolder(tmp_path / name).create()
         asked = JournalSearch(of, open_journal(folder.journal), folder).suggest("trial")
         assert asked is not None
         return asked["spec"]["config"]

@@ -13,7 +13,7 @@ from study.record.study_log import StudyLog
 from study.search.journal_trials import SearchTrial
 
 
-def relog(
+def log_ends(
     log: StudyLog, search: Mapping[str, SearchTrial], runs: Path, identities: Mapping[str, Mapping[str, Any]]
 ) -> list[str]:
     """Log the search trials that have ended and whose end the log lacks, with the epochs that their checkpoints know.

@@ -1,0 +1,86 @@
+"""What MLflow is to show is a function of the log, and every page of it carries the study's own id."""
+
+from typing import Any
+
+from study.mlflow_export.pages import LONGEST_TAG, Key, Pages
+from tests.study.recorded_study import ORIGIN
+from trainers.config import TrialConfig
+
+CELL = "Digits-MLP-bop"
+CONFIG = TrialConfig("Digits", "MLP", "bop", epochs=3).to_dict()
+SWEEP, RUN = Key("sweep", CELL), Key("trial", "a")
+
+
+def pages(*events: dict[str, Any]) -> Pages:
+    """Pages after these events, one second apart."""
+    made = Pages("fresh", "i" * 32)
+    for at, event in enumerate(events):
+        made.add({"at": float(at), **event})
+    return made
+
+
+def start(**changes: Any) -> dict[str, Any]:
+    fields = {"cell": CELL, "phase": "search", "method": "bop", "config": CONFIG, "tags": {"rank": "1"}, "attempt": 1}
+    return {"event": "start", "trial_id": "a", **fields, **changes}
+
+
+def epoch(number: int, **metrics: float) -> dict[str, Any]:
+    return {"event": "epoch", "trial_id": "a", "epoch": number, "metrics": metrics, "device_seconds": 1.5 * number}
+
+
+def end(outcome: str = "completed", **metrics: float) -> dict[str, Any]:
+    fields = {"outcome": outcome, "metrics": metrics, "reason": "", "rung": None, "device_seconds": 4.5}
+    return {"event": "end", "trial_id": "a", **fields}
+
+
+SESSION = {"event": "session", **ORIGIN}
+OPENED = {"event": "sweep", "cell": CELL, "tags": {"method": "bop"}, "params": {"lr": 1, "depth": None}}
+
+
+def test_a_run_is_shown_with_its_configuration_what_it_used_and_where_it_comes_from() -> None:
+    page = pages(SESSION, OPENED, start(), epoch(1, train_loss=1.0), end(test_accuracy=0.5)).page(RUN)
+    assert page.params == {key: "none" if value is None else str(value) for key, value in CONFIG.items()}
+    assert page.tags["study_id"] == "i" * 32 and page.tags["trial_id"] == "a" and page.tags["run_kind"] == "trial"
+    assert page.tags["rank"] == page.tags["attempts"] == page.tags["epochs_used"] == "1"
+    assert page.tags["device_seconds"] == "4.5" and page.tags["git_commit"] == ORIGIN["git_commit"]
+    assert (page.parent, page.status, page.began, page.ended, page.epoch) == (CELL, "FINISHED", 2.0, 4.0, 1)
+    assert page.final == {"train_loss": 1.0, "test_accuracy": 0.5}
+
+
+def test_a_sweep_is_shown_as_it_was_opened_last_and_ended_last() -> None:
+    made = pages(SESSION, OPENED, {"event": "sweep_end", "cell": CELL, "tags": {"range_edges": "e"}}, OPENED)
+    page = made.page(SWEEP)
+    assert page.params == {"lr": "1", "depth": "none"}
+    assert (page.status, page.ended, page.tags["range_edges"]) == ("RUNNING", None, "e")
+    made.add({"at": 9.0, "event": "sweep_end", "cell": CELL, "tags": {"status": "interrupted"}})
+    assert (made.page(SWEEP).status, made.page(SWEEP).ended) == ("KILLED", 9.0)
+    assert list(made.keys()) == [SWEEP]
+
+
+def test_a_run_that_stopped_says_why_and_runs_again_when_it_is_started_again() -> None:
+    stopped = {"event": "attempt_end", "trial_id": "a", "how": "died", "reason": "so", "device_seconds": None}
+    made = pages(SESSION, start(cell=None), stopped)
+    page = made.page(RUN)
+    assert (page.parent, page.status, page.tags["status"], page.tags["reason"]) == (
+        None, "KILLED", "interrupted", "died: so",
+    )  # fmt: skip
+    made.add({"at": 5.0, **start(attempt=2)})
+    again = made.page(RUN)
+    assert (again.status, again.ended, again.tags["reason"], again.tags["attempts"]) == ("RUNNING", None, "", "2")
+
+
+def test_what_no_database_holds_is_left_out_and_said() -> None:
+    page = pages(start(cell=None), epoch(1, train_loss=float("nan"), lr=0.1)).page(RUN)
+    assert page.final == {"lr": 0.1}
+    assert page.tags["non_finite"] == "train_loss at step 1"
+
+
+def test_a_text_that_mlflow_would_refuse_is_cut() -> None:
+    page = pages(start(cell=None, tags={"long": "x" * 10000})).page(RUN)
+    assert len(page.tags["long"]) == LONGEST_TAG
+
+
+def test_an_event_of_a_run_or_sweep_whose_beginning_is_lost_is_passed_over() -> None:
+    made = pages(SESSION, epoch(1), end(), {"event": "sweep_end", "cell": CELL, "tags": {}}, start())
+    assert list(made.keys()) == [RUN]
+    assert made.page(RUN).parent is None
