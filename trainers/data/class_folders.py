@@ -138,9 +138,18 @@ def class_folder_source(path: Path, not_classes: Sequence[str] = ()) -> ImageSou
         not_classes: Folder names to pass over (case ignored), such as a background folder.
 
     Raises:
-        UserError: No class folders, empty ones, dead links among them, or splits that are unclear or of different
-            classes.
+        UserError: No class folders, empty ones, dead links among them, folders that cannot be read, or splits that are
+            unclear or of different classes.
     """
+    try:
+        return _read(path, not_classes)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename} cannot be looked at ({error.strerror}); make it readable, or move it out of the data set"
+        ) from error
+
+
+def _read(path: Path, not_classes: Sequence[str]) -> ImageSource:
     reader = _Reader(path, not_classes)
     top, folders = reader.top(path)
     splits = reader.splits(top, folders)

@@ -40,6 +40,7 @@ class Walk:
         system, hidden: entries that were passed over by their name.
         others: files that are no pictures, by suffix, and which format of picture they are where it is not read.
         odd: entries that are neither files nor folders.
+        back: links to folders that were walked already, or that hold the data set itself.
         by_content: pictures whose name does not say so.
         deeper: pictures in folders below the one that they are counted for, by the folder.
     """
@@ -49,6 +50,7 @@ class Walk:
     hidden: dict[str, None] = field(default_factory=dict)
     others: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     odd: list[str] = field(default_factory=list)
+    back: dict[str, None] = field(default_factory=dict)
     by_content: list[str] = field(default_factory=list)
     deeper: Counter[str] = field(default_factory=Counter)
     _visited: set[tuple[int, int]] = field(default_factory=set)
@@ -94,6 +96,9 @@ class Walk:
             found.append(note(LEFT_OUT, len(names), what, names, f"{told} ({suffix})" if told else suffix))
         if self.odd:
             found.append(note(LEFT_OUT, len(self.odd), "entr{y|ies} that {is|are} neither file nor folder", self.odd))
+        if self.back:
+            what = "link(s) to a folder that is looked at already or holds the data set"
+            found.append(note(LEFT_OUT, len(self.back), what, self.back))
         if self.by_content:
             what = "file(s) taken as {a picture|pictures} by content, though {its name does|their names do} not say so"
             found.append(note(ASSUMED, len(self.by_content), what, self.by_content))
@@ -105,7 +110,8 @@ class Walk:
 
     def _below(self, folder: Path) -> Iterator[Path]:
         status = folder.stat()
-        if (status.st_dev, status.st_ino) in self._visited:  # a link that leads back
+        if (status.st_dev, status.st_ino) in self._visited or self._around(folder):
+            self.back[self._named(folder)] = None
             return
         self._visited.add((status.st_dev, status.st_ino))
         for entry in sorted(folder.iterdir()):
@@ -122,6 +128,10 @@ class Walk:
             elif self._is_picture(entry):
                 self.by_content.append(self._named(entry))
                 yield entry
+
+    def _around(self, folder: Path) -> bool:
+        """Whether this is a link to a folder that the data set lies in: to its own root, a home folder, `/`."""
+        return folder.is_symlink() and self.root.resolve().is_relative_to(folder.resolve())
 
     def _passed_over(self, entry: Path) -> bool:
         if is_system(entry.name):

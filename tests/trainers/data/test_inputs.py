@@ -4,7 +4,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,8 +161,24 @@ class TestFolders:
 
     def test_a_link_that_leads_back_ends(self, tmp_path: Path) -> None:
         own = plain(tmp_path / "own")
-        (own / "a" / "loop").symlink_to(own / "a")
-        assert total(prepared(own, tmp_path)) == 12
+        for name, target in (("loop", own / "a"), ("up", own), ("everything.jpg", Path("/"))):
+            (own / "a" / name).symlink_to(target)
+        data = prepared(own, tmp_path)
+        assert total(data) == 12
+        assert "left out: 3 links to a folder that is looked at already or holds the data set" in notes(data)
+
+    def test_a_folder_that_cannot_be_read_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        own = plain(tmp_path / "own")
+        listed = Path.iterdir
+
+        def denied(self: Path) -> Iterator[Path]:
+            if self.name == "b":
+                raise PermissionError(13, os.strerror(13), str(self))
+            return listed(self)
+
+        monkeypatch.setattr(Path, "iterdir", denied)
+        with pytest.raises(UserError, match=r"own/b cannot be looked at \(Permission denied\); make it readable"):
+            prepared(own, tmp_path)
 
     def test_what_systems_leave_behind_is_no_class_and_no_picture(self, tmp_path: Path) -> None:
         own = plain(tmp_path / "own")
