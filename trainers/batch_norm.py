@@ -5,6 +5,7 @@ another model than one worker with all of it. One collective forward (count, mea
 channel, combined by Chan's formula), one backward.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -100,6 +101,9 @@ class SynchronizedBatchNorm(nn.Module):
         return y * _along_channels(self.weight, y) + _along_channels(self.bias, y)
 
 
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, SynchronizedBatchNorm)
+
+
 def normalised(norm: Any, x: Tensor) -> Tensor:
     """What a batch norm without affine makes of x, differentiable, its running statistics left as they are."""
     if not norm.training:
@@ -108,6 +112,32 @@ def normalised(norm: Any, x: Tensor) -> Tensor:
         y: Tensor = _Normalize.apply(x, norm.replicas, norm.eps)[0]
         return y
     return nn.functional.batch_norm(x, None, None, None, None, True, 0.0, norm.eps)
+
+
+@torch.no_grad()
+def reestimate_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Replace running statistics by their mean over some batches, all seen by the weights as they are now.
+
+    Running statistics are a mean over the past steps (each step's weight 0.9 of the next one's), and while weights flip
+    the network of ten steps ago was another one: it is normalised by statistics that are not its own. In training
+    mode the statistics of the batch are used, so replacing the running ones changes no step.
+
+    Args:
+        model: in training mode; norms that are not (frozen blocks) keep theirs.
+        batches: inputs of the network, this worker's share of each; all workers together.
+
+    Source: "Rethinking 'Batch' in BatchNorm" (Wu and Johnson, 2021), section 3, PreciseBN.
+    """
+    norms = [norm for norm in model.modules() if isinstance(norm, _NORMS) and norm.training]
+    momenta = [norm.momentum for norm in norms]
+    try:
+        for seen, batch in enumerate(batches, start=1):
+            for norm in norms:
+                norm.momentum = 1 / seen  # the running mean of all batches so far
+            model(batch)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 def synchronize_batch_norm(model: nn.Module, replicas: Replicas) -> None:

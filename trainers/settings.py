@@ -36,6 +36,7 @@ _LARGEST = sys.float_info.max
 APPROXIMATIONS = ("STE", "ApproxSign", "ReSTE")
 ACTIVATION_MEMORY = ("stock", "packed")
 WEIGHT_SCALES = ("none", "layer", "channel")
+NORM_STATISTICS = ("running", "reestimated")
 DEVICES = ("auto", "cpu", "cuda")
 KERNELS = ("auto", "torch")
 
@@ -299,6 +300,17 @@ COMMON: Final[tuple[Setting, ...]] = (
         below=1,
         short="validation share",
         since=1,
+    ),
+    Setting(
+        "norm_statistics",
+        str,
+        "what evaluation normalises by: running, the mean over past steps (the paper), or reestimated, the mean over "
+        "some batches of the epoch's end, which does not lag behind flipping weights",
+        "running",
+        "workload",
+        NORM_STATISTICS,
+        short="norm statistics",
+        before="running",
     ),
     Setting("seed", int, "of every random draw", 1, "execution", least=0, set_by="search: seed", since=1),
     Setting(

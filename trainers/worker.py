@@ -7,7 +7,7 @@ and only if asked for (`trainers.gate`).
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 from trainers import checkpoint
 from trainers.atomic import clear_partials, write_json
 from trainers.attempt import Attempt
+from trainers.batch_norm import reestimate_statistics
 from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData, Split, open_prepared
 from trainers.errors import ReplicaError, StoppedError, UserError
@@ -35,6 +36,8 @@ from trainers.stop import stop_requested
 
 Report = Callable[[Metrics], None]
 
+STATISTICS_BATCHES = 20
+"""Batches that reestimated statistics are the mean of; a running mean of momentum 0.1 looks back about as far."""
 _RESULT = "result.json"
 _INPUTS = "inputs.json"
 
@@ -157,6 +160,8 @@ class _Run:
                 self._stop(sums)
         self._add_seconds(started)
         self.progress.sums = None
+        if self.config.norm_statistics == "reestimated":
+            reestimate_statistics(self.learner.model, self._last_inputs(epoch))
         self.replicas.require_equal(self.learner.model, self._rule_state(), epoch + 1)
         metrics: Metrics = {"epoch": epoch + 1, **sums.means(), "lr": self.learner.rule.lr, **self.progress.memory}
         metrics["train_seconds"] = self.progress.train_seconds
@@ -165,6 +170,11 @@ class _Run:
             metrics |= self._evaluated(self.validation).metrics("val")
         self._end_epoch(metrics)
         return metrics
+
+    def _last_inputs(self, epoch: int) -> Iterator[Tensor]:
+        """This worker's share of the epoch's last batches, as the network sees them."""
+        for batch in epoch_batches(len(self.training), self.config, epoch)[-STATISTICS_BATCHES:]:
+            yield self.learner.inputs(self.training.images(batch[self.replicas.share(len(batch))]))
 
     def _add_seconds(self, started: float) -> None:
         self.progress.train_seconds += time.perf_counter() - started

@@ -91,6 +91,7 @@ def test_synchronized_batch_norm_equals_batch_norm_over_the_whole_batch(shape: t
         {"algorithm": "real", "lr": 0.3},
         {"algorithm": "binary", "lr": 1.0},
         {"algorithm": "binary", "lr": 1.0, "activation_memory": "packed"},
+        {"algorithm": "binary", "lr": 1.0, "norm_statistics": "reestimated"},
         {"algorithm": "binary", "scheduler_type": "relative", "temperature": 0.3, "inertia_bits": 4},
         {"algorithm": "bop", "lr": 1e-2},
     ],
