@@ -32,11 +32,13 @@ class Evaluation:
         pictures: of each class, how many the split has, int64 (classes,).
         right: of each class, how many were named first, int64 (classes,).
         among_five: how many pictures had their class among the first five answers; None for five classes or fewer.
+        answers: of each picture the class that was named first, int64 (pictures,); None where that was not asked for.
     """
 
     pictures: np.ndarray
     right: np.ndarray
     among_five: int | None
+    answers: np.ndarray | None = None
 
     @property
     def accuracy(self) -> float:
@@ -67,20 +69,26 @@ class Evaluation:
         }
 
 
-def evaluate(learner: Learner, split: Split, replicas: Replicas, num_classes: int, batch_size: int) -> Evaluation:
+def evaluate(
+    learner: Learner, split: Split, replicas: Replicas, num_classes: int, batch_size: int, *, answers: bool = False
+) -> Evaluation:
     """Count right answers, each worker on its share of every batch; the model is left in evaluation mode.
 
     Running statistics normalise, so no picture's answer depends on those beside it: the counts are the same for every
     batch size.
     """
     learner.model.eval()
+    first = torch.zeros(len(split) if answers else 0, dtype=torch.int64, device=learner.device)
     right = torch.zeros(num_classes + 1, dtype=torch.int64, device=learner.device)  # and, last, those among five
     for start in range(0, len(split), batch_size):
         batch = np.arange(start, min(start + batch_size, len(split)))
         mine = batch[replicas.share(len(batch))]
         if len(mine):
             labels: Tensor = torch.from_numpy(split.labels[mine]).to(learner.device)
-            hits = learner.answers(split.images(mine), TOP) == labels.unsqueeze(1)
+            named = learner.answers(split.images(mine), TOP)
+            if answers:
+                first[torch.from_numpy(mine).to(learner.device)] = named[:, 0]
+            hits = named == labels.unsqueeze(1)
             right[:-1] += torch.bincount(labels[hits[:, 0]], minlength=num_classes)
             right[-1] += hits.sum()
     counts = replicas.sum(right).cpu().numpy()
@@ -88,4 +96,6 @@ def evaluate(learner: Learner, split: Split, replicas: Replicas, num_classes: in
         pictures=np.bincount(split.labels, minlength=num_classes),
         right=counts[:-1],
         among_five=int(counts[-1]) if num_classes > TOP else None,
+        # Each picture is answered by one worker; the others add nothing.
+        answers=replicas.sum(first).cpu().numpy() if answers else None,
     )

@@ -30,6 +30,7 @@ from trainers.memory.invariants import Bystanders, check_invariants
 from trainers.memory.measure import measured_step
 from trainers.memory.state import state_bits_per_weight
 from trainers.methods.draws import derived_seed
+from trainers.predictions import Predictions, read_predictions, write_predictions
 from trainers.progress import EpochSums, Metrics
 from trainers.replicas import Replicas
 from trainers.stop import stop_requested
@@ -222,8 +223,9 @@ class _Run:
             for name, value in (*rule.tensors().items(), *rule.scalars().items())
         }
 
-    def _evaluated(self, split: Split) -> Evaluation:
-        return evaluate(self.learner, split, self.replicas, self.data.num_classes, self.config.batch_size)
+    def _evaluated(self, split: Split, *, answers: bool = False) -> Evaluation:
+        classes, batch_size = self.data.num_classes, self.config.batch_size
+        return evaluate(self.learner, split, self.replicas, classes, batch_size, answers=answers)
 
     def _end_epoch(self, metrics: Metrics) -> None:
         self.progress.epochs_done += 1
@@ -246,13 +248,33 @@ class _Run:
             tested = measured_once(self.run_dir, self.replicas, self.attempt, self._test_figures)
         else:
             tested = measured_before(self.run_dir, self.attempt)
+        if tested:
+            tested |= self._tested_on()
         metrics = {**self.progress.latest, **tested, "status": "completed"}
         if self.replicas.rank == 0:
             self._write_result({key: value for key, value in metrics.items() if key != "test_forced"})
         return self.told(metrics)
 
     def _test_figures(self) -> Metrics:
-        return self._evaluated(self.data.split("test", self.config.val_fraction)).metrics("test")
+        """Open the test set: its figures, and each answer in a file of the run's folder."""
+        split = self.data.split("test", self.config.val_fraction)
+        found = self._evaluated(split, answers=True)
+        if self.replicas.rank == 0:
+            assert found.answers is not None
+            correct = found.answers == split.labels
+            write_predictions(
+                self.run_dir, Predictions(self.data.test_set, self.config.fingerprint(), found.answers, correct)
+            )
+        return found.metrics("test")
+
+    def _tested_on(self) -> Metrics:
+        """Which test set the run's answers are of, and how many images it has; nothing where they are not there."""
+        try:
+            found = read_predictions(self.run_dir)
+        except UserError as error:
+            self.note = "; ".join(part for part in (self.note, str(error)) if part)
+            return {}
+        return {} if found is None else {"test_set": found.test_set, "test_images": found.images}
 
     def _write_result(self, metrics: Metrics) -> None:
         """Write `result.json`, which others read; the checkpoint and the gate's record are what it comes from."""

@@ -9,14 +9,18 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+
 from study.compare.figure import draw_figures
 from study.compare.findings import Findings, find
 from study.compare.table import render
 from study.define.settings import check_margin
+from study.record.predictions import read_study_predictions, write_study_predictions
 from study.record.provenance import git_commit, package_version
 from study.record.runs_table import read_study, write_results
 from trainers.atomic import write_text
 from trainers.errors import UserError
+from trainers.predictions import Predictions
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,15 @@ def compare(directory: str | Path, *, allow_unequal: bool = False, margin: float
     if margin is not None:
         check_margin(margin, "margin")
     records = read_study(directory)
-    findings = find(records.study, records.table, records.sweeps, allow_unequal=allow_unequal, margin=margin)
+    predictions = _predictions(directory, records.table)
+    findings = find(
+        records.study,
+        records.table,
+        records.sweeps,
+        predictions=predictions,
+        allow_unequal=allow_unequal,
+        margin=margin,
+    )
     if not findings.workloads:
         counts = Counter(records.table.column("status").to_pylist())
         found = ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none at all"
@@ -62,10 +74,30 @@ def compare(directory: str | Path, *, allow_unequal: bool = False, margin: float
             "run it again, with the same command, until one completes"
         )
     results = write_results(directory, records.table)
+    write_study_predictions(directory, predictions)
     verdicts = _write_verdicts(Path(directory) / "verdicts.json", findings)
     figures = draw_figures(findings, Path(directory))
     edges = [tags["range_edges"] for _, tags in sorted(records.sweeps.items()) if tags.get("range_edges")]
     return Comparison(render(findings, edges), findings, results, verdicts, figures)
+
+
+def _predictions(directory: str | Path, table: pa.Table) -> dict[str, Predictions]:
+    """The answers of completed confirmation runs.
+
+    Raises:
+        UserError: a file is damaged, or its answers are not those that the run's test accuracy was counted from.
+    """
+    rows = {row["trial_id"]: row for row in table.to_pylist()}
+    wanted = [name for name, row in rows.items() if row["phase"] == "confirm" and row["status"] == "completed"]
+    found = read_study_predictions(directory, wanted)
+    for trial_id, answers in found.items():
+        recorded = rows[trial_id]["test_accuracy"]
+        if recorded is None or abs(answers.accuracy - recorded) > 1e-9:
+            raise UserError(
+                f"the answers kept of {trial_id} have an accuracy of {answers.accuracy:.6f}, and its record says "
+                f"{recorded}; put back the predictions.parquet that the run wrote, or remove the file"
+            )
+    return found
 
 
 def _write_verdicts(path: Path, findings: Findings) -> Path:

@@ -4,6 +4,7 @@ Pure: rows of `results.parquet` and the sweeps' tags in, values out. Here it is 
 all.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from study.compare.scores import CellGroup, summarise
 from study.compare.verdict import Overall, WorkloadVerdicts, as_dict, judge, overall
 from study.define.cells import ConfirmConfig
 from study.define.offer import recorded_margin, refuse_unequal, unequal_workloads
+from trainers.predictions import Predictions
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def find(
     table: pa.Table,
     sweeps: Mapping[str, Mapping[str, str]],
     *,
+    predictions: Mapping[str, Predictions] | None = None,
     allow_unequal: bool = False,
     margin: float | None = None,
 ) -> Findings:
@@ -79,6 +82,7 @@ def find(
         study: its name.
         table: one row a run, as in `results.parquet`.
         sweeps: the tags of each sweep's run, by cell.
+        predictions: by trial id, the answers of confirmed runs, as far as they are kept.
         allow_unequal: compare methods whose offered budgets differ, below a banner.
         margin: of equivalence in points; None takes the study's own.
 
@@ -87,7 +91,7 @@ def find(
     """
     rows = table.to_pylist()
     accounts = ledger(rows, sweeps)
-    groups = tuple(group for group in summarise(table, sweeps) if group.methods)
+    groups = tuple(group for group in summarise(table, sweeps, predictions) if group.methods)
     searched = [
         accounts[group.dataset, group.model, row.method]
         for group in groups
@@ -104,7 +108,7 @@ def find(
         study=study,
         margin=margin,
         banners=tuple(banners),
-        workloads=tuple(judge(groups, margin)),
+        workloads=tuple(judge(groups, margin, _named(sweeps))),
         remarks=tuple(tuple(remarks(group, runs, accounts, sweeps)) for group, runs in zip(groups, own, strict=True)),
         accounts=accounts,
         overall=overall(groups, accounts.keys()),
@@ -150,6 +154,15 @@ def _margin(sweeps: Mapping[str, Mapping[str, str]]) -> float:
     """The study's margin, which its sweeps' tags hold beside the budget; the narrowest, where they hold several."""
     recorded = (recorded_margin(tags.get("offered")) for tags in sweeps.values())
     return min((margin for margin in recorded if margin is not None), default=ConfirmConfig().margin)
+
+
+def _named(sweeps: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str]]:
+    """The comparisons that the study file asks for, which its sweeps' tags hold; each once, in order."""
+    found: dict[tuple[str, str], None] = {}
+    for tags in sweeps.values():
+        for one, other in json.loads(tags.get("contrasts") or "[]"):
+            found[str(one), str(other)] = None
+    return list(found)
 
 
 def _overall_as_dict(found: Overall | None) -> dict[str, Any] | None:

@@ -29,6 +29,7 @@ def remarks(
     own = [accounts[key] for key in accounts if key[:2] == (group.dataset, group.model)]
     tags = [one for one in sweeps.values() if (one.get("dataset"), one.get("model")) == (group.dataset, group.model)]
     yield from _uncertainty(group)
+    yield from _answers(group)
     yield from _incomplete(group)
     yield from (
         f"{account.method} is not finished: {'; '.join(account.unfinished)} (§4.6)."
@@ -57,6 +58,24 @@ def _uncertainty(group: CellGroup) -> Iterator[str]:
         yield (
             "* Not confirmed: the best search or train result, chosen by the value that it shows. It does not compare "
             "with a confirmed one (§3.2)."
+        )
+
+
+def _answers(group: CellGroup) -> Iterator[str]:
+    """What differences are intervals over: seeds and images, or seeds alone, which is too little."""
+    confirmed = [row for row in group.methods if row.confirmed]
+    if len(confirmed) < 2:
+        return
+    lacking = [row.label for row in confirmed if group.measure != "test" or row.answers.keys() != set(row.seeds)]
+    images = {len(right) for row in confirmed for right in row.answers.values()}
+    if len(lacking) < len(confirmed):
+        sizes = " or ".join(f"{count:,}" for count in sorted(images))
+        yield f"Differences: mean [95 % interval] over seeds and the {sizes} images of the test set, in pairs (§5.3)."
+    if lacking:
+        whose = "all methods" if len(lacking) == len(confirmed) else ", ".join(lacking)
+        yield (
+            f"The answers of {whose} to each test image are not kept: their differences have intervals over seeds "
+            "alone, which leave out that a test set is finite, and call methods comparable too often (§5.4)."
         )
 
 

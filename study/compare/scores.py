@@ -17,9 +17,11 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from study.compare.statistics import Estimate, mean_and_interval
+from study.compare.statistics import Estimate, accuracy_interval, mean_and_interval
+from trainers.predictions import Predictions
 from trainers.registry import configuration_settings, method_labels
 
 BASELINE = "real-Adam"
@@ -44,6 +46,8 @@ class MethodSummary:
         trial: the number of the search trial that it is, or that it confirms; None for a run of its own.
         represents: whether it is the configuration that stands for the method (§5.1).
         one_of_several: whether the method has further rows.
+        answers: by seed, which images of the test set it was right on, bool (images,); of the seeds that kept them.
+        test_set: which test set these are of; None where none are kept, or of several.
     """
 
     method: str
@@ -60,6 +64,8 @@ class MethodSummary:
     trial: int | None = None
     represents: bool = True
     one_of_several: bool = False
+    answers: Mapping[int, np.ndarray] = field(default_factory=dict)
+    test_set: str | None = None
 
     @property
     def confirmed(self) -> bool:
@@ -77,11 +83,11 @@ class MethodSummary:
 
     @property
     def val_accuracy(self) -> Estimate | None:
-        return mean_and_interval(list(self.validation.values())) if self.validation else None
+        return accuracy_interval(list(self.validation.values())) if self.validation else None
 
     @property
     def test_accuracy(self) -> Estimate | None:
-        return mean_and_interval(list(self.test.values())) if self.test else None
+        return accuracy_interval(list(self.test.values())) if self.test else None
 
     @property
     def peak_memory(self) -> Estimate | None:
@@ -122,12 +128,17 @@ class CellGroup:
         return max(measured, key=lambda method: fmean(method.memory.values()), default=None)
 
 
-def summarise(table: pa.Table, sweeps: Mapping[str, Mapping[str, str]] | None = None) -> list[CellGroup]:
+def summarise(
+    table: pa.Table,
+    sweeps: Mapping[str, Mapping[str, str]] | None = None,
+    predictions: Mapping[str, Predictions] | None = None,
+) -> list[CellGroup]:
     """Group a study's runs by workload, and summarise every method with a completed run in each.
 
     Args:
         table: the rows of `results.parquet`.
         sweeps: the sweeps' tags by cell, which say where a search had two objectives.
+        predictions: by trial id, the answers of confirmed runs, as far as they are kept.
     """
     fronts = {_key(tags) for tags in (sweeps or {}).values() if two_objectives(tags)}
     groups: dict[tuple[str, str], dict[str, list[Row]]] = {}
@@ -137,7 +148,8 @@ def summarise(table: pa.Table, sweeps: Mapping[str, Mapping[str, str]] | None = 
     for (dataset, model), by_method in sorted(groups.items()):
         methods: list[MethodSummary] = []
         for name in sorted(by_method, key=_order):
-            methods += _summarise_method(name, by_method[name], front=(dataset, model, name) in fronts)
+            front = (dataset, model, name) in fronts
+            methods += _summarise_method(name, by_method[name], predictions or {}, front=front)
         summaries.append(CellGroup(dataset, model, tuple(methods)))
     return summaries
 
@@ -165,7 +177,9 @@ def _key(tags: Mapping[str, Any]) -> tuple[Any, Any, Any]:
     return tags.get("dataset"), tags.get("model"), tags.get("method")
 
 
-def _summarise_method(method: str, rows: Sequence[Row], *, front: bool) -> Iterator[MethodSummary]:
+def _summarise_method(
+    method: str, rows: Sequence[Row], predictions: Mapping[str, Predictions], *, front: bool
+) -> Iterator[MethodSummary]:
     """The method's rows: its best configuration's, or all that were confirmed where the search looked for a front."""
     phases = ("confirm",) if any(_is_done(row, "confirm") for row in rows) else ("train", "search")
     for phase in phases:
@@ -177,7 +191,7 @@ def _summarise_method(method: str, rows: Sequence[Row], *, front: bool) -> Itera
         several = front and phase == "confirm" and len(finished) > 1
         shown = sorted(finished, key=lambda runs: _trial_number(runs) or 0) if several else [best]
         for runs in shown:
-            yield _summary(method, phase, runs, represents=runs is best, one_of_several=several)
+            yield _summary(method, phase, runs, predictions, represents=runs is best, one_of_several=several)
 
 
 def _configurations(rows: Sequence[Row], phase: str) -> list[list[Row]]:
@@ -196,9 +210,19 @@ def _configurations(rows: Sequence[Row], phase: str) -> list[list[Row]]:
     return list(found.values())
 
 
-def _summary(method: str, phase: str, runs: Sequence[Row], *, represents: bool, one_of_several: bool) -> MethodSummary:
+def _summary(
+    method: str,
+    phase: str,
+    runs: Sequence[Row],
+    predictions: Mapping[str, Predictions],
+    *,
+    represents: bool,
+    one_of_several: bool,
+) -> MethodSummary:
     done = sorted((row for row in runs if _is_done(row, phase)), key=lambda row: row["seed"])
     seconds = [row["train_seconds"] for row in done if row["train_seconds"] is not None]
+    kept = {row["seed"]: predictions[row["trial_id"]] for row in done if row["trial_id"] in predictions}
+    test_sets = {one.test_set for one in kept.values()}
     return MethodSummary(
         method=method,
         phase=phase,
@@ -214,6 +238,8 @@ def _summary(method: str, phase: str, runs: Sequence[Row], *, represents: bool, 
         trial=_trial_number(runs),
         represents=represents,
         one_of_several=one_of_several,
+        answers={seed: one.correct for seed, one in kept.items()} if len(test_sets) == 1 else {},
+        test_set=test_sets.pop() if len(test_sets) == 1 else None,
     )
 
 

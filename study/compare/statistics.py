@@ -70,6 +70,14 @@ def mean_and_interval(values: Sequence[float]) -> Estimate:
     return Estimate(centre, low, high, n)
 
 
+def accuracy_interval(values: Sequence[float]) -> Estimate:
+    """The same of accuracies, which are fractions: ends beyond 0 or 1 are drawn to them."""
+    found = mean_and_interval(values)
+    if found.low is None or found.high is None:
+        return found
+    return Estimate(found.mean, max(0.0, found.low), min(1.0, found.high), found.n)
+
+
 def _bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
     """The BCa interval at the level at which, on normal data, it agrees with Student's t (Hesterberg 2015)."""
     n = len(values)
@@ -165,11 +173,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def equivalent(difference: Estimate, margin: float) -> bool:
-    """Whether the interval lies within ± margin (§6.2); never where there is no interval."""
-    if difference.low is None or difference.high is None:
-        return False
-    return -margin <= difference.low and difference.high <= margin
+def equivalence_p(differences: Sequence[float], margin: float) -> float:
+    """Of "the mean of these is at least the margin away from 0": the larger p of two one-sided t-tests (§6.2).
+
+    Seeds that agree to the last image say nothing of how seeds differ, so equal differences show no equivalence.
+    """
+    n = len(differences)
+    if n < 2 or min(differences) == max(differences):
+        return 1.0
+    centre = mean(differences)
+    error = stdev(differences, centre) / math.sqrt(n)
+    return float(stats.t.sf((margin - abs(centre)) / error, n - 1))
 
 
 def mean_ranks(scores: Mapping[str, Sequence[float | None]]) -> dict[str, float]:

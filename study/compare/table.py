@@ -6,10 +6,11 @@ from statistics import fmean
 from typing import Any
 
 from study.compare.budget import COUNTED, CellLedger, Used
+from study.compare.contrasts import OTHER_MARGINS, Contrast
 from study.compare.findings import Findings
 from study.compare.scores import CellGroup, MethodSummary
 from study.compare.statistics import Estimate
-from study.compare.verdict import Overall, Verdict, WorkloadVerdicts
+from study.compare.verdict import Overall, Verdict, WorkloadVerdicts, accuracy_text
 from study.define.offer import Offered
 from trainers.data.catalog import lookup
 from trainers.registry import METHODS, MODELS, declared
@@ -135,20 +136,40 @@ def _verdicts(workload: WorkloadVerdicts) -> Iterator[str]:
     width = max(len(verdict.row.label) for verdict in workload.verdicts)
     for verdict in workload.verdicts:
         yield from _wrapped(f"  {verdict.row.label:<{width}}  {_verdict_text(verdict)}", width + 4)
+    if workload.contrasts:
+        yield f"Other comparisons, in the same family (on {measure} accuracy; {within}; §6.1):"
+        names = [f"{contrast.row.label} - {contrast.against.label}" for contrast in workload.contrasts]
+        width = max(map(len, names))
+        for name, contrast in zip(names, workload.contrasts, strict=True):
+            text = "; ".join([accuracy_text(contrast, workload.margin), *_contrast_text(contrast)])
+            yield from _wrapped(f"  {name:<{width}}  {text}", width + 4)
 
 
 def _verdict_text(verdict: Verdict) -> str:
-    parts = [verdict.text]
-    difference = verdict.difference
-    if difference and verdict.kind == "undecided":
-        parts.append(f"mean {difference.mean:+.1f}")
-    if difference and verdict.kind == "comparable":
-        parts.append(f"difference {difference.mean:+.1f} [{difference.interval[0]:.1f}, {difference.interval[1]:.1f}]")
-    if verdict.adjusted_p is not None:
-        parts.append(f"p {verdict.adjusted_p:.2g}")
+    parts = [verdict.text, *(_contrast_text(verdict.contrast) if verdict.contrast else ())]
     if verdict.front:
         parts.append(verdict.front + (f" by {', '.join(verdict.dominated_by)}" if verdict.front == "dominated" else ""))
     return "; ".join(parts)
+
+
+def _contrast_text(contrast: Contrast) -> Iterator[str]:
+    """Beside the verdict: the mean difference, its p-values, other margins, and what would decide it."""
+    if contrast.measured is None:
+        return
+    difference = contrast.measured.estimate
+    if contrast.kind == "undecided":
+        yield f"mean {difference.mean:+.1f}"
+    if contrast.kind == "comparable":
+        yield f"difference {difference.mean:+.1f} [{difference.interval[0]:.1f}, {difference.interval[1]:.1f}]"
+    if contrast.adjusted_p is not None and contrast.adjusted_p_equivalent is not None:
+        yield f"p {contrast.adjusted_p:.2g}, of the margin {contrast.adjusted_p_equivalent:.2g}"
+        others = zip(OTHER_MARGINS, contrast.at_margins, strict=True)
+        yield "at " + ", ".join(f"±{margin:g} {kind}" for margin, kind in others)
+    if not contrast.over_images:
+        yield "over seeds alone"
+    elif contrast.needed is not None and contrast.measured.moments is not None:
+        moments = contrast.measured.moments
+        yield f"no difference would be found by {contrast.needed.text(moments.seeds, moments.images)}"
 
 
 def _budgets(findings: Findings, group: CellGroup) -> Iterator[str]:

@@ -1,8 +1,7 @@
 """What may be said of each method against the baseline, on accuracy *and* memory (PROTOCOL §6).
 
-A verdict rests on the paired difference of accuracies with its interval, Holm's correction over all verdicts of the
-study, a margin of equivalence, and the paired ratio of memories. "Comparable" is said only where the whole interval
-lies within the margin, never because a test found nothing.
+A verdict rests on a comparison of accuracies (`study.compare.contrasts`) and the paired ratio of memories. "Comparable"
+is said only where a difference of the margin is excluded, never because a test found nothing.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -10,19 +9,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from study.compare.contrasts import BASELINE, Contrast, contrasts_of, decided, measure
 from study.compare.scores import CellGroup, MethodSummary
-from study.compare.statistics import (
-    SIGNIFICANCE,
-    Difference,
-    Estimate,
-    equivalent,
-    error_ratios,
-    holm,
-    mean_ranks,
-    paired_difference,
-    paired_ratio,
-    profile_area,
-)
+from study.compare.statistics import Estimate, error_ratios, mean_ranks, paired_ratio, profile_area
 
 ON_FRONT, PERHAPS, DOMINATED = "on the Pareto front", "perhaps on the Pareto front", "dominated"
 
@@ -34,8 +23,7 @@ class Verdict:
     Attributes:
         row: whose.
         kind: `baseline`, `comparable`, `higher`, `lower`, `undecided`; `none` where the row is not confirmed.
-        difference: of accuracies against the baseline, in points; None for the baseline and where no seed is common.
-        adjusted_p: Holm's, over the study; None where there is no p-value.
+        contrast: its comparison with the baseline; None for the baseline itself and where there is none.
         memory_ratio: to the baseline's memory; None where one of the two was not measured.
         front: `ON_FRONT`, `PERHAPS` or `DOMINATED` (§6.4); empty where it cannot be said.
         dominated_by: the rows that dominate it by their means, by label.
@@ -44,22 +32,40 @@ class Verdict:
 
     row: MethodSummary
     kind: str
-    difference: Estimate | None
-    adjusted_p: float | None
+    contrast: Contrast | None
     memory_ratio: Estimate | None
     front: str
     dominated_by: tuple[str, ...]
     text: str
 
+    @property
+    def difference(self) -> Estimate | None:
+        """Of accuracies against the baseline, in points; None for the baseline and where no seed is common."""
+        return self.contrast.measured.estimate if self.contrast and self.contrast.measured else None
+
+    @property
+    def adjusted_p(self) -> float | None:
+        """Holm's, over the study; None where there is no p-value."""
+        return self.contrast.adjusted_p if self.contrast else None
+
 
 @dataclass(frozen=True)
 class WorkloadVerdicts:
-    """The verdicts on one workload, in the order of its rows, and the margin in points that they were made with."""
+    """The verdicts on one workload.
+
+    Attributes:
+        group: its scores.
+        margin: of equivalence, in points.
+        verdicts: against the baseline, in the order of the rows.
+        family: how many comparisons of the study Holm's procedure corrects for.
+        contrasts: the workload's other comparisons: lifts over the control, and those that the study names.
+    """
 
     group: CellGroup
     margin: float
     verdicts: tuple[Verdict, ...]
     family: int
+    contrasts: tuple[Contrast, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,29 +93,29 @@ class Overall:
     left_out: tuple[str, ...]
 
 
-def judge(groups: Sequence[CellGroup], margin: float) -> list[WorkloadVerdicts]:
-    """The verdicts on every workload; all of them are one family for Holm's correction (§5.5).
+def judge(groups: Sequence[CellGroup], margin: float, named: Sequence[tuple[str, str]] = ()) -> list[WorkloadVerdicts]:
+    """The verdicts on every workload; all comparisons of the study are one family for Holm's correction (§5.5).
 
     Args:
         groups: what `summarise` returned.
         margin: of equivalence, in points.
+        named: the pairs of methods that the study file asks to compare.
     """
-    compared: list[tuple[CellGroup, MethodSummary, Difference | None]] = []
-    for group in groups:
-        baseline = group.baseline
-        for row in group.methods:
-            if row.confirmed and baseline is not None and row is not baseline:
-                compared.append((group, row, paired_difference(group.accuracy(row), group.accuracy(baseline))))
-    tested = [difference.p for _, _, difference in compared if difference and difference.p is not None]
-    adjusted = iter(holm(tested))
-    found: dict[int, tuple[Difference | None, float | None]] = {}
-    for _, row, difference in compared:
-        has_p = difference is not None and difference.p is not None
-        found[id(row)] = (difference, next(adjusted) if has_p else None)
+    made = [
+        (group, Contrast(row, against, sort, measure(group, row, against)))
+        for group in groups
+        for row, against, sort in contrasts_of(group, named)
+    ]
+    family = [one for _, one in made]
+    tested = sum(one.measured is not None and one.measured.p_different is not None for one in family)
+    decisions = list(zip((group for group, _ in made), decided(family, margin), strict=True))
     judged = []
     for group in groups:
-        verdicts = tuple(_verdict(group, row, *found.get(id(row), (None, None)), margin) for row in group.methods)
-        judged.append(WorkloadVerdicts(group, margin, verdicts, len(tested)))
+        own = [one for its, one in decisions if its is group]
+        against_baseline = {id(one.row): one for one in own if one.sort == BASELINE}
+        verdicts = tuple(_verdict(group, row, against_baseline.get(id(row)), margin) for row in group.methods)
+        others = tuple(one for one in own if one.sort != BASELINE)
+        judged.append(WorkloadVerdicts(group, margin, verdicts, tested, others))
     return judged
 
 
@@ -140,43 +146,44 @@ def overall(groups: Sequence[CellGroup], cells: Collection[tuple[str, str, str]]
     return Overall(workloads, tuple(standings), tuple(name for name in names if name not in ranked))
 
 
-def _verdict(
-    group: CellGroup, row: MethodSummary, difference: Difference | None, adjusted_p: float | None, margin: float
-) -> Verdict:
+def _verdict(group: CellGroup, row: MethodSummary, contrast: Contrast | None, margin: float) -> Verdict:
     baseline = group.baseline
-    points = difference.estimate.scaled(100) if difference else None
     ratio = paired_ratio(row.memory, baseline.memory) if baseline and row.confirmed else None
     if not row.confirmed:
         kind, text = "none", "not confirmed, so no verdict"
     elif row is baseline:
         kind, text = "baseline", "the baseline"
-    elif baseline is None:
+    elif contrast is None:
         kind, text = "none", "no baseline, since no memory was measured"
     else:
-        kind, text = _accuracy_verdict(points, adjusted_p, margin, baseline.label)
+        kind, text = contrast.kind, accuracy_text(contrast, margin)
         text += ("," if kind == "undecided" and ratio else "") + _at_memory(ratio)
     front, dominated_by = _place(group, row) if row.confirmed else ("", ())
-    return Verdict(row, kind, points, adjusted_p, ratio, front, dominated_by, text)
+    return Verdict(row, kind, contrast, ratio, front, dominated_by, text)
 
 
-def _accuracy_verdict(points: Estimate | None, p: float | None, margin: float, baseline: str) -> tuple[str, str]:
-    """The kind and the words, the first of §6.2's rules that holds."""
-    if points is None:
-        return "undecided", f"undecided: no seed in common with {baseline}"
+def accuracy_text(contrast: Contrast, margin: float) -> str:
+    """The verdict on a comparison's accuracies, in words."""
+    if contrast.measured is None:
+        return f"undecided: no seed in common with {contrast.against.label}"
+    points = contrast.measured.estimate
     if points.low is None or points.high is None:
-        return "undecided", "undecided: a single common seed gives no interval"
+        return "undecided: a single common seed gives no interval"
     within = f"±{margin:g} point" + ("" if margin == 1 else "s")
-    if equivalent(points, margin):
-        return "comparable", f"comparable accuracy (within {within})"
-    excludes_zero = points.low > 0 or points.high < 0
-    if p is not None and p < SIGNIFICANCE and excludes_zero:
-        kind = "higher" if points.mean > 0 else "lower"
+    if contrast.kind == "comparable":
+        return f"comparable accuracy (within {within})"
+    if contrast.kind in ("higher", "lower"):
         low, high = sorted((abs(points.low), abs(points.high)))
-        return kind, f"{kind} by {abs(points.mean):.1f} [{low:.1f}, {high:.1f}] points"
-    text = f"undecided: [{_signed(points.low)}, {_signed(points.high)}] reaches beyond the margin"
-    if excludes_zero:  # the interval alone would suggest a difference
+        return f"{contrast.kind} by {abs(points.mean):.1f} [{low:.1f}, {high:.1f}] points"
+    shown = f"undecided: [{_signed(points.low)}, {_signed(points.high)}]"
+    if -margin <= points.low and points.high <= margin:
+        if points.low == points.high:
+            return f"{shown}, where seeds that agree show no equivalence"
+        return f"{shown} lies within the margin, but is not significant after Holm"
+    text = f"{shown} reaches beyond the margin"
+    if points.low > 0 or points.high < 0:  # the interval alone would suggest a difference
         text += " and is not significant after Holm"
-    return "undecided", text
+    return text
 
 
 def _at_memory(ratio: Estimate | None) -> str:
@@ -207,7 +214,7 @@ def _dominates(group: CellGroup, one: MethodSummary, other: MethodSummary) -> bo
 
 def _surely(group: CellGroup, one: MethodSummary, other: MethodSummary) -> bool:
     """Whether the intervals exclude that `other` is the more accurate, or the one that needs less memory."""
-    difference = paired_difference(group.accuracy(one), group.accuracy(other))
+    difference = measure(group, one, other)
     ratio = paired_ratio(one.memory, other.memory)
     if difference is None or difference.estimate.low is None or ratio is None or ratio.high is None:
         return False
@@ -232,6 +239,9 @@ def as_dict(workload: WorkloadVerdicts) -> dict[str, Any]:
         "measure": group.measure,
         "baseline": group.baseline.label if group.baseline else None,
         "methods": [_row(group, verdict) for verdict in workload.verdicts],
+        "contrasts": [
+            {**contrast.as_dict(), "text": accuracy_text(contrast, workload.margin)} for contrast in workload.contrasts
+        ],
     }
 
 
@@ -259,6 +269,7 @@ def _row(group: CellGroup, verdict: Verdict) -> dict[str, Any]:
         "kind": verdict.kind,
         "difference_points": estimate_as_dict(verdict.difference),
         "holm_p": verdict.adjusted_p,
+        "comparison": verdict.contrast.as_dict() if verdict.contrast else None,
         "memory_ratio": estimate_as_dict(verdict.memory_ratio),
         "front": verdict.front,
         "dominated_by": list(verdict.dominated_by),

@@ -132,8 +132,13 @@ class Recorder:
         """
         forced = bool(report.get("test_forced"))
         if report.get("test_accuracy") is not None and (forced or not self._record(spec).test_opened):
+            known = {"test_set": report.get("test_set"), "images": report.get("test_images")}
             self._log.append(
-                "test_opened", trial_id=spec["trial_id"], forced=forced, accuracy=float(report["test_accuracy"])
+                "test_opened",
+                trial_id=spec["trial_id"],
+                forced=forced,
+                accuracy=float(report["test_accuracy"]),
+                **{name: value for name, value in known.items() if value is not None},
             )
 
     def attempts(self, trial_id: str) -> int:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from study.define.cells import Cell, ResourcesConfig, StudyConfig
+from study.drive.simulated_answers import answered
 from study.record.study_log import read_lines
 from trainers.atomic import write_json, write_text
 from trainers.config import TrialConfig
@@ -179,7 +180,11 @@ def run_simulated(
         report(dict(history[-1]))
         if stopped():
             return None
-    return {**history[-1], **(curve.test if config.test else {}), "status": "completed"}
+    figures: Metrics = {}
+    if config.test:
+        synthetic = _read_simulation(source)["kind"] == SYNTHETIC
+        figures = answered(config, run_dir, curve.test) if synthetic else dict(curve.test)
+    return {**history[-1], **figures, "status": "completed"}
 
 
 def synthetic_curve(config: TrialConfig) -> Curve:

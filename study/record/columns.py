@@ -48,6 +48,8 @@ _OUTCOME = [
     ("device_seconds", pa.float64()),
     ("test_opened", pa.int64()),
     ("test_forced", pa.int64()),
+    ("test_set", pa.string()),
+    ("test_images", pa.int64()),
     ("simulated", pa.string()),
     ("plugins", pa.string()),
     ("git_commit", pa.string()),

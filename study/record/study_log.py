@@ -35,6 +35,10 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "end": ("trial_id", "outcome", "metrics", "reason", "rung", "device_seconds"),
     "test_opened": ("trial_id", "forced", "accuracy"),
 }
+OPTIONAL: dict[str, tuple[str, ...]] = {
+    # which test set that was (`PreparedData.test_set`) and how many images it has, where the run's answers are kept
+    "test_opened": ("test_set", "images"),
+}
 # These are on disk, not only in the system's memory, before the study goes on.
 DURABLE = ("start", "attempt_end", "end", "test_opened")
 ENDED = ("completed", "pruned", "diverged", "failed", "infeasible")
@@ -68,6 +72,7 @@ class TrialRecord:
         epochs_used: epochs trained, those that were trained twice included.
         device_seconds: seconds x workers over all attempts, as far as they were reported.
         test_opened, test_forced: how often the test set was opened, and how often of these against the rule.
+        test_set, test_images: which one that was, and its size; None where that is not recorded.
     """
 
     trial_id: str
@@ -87,6 +92,8 @@ class TrialRecord:
     epochs_used: int = 0
     test_opened: int = 0
     test_forced: int = 0
+    test_set: str | None = None
+    test_images: int | None = None
     _earlier_seconds: float = 0.0
     _attempt_seconds: float = 0.0
 
@@ -138,7 +145,7 @@ class StudyLog:
             ValueError: the fields are not those of `FIELDS[event]`.
             UserError: the line cannot be written.
         """
-        if set(fields) != set(FIELDS[event]):
+        if set(fields).difference(OPTIONAL.get(event, ())) != set(FIELDS[event]):
             raise ValueError(f"a {event} event holds {FIELDS[event]}, not {tuple(fields)}")
         entry = {"at": round(time.time(), 3), "event": event, **fields}
         line = (json.dumps(entry, separators=(",", ":")) + "\n").encode()
@@ -299,6 +306,7 @@ def add(trials: dict[str, TrialRecord], event: Mapping[str, Any]) -> None:
     elif name == "test_opened":
         trial.test_opened += 1
         trial.test_forced += bool(event["forced"])
+        trial.test_set, trial.test_images = event.get("test_set"), event.get("images")
 
 
 def _parsed(text: bytes) -> dict[str, Any] | None:

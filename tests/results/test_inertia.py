@@ -75,9 +75,10 @@ def test_the_pages_show_the_recorded_figures(page: str) -> None:
         assert f"| `{method}` | {' | '.join([bits, *columns])} |" in text
 
 
-def test_four_bits_come_within_a_point_of_adam_on_mnist() -> None:
-    """The aim of the counters, as the study's verdict has it: comparable at five bits of state a weight."""
+def test_four_bits_come_within_a_point_of_adam_on_mnist_by_the_mean_which_decides_nothing() -> None:
+    """Three seeds and 2,000 images whose answers were not kept: undecided at 1 point, comparable at 2."""
     (workload,) = judge([group("mnist")], 1.0)
     (verdict,) = [verdict for verdict in workload.verdicts if verdict.row.method == "binary-4bit"]
-    assert verdict.kind == "comparable" and verdict.difference is not None and abs(verdict.difference.mean) < 1
+    assert verdict.kind == "undecided" and verdict.difference is not None and abs(verdict.difference.mean) < 1
+    assert verdict.contrast is not None and verdict.contrast.at_margins == ("undecided", "comparable")
     assert set(verdict.row.state_bits.values()) == {5.0}

@@ -66,3 +66,15 @@ def test_two_workers_count_what_one_does(trained: tuple[Learner, Any], monkeypat
     monkeypatch.setattr(Replicas, "sum", lambda self, tensor: tensor)
     halves = [evaluate(learner, split, Replicas(rank, 2), 10, 96) for rank in (0, 1)]
     assert (halves[0].right + halves[1].right).tolist() == whole.right.tolist()
+
+
+def test_answers_are_those_that_were_counted_whoever_gave_them(
+    trained: tuple[Learner, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner, split = trained
+    whole = evaluate(learner, split, Replicas(), 10, 96, answers=True)
+    assert whole.answers is not None and (whole.answers == split.labels).sum() == whole.right.sum()
+    monkeypatch.setattr(Replicas, "sum", lambda self, tensor: tensor)
+    halves = [evaluate(learner, split, Replicas(rank, 2), 10, 96, answers=True).answers for rank in (0, 1)]
+    assert halves[0] is not None and halves[1] is not None
+    assert (halves[0] + halves[1]).tolist() == whole.answers.tolist()

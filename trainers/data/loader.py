@@ -150,6 +150,7 @@ class PreparedData:
         channels, image_size: Shape of an image: (channels, image_size, image_size).
         mean, std: Per channel, for `normalise`.
         fingerprint: Hash of everything a run can see of the data, hex; equal for equal data on any machine.
+        test_set: The same of the test set alone, 16 digits.
     """
 
     def __init__(self, path: Path, choice: DatasetChoice) -> None:
@@ -166,6 +167,7 @@ class PreparedData:
         self.channels = manifest.channels
         self.image_size = manifest.image_size
         self.fingerprint = manifest.fingerprint()
+        self.test_set = manifest.test_set()
         if choice.info is not None:
             self.mean, self.std = choice.info.mean, choice.info.std
         elif manifest.channels == 1:

@@ -80,6 +80,12 @@ class Manifest:
         """Number of rows of `train` or `test`."""
         return sum(shard.rows for shard in self.shards[split])
 
+    def test_set(self) -> str:
+        """Identity of the test set alone: 16 hex digits of a hash of what a run can see of it."""
+        content = [shard.content for shard in self.shards["test"]]
+        seen = [self.class_names, self.image_size, self.channels, self.storage, content]
+        return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
+
     def fingerprint(self) -> str:
         """Hash of what a run can see: classes, shape and every stored value; not of places or file formats."""
         contents = {split: [shard.content for shard in shards] for split, shards in self.shards.items()}

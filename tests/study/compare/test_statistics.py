@@ -10,7 +10,8 @@ from scipy import stats
 
 from study.compare.statistics import (
     Estimate,
-    equivalent,
+    accuracy_interval,
+    equivalence_p,
     error_ratios,
     holm,
     mean_and_interval,
@@ -180,20 +181,25 @@ def test_holm_keeps_the_order_and_lies_between_no_correction_and_bonferroni(p_va
         assert all(q <= other for other_p, other in zip(p_values, adjusted, strict=True) if other_p > p), i
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "inside"),
-    [
-        (-0.5, 0.5, True),
-        (-1.0, 1.0, True),
-        (-1.1, 0.2, False),
-        (0.2, 1.1, False),
-        (0.1, 0.9, True),
-        (None, None, False),
-    ],
-)
-def test_equivalence_is_an_interval_within_the_margin(low: float | None, high: float | None, inside: bool) -> None:
-    """§6.2"""
-    assert equivalent(Estimate(0.0, low, high, 3), 1.0) is inside
+def test_equivalence_over_seeds_is_two_one_sided_t_tests() -> None:
+    """§6.2, Schuirmann 1987: below 2.5 % exactly where the 95 % interval lies within the margin."""
+    differences = [-0.4, 0.1, 0.3, -0.1]
+    found = mean_and_interval(differences)
+    assert found.low is not None and found.high is not None
+    reach = max(-found.low, found.high)
+    assert equivalence_p(differences, reach) == pytest.approx(0.025)
+    assert equivalence_p(differences, reach + 0.1) < 0.025 < equivalence_p(differences, reach - 0.1)
+
+
+def test_equal_differences_show_no_equivalence() -> None:
+    """An interval of no width is no evidence on how seeds differ."""
+    assert equivalence_p([-0.6, -0.6, -0.6], 1.0) == equivalence_p([0.0], 1.0) == 1.0
+
+
+def test_intervals_of_accuracies_stay_within_nought_and_one() -> None:
+    high = accuracy_interval([0.99, 1.0, 0.985])
+    assert high.high == 1.0 and high.low == mean_and_interval([0.99, 1.0, 0.985]).low
+    assert accuracy_interval([0.0, 0.02]).low == 0.0 and accuracy_interval([0.5]).low is None
 
 
 def test_a_ratio_of_memories_is_a_geometric_mean() -> None:

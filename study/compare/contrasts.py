@@ -1,0 +1,214 @@
+"""Comparisons of two methods on one workload: which a study makes, what each measures, and what all of them say.
+
+Three kinds are made (PROTOCOL §6.1): every method against the baseline, every method against the frozen control (its
+*lift*: what training the binary weights is worth), and those that the study file names. All of a study's comparisons
+are one family: their p-values of "no difference" are adjusted by Holm's procedure, and so are those of "a difference of
+at least the margin".
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from study.compare.paired import EQUIVALENCE_LEVEL, SIGNIFICANCE, PairedMoments, PairedVerdict, verdict_of
+from study.compare.power import Needed, Variances, needed
+from study.compare.scores import CellGroup, MethodSummary
+from study.compare.statistics import Estimate, equivalence_p, holm, paired_difference
+
+CONTROL = "frozen"
+"""The method whose binary weights stay as they were drawn."""
+OTHER_MARGINS = (0.5, 2.0)
+"""Margins, in points, at which each verdict is looked at again (as AlgoPerf relaxes its targets)."""
+BASELINE, LIFT, NAMED = "baseline", "lift", "named"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One comparison before any correction, in points.
+
+    Attributes:
+        estimate: the mean difference with its 95 % interval; `n` counts the common seeds.
+        p_different: of "no difference"; None where one seed gives none.
+        moments: over seeds and images; None where an answer is missing, so that only seeds are compared.
+        differences: by seed, in points.
+    """
+
+    estimate: Estimate
+    p_different: float | None
+    moments: PairedMoments | None
+    differences: tuple[float, ...]
+
+    def p_equivalent(self, margin: float) -> float:
+        """Of "a difference of at least the margin"; 1 where the seeds cannot say."""
+        if self.moments is not None:
+            return verdict_of(self.moments, margin).p_equivalent
+        return equivalence_p(self.differences, margin)
+
+    def needed(self, margin: float, comparisons: int) -> Needed | None:
+        """What would decide it; None where that is not known for lack of answers."""
+        if self.moments is None or self.moments.seeds < 2:
+            return None
+        variances = Variances.of(self.moments)
+        return needed(variances, margin, self.moments.seeds, self.moments.images, comparisons)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One comparison and what may be said of it.
+
+    Attributes:
+        row, against: the two rows; differences are of the first from the second.
+        sort: `baseline`, `lift` or `named`: why it is made.
+        measured: None where they have no seed in common.
+        kind: `comparable`, `higher`, `lower` or `undecided`.
+        adjusted_p, adjusted_p_equivalent: Holm's, over the study; None where there is no p-value.
+        at_margins: the kind at each of `OTHER_MARGINS`.
+        needed: what would decide it, where it is undecided and its answers are kept.
+    """
+
+    row: MethodSummary
+    against: MethodSummary
+    sort: str
+    measured: Measured | None
+    kind: str = "undecided"
+    adjusted_p: float | None = None
+    adjusted_p_equivalent: float | None = None
+    at_margins: tuple[str, ...] = ()
+    needed: Needed | None = None
+
+    @property
+    def over_images(self) -> bool:
+        """Whether it rests on seeds and images, not on seeds alone."""
+        return self.measured is not None and self.measured.moments is not None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain values, for `verdicts.json`."""
+        found, moments = self.measured, self.measured.moments if self.measured else None
+        parts: PairedVerdict | None = verdict_of(moments, 1.0) if moments else None
+        estimate = found.estimate if found else None
+        return {
+            "method": self.row.label,
+            "against": self.against.label,
+            "sort": self.sort,
+            "kind": self.kind,
+            "difference_points": {"mean": estimate.mean, "low": estimate.low, "high": estimate.high, "n": estimate.n}
+            if estimate
+            else None,
+            "holm_p": self.adjusted_p,
+            "holm_p_equivalent": self.adjusted_p_equivalent,
+            "over": None if found is None else "seeds and images" if self.over_images else "seeds",
+            "images": moments.images if moments else None,
+            "discordance": parts.discordance if parts else None,
+            "seed_deviation_points": parts.seed_deviation if parts else None,
+            "seed_error_points": parts.seed_error if parts else None,
+            "image_error_points": parts.image_error if parts else None,
+            "at_margins": {str(margin): kind for margin, kind in zip(OTHER_MARGINS, self.at_margins, strict=True)},
+            "needed": {"seeds": self.needed.seeds, "images": self.needed.images} if self.needed else None,
+        }
+
+
+def measure(group: CellGroup, row: MethodSummary, other: MethodSummary) -> Measured | None:
+    """The paired difference of two rows: over seeds and images where both kept their answers to the same test set.
+
+    None where they have no seed in common.
+    """
+    difference = paired_difference(group.accuracy(row), group.accuracy(other))
+    if difference is None:
+        return None
+    seeds = sorted(group.accuracy(row).keys() & group.accuracy(other).keys())
+    points = tuple(
+        round(100 * (group.accuracy(row)[seed] - group.accuracy(other)[seed]), 7)  # see `paired_difference`
+        for seed in seeds
+    )
+    estimate, moments = difference.estimate.scaled(100), _moments(group, row, other, seeds)
+    if moments is None:
+        return Measured(estimate, difference.p, None, points)
+    found = verdict_of(moments, 1.0)
+    if len(seeds) == 1:
+        return Measured(Estimate(found.difference, None, None, 1), None, moments, points)
+    return Measured(Estimate(found.difference, *found.interval, len(seeds)), found.p_different, moments, points)
+
+
+def _moments(group: CellGroup, row: MethodSummary, other: MethodSummary, seeds: Sequence[int]) -> PairedMoments | None:
+    if group.measure != "test" or row.test_set is None or row.test_set != other.test_set:
+        return None
+    if not all(seed in row.answers and seed in other.answers for seed in seeds):
+        return None
+    ours, theirs = (np.stack([one.answers[seed] for seed in seeds]) for one in (row, other))
+    return PairedMoments.of_answers(ours, theirs)
+
+
+def contrasts_of(group: CellGroup, named: Sequence[tuple[str, str]]) -> list[tuple[MethodSummary, MethodSummary, str]]:
+    """The comparisons that a workload gives rise to: (row, against, why), each pair once."""
+    found: dict[tuple[int, int], tuple[MethodSummary, MethodSummary, str]] = {}
+    for row, against, sort in _every(group, named):
+        if row.confirmed and against.confirmed and row is not against:
+            pair = (id(row), id(against))
+            if pair not in found and pair[::-1] not in found:
+                found[pair] = (row, against, sort)
+    return list(found.values())
+
+
+def _every(group: CellGroup, named: Sequence[tuple[str, str]]) -> Iterator[tuple[MethodSummary, MethodSummary, str]]:
+    baseline = group.baseline
+    if baseline is None:
+        return
+    yield from ((row, baseline, BASELINE) for row in group.methods)
+    control = _row(group, CONTROL)
+    if control is not None:
+        yield from ((row, control, LIFT) for row in group.methods if row is not baseline)
+        yield baseline, control, LIFT
+    for one, other in named:
+        pair = _row(group, one), _row(group, other)
+        if pair[0] is not None and pair[1] is not None:
+            yield pair[0], pair[1], NAMED
+
+
+def _row(group: CellGroup, method: str) -> MethodSummary | None:
+    return next((row for row in group.scored if row.method == method and row.represents), None)
+
+
+def decided(contrasts: Sequence[Contrast], margin: float) -> list[Contrast]:
+    """The study's whole family with its adjusted p-values and kinds, in the order given; margin in points."""
+    comparisons = sum(one.measured is not None and one.measured.p_different is not None for one in contrasts)
+    at = {other: _kinds(contrasts, other) for other in (margin, *OTHER_MARGINS)}
+    made = []
+    for index, one in enumerate(contrasts):
+        kind, p, p_equivalent = at[margin][index]
+        undecided = kind == "undecided" and one.measured is not None
+        made.append(
+            Contrast(
+                one.row,
+                one.against,
+                one.sort,
+                one.measured,
+                kind,
+                p,
+                p_equivalent,
+                tuple(at[other][index][0] for other in OTHER_MARGINS),
+                one.measured.needed(margin, comparisons) if undecided and one.measured else None,
+            )
+        )
+    return made
+
+
+def _kinds(contrasts: Sequence[Contrast], margin: float) -> list[tuple[str, float | None, float | None]]:
+    """Of each contrast its kind, and Holm's p of "no difference" and of "at least the margin"."""
+    tested = [one.measured for one in contrasts if one.measured is not None and one.measured.p_different is not None]
+    different = iter(holm([one.p_different for one in tested if one.p_different is not None]))
+    equivalent = iter(holm([one.p_equivalent(margin) for one in tested]))
+    found: list[tuple[str, float | None, float | None]] = []
+    for one in contrasts:
+        if one.measured is None or one.measured.p_different is None:
+            found.append(("undecided", None, None))
+            continue
+        p, p_equivalent, estimate = next(different), next(equivalent), one.measured.estimate
+        kind, (low, high) = "undecided", estimate.interval
+        if p_equivalent <= EQUIVALENCE_LEVEL:
+            kind = "comparable"
+        elif p < SIGNIFICANCE and (low > 0 or high < 0):
+            kind = "higher" if estimate.mean > 0 else "lower"
+        found.append((kind, p, p_equivalent))
+    return found

@@ -1,0 +1,96 @@
+"""What a study can decide, before it is paid for and after it did not (PROTOCOL §6.5).
+
+A difference of 0 is found comparable where the interval, whose half-width is C times the standard error SE, fits into
+the margin δ. By a normal calculation that happens in
+
+    P = 2 Φ(δ / SE - C) - 1,      SE² = Var(a) / n + Var(b) / m + Var(e) / (n m)
+
+of studies with n seeds and m images, C being Cochran's quantile (`study.compare.paired`). The variances are those that
+were seen: in the study itself, or in a pilot.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy import stats
+
+from study.compare.paired import EQUIVALENCE_LEVEL, POINTS, PairedMoments, quantile
+
+POWER = 0.8
+MOST_SEEDS, MOST_IMAGES = 100, 10**7
+
+
+@dataclass(frozen=True)
+class Variances:
+    """What a paired difference varies by, in points squared: of one seed, one image, and one answer beyond both."""
+
+    seed: float
+    image: float
+    rest: float
+
+    @classmethod
+    def of(cls, moments: PairedMoments) -> "Variances":
+        """As one study's answers show them."""
+        of_answer = max(float(moments.discordance - moments.mean**2), 0.0) * POINTS**2
+        shared = float(moments.shared)
+        return cls(float(moments.seed_part) * moments.seeds * POINTS**2, shared * of_answer, (1 - shared) * of_answer)
+
+    @classmethod
+    def largest(cls, several: Sequence["Variances"]) -> "Variances":
+        """Of each part the largest: what a study of all these comparisons has to reckon with."""
+        return cls(*(max(getattr(one, name) for one in several) for name in ("seed", "image", "rest")))
+
+    def error(self, seeds: int, images: float) -> float:
+        """The standard error of a mean difference over n seeds and m images, in points."""
+        return math.sqrt(self.seed / seeds + self.image / images + self.rest / (seeds * images))
+
+    def power(self, margin: float, seeds: int, images: float, comparisons: int = 1) -> float:
+        """How often no difference is found comparable, if `comparisons` are made and Holm divides by their number."""
+        error = max(self.error(seeds, images), 1e-12)
+        share = min(1.0, (self.seed + self.rest / images) / seeds / error**2)
+        reach: Any = quantile(EQUIVALENCE_LEVEL / comparisons, share, seeds)
+        return max(0.0, 2 * float(stats.norm.cdf(margin / error - float(reach))) - 1)
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What would decide a comparison in 80 % of studies, if there is no difference.
+
+    Attributes:
+        seeds: so many, on the images that there are; None where no number of seeds is enough.
+        images: so many, with the seeds that there are; None where no number of images is enough.
+    """
+
+    seeds: int | None
+    images: int | None
+
+    def text(self, seeds: int, images: int) -> str:
+        """In words, for a study with so many seeds and images."""
+        ways = []
+        if self.seeds is not None:
+            ways.append(f"{self.seeds} seeds on its {images:,} images")
+        if self.images is not None:
+            ways.append(f"{self.images:,} images with its {seeds} seeds")
+        if not ways:
+            return "neither more seeds nor more images alone"
+        return " or ".join(ways)
+
+
+def needed(variances: Variances, margin: float, seeds: int, images: int, comparisons: int = 1) -> Needed:
+    """The fewest seeds, and the fewest images, with which no difference is found comparable in 80 % of studies."""
+
+    def enough(n: int, m: float) -> bool:
+        return variances.power(margin, n, m, comparisons) >= POWER
+
+    more_seeds = next((n for n in range(max(3, seeds), MOST_SEEDS + 1) if enough(n, images)), None)
+    more_images = None
+    if seeds > 2 and enough(seeds, MOST_IMAGES):
+        low, high = images, MOST_IMAGES
+        while high - low > max(1, low // 50):  # to 2 %, which is finer than the variances are known
+            middle = (low + high) // 2
+            low, high = (low, middle) if enough(seeds, middle) else (middle, high)
+        digits = 10 ** max(0, len(str(high)) - 2)
+        more_images = -(-high // digits) * digits
+    return Needed(more_seeds, more_images)
