@@ -53,12 +53,14 @@ def test_prepare_sweep_and_compare_leave_every_run_row_and_file(shared_dir: Path
     rows = pq.read_table(Path(output) / "results.parquet").to_pylist()
     assert len(rows) == len(DATASETS) * len(ALGORITHMS) * TRIALS
     assert len({row["trial_id"] for row in rows}) == len(rows)
-    assert Counter(row["dataset"] for row in rows) == Counter(dict.fromkeys(DATASETS, len(ALGORITHMS) * TRIALS))
+    methods = ("binary", "bop", "real-Adam")
+    expected = {(dataset, method): TRIALS for dataset in DATASETS for method in methods}
+    assert Counter((row["dataset"], row["method"]) for row in rows) == expected
     assert {row["status"] for row in rows} <= {"completed", "pruned"}
     for row in rows:
         assert row["phase"] == "search"
         assert row["test_accuracy"] is None  # nobody asked for it
-        assert row["git_commit"] and row["trial_id"]
+        assert row["git_commit"] and f"-search-000{row['trial_id'][-1]}" in row["trial_id"]
         if row["status"] == "completed":
             assert row["epochs"] == EPOCHS and 0 <= row["val_accuracy"] <= 1 and row["peak_memory_bytes"] > 0
 
@@ -70,5 +72,9 @@ def test_prepare_sweep_and_compare_leave_every_run_row_and_file(shared_dir: Path
     assert len(runs) == len(parents) + len(rows)
     assert all(run.info.status != "RUNNING" for run in runs)
     assert len({key for run in runs for key in run.data.metrics}) <= 24
+    for run in runs:
+        if run.data.tags["run_kind"] == "trial" and run.data.tags["status"] == "completed":
+            steps = [point.step for point in client.get_metric_history(run.info.run_id, "val_accuracy")]
+            assert steps == list(range(1, EPOCHS + 1))
     for figure in ("accuracy_vs_memory.png", "accuracy_vs_memory.svg"):
         assert (Path(output) / figure).stat().st_size > 1000
