@@ -118,12 +118,3 @@ def test_a_manifest_names_no_file_outside_its_folder(file: str, tmp_path: Path) 
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="is damaged"):
         read_manifest(tmp_path)
-
-
-def test_classes_of_any_name_name_no_file(tmp_path: Path) -> None:
-    """They are labels of logits in a manifest and a model's description, and nothing else."""
-    from trainers.models.packed import ModelDescription
-
-    about = ModelDescription("MLP", {}, 8, 1, (0.5,), (0.5,), ("../../a", "/etc/passwd", "b\0"), "x")
-    assert about.class_names[0] == "../../a"
-    assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from study.__main__ import main
-from study.define import memory_plan as planning
 from study.define.cells import Cell, ResourcesConfig, SearchConfig, StudyConfig, make_cell
 from study.define.memory_plan import (
     CONTEXT_BYTES,
@@ -122,9 +121,3 @@ def test_amounts_of_memory_are_read(text: str, size: int) -> None:
 def test_other_amounts_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="not an amount of memory"):
         parse_bytes(text)
-
-
-def test_the_machines_memory_is_a_positive_number_within_the_physical_one() -> None:
-    import psutil
-
-    assert 0 < planning.machine_memory() <= psutil.virtual_memory().total
