@@ -33,7 +33,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.autograd.graph import get_gradient_edge
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from trainers.binary.layers import binary_layers
 from trainers.binary.signs import sign_bits, to_keep
@@ -129,16 +129,23 @@ class _Recomputed(torch.autograd.Function):
             x = x.detach()
         x.requires_grad_(ctx.needs_input_grad[0])
         with torch.enable_grad(), ctx.first.again(own) as aliases:
-            y = ctx.compute(x)
+            end = _end_of(ctx.compute(x))  # the output itself is not needed again
         wanted = [x, *aliases] if x.requires_grad else aliases
-        found = _gradients(y, grads[0], wanted, ctx.block) if y.requires_grad else [None] * len(wanted)
+        found = [None] * len(wanted) if end is None else _gradients(end, grads[0], wanted, ctx.block)
         grad_x = found.pop(0) if x.requires_grad else None
         return grad_x, None, None, None, None, *found, *[None] * (ctx.reached - len(own))
 
 
-def _gradients(y: Tensor, grad: Tensor, wanted: list[Tensor], block: nn.Module) -> list[Tensor | None]:
-    """dL/d(each of `wanted`) from dL/dy; None where y does not depend on it. Packed stores take theirs meanwhile."""
-    end = get_gradient_edge(y)
+def _end_of(y: Tensor) -> GradientEdge | None:
+    """Where backward starts from y; None where nothing leads back from it."""
+    return get_gradient_edge(y) if y.requires_grad else None
+
+
+def _gradients(end: GradientEdge, grad: Tensor, wanted: list[Tensor], block: nn.Module) -> list[Tensor | None]:
+    """dL/d(each of `wanted`) from dL/dy at y's `end`; None where y does not depend on it.
+
+    Packed stores take their gradients meanwhile.
+    """
     leaves = _leaves(end.node)
     known = {id(tensor) for tensor in wanted}
     for leaf in leaves:
@@ -148,8 +155,7 @@ def _gradients(y: Tensor, grad: Tensor, wanted: list[Tensor], block: nn.Module) 
                 f"{type(block).__name__} uses a tensor {tuple(leaf.shape)} that takes a gradient and is neither its "
                 "input nor a parameter of its own; register it in the block, or hand it in as part of the input"
             )
-    del y
-    of_leaves = torch.autograd.grad([end], leaves, [grad], allow_unused=True) if leaves else ()
+    of_leaves = torch.autograd.grad([end], leaves, [grad], allow_unused=True)
     by_leaf = {id(leaf): gradient for leaf, gradient in zip(leaves, of_leaves, strict=True)}
     return [by_leaf.get(id(tensor)) for tensor in wanted]
 
