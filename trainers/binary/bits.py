@@ -9,14 +9,13 @@ import math
 import torch
 from torch import Tensor
 
-_SHIFTS: dict[torch.device, Tensor] = {}
+# Eight booleans are eight bytes, and so one 64-bit number, the first of them lowest. Times _GATHER their bits meet in
+# its highest byte, the first lowest, without a carry. And a byte times _REPEAT, masked, leaves its bit i in byte i.
+_GATHER = sum(1 << (56 - 7 * bit) for bit in range(8))
+_REPEAT = sum(1 << 8 * byte for byte in range(8))
+_OWN_BIT = sum(1 << 9 * bit for bit in range(8)) - (1 << 64)  # as a signed number
+
 _SIGN_TABLES: dict[tuple[torch.device, torch.dtype], Tensor] = {}
-
-
-def _shifts(device: torch.device) -> Tensor:
-    if device not in _SHIFTS:
-        _SHIFTS[device] = torch.arange(8, dtype=torch.uint8, device=device)
-    return _SHIFTS[device]
 
 
 def _sign_table(device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -45,15 +44,17 @@ def pack_bits(positive: Tensor) -> Tensor:
     padding = -rows.shape[1] % 8
     if padding:
         rows = torch.nn.functional.pad(rows, (0, padding))
-    octets = rows.view(torch.uint8).reshape(rows.shape[0], -1, 8)
-    return (octets << _shifts(octets.device)).sum(dim=-1, dtype=torch.uint8)
+    if rows.storage_offset() % 8 or not rows.is_contiguous():
+        rows = rows.clone(memory_format=torch.contiguous_format)
+    octets = rows.view(torch.uint8).view(torch.int64)
+    return (octets * _GATHER).bitwise_right_shift_(56).to(torch.uint8)
 
 
 def unpack_bits(packed: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:
     """The inverse of `pack_bits`: booleans of `shape`, whose first entry may be a block of output channels."""
-    octets = (packed.unsqueeze(-1) >> _shifts(packed.device)) & 1
+    octets = packed.to(torch.int64).mul_(_REPEAT).bitwise_and_(_OWN_BIT)
     n = math.prod(shape[1:])
-    return octets.reshape(packed.shape[0], -1)[:, :n].view(torch.bool).reshape(packed.shape[0], *shape[1:])
+    return (octets.view(torch.uint8)[:, :n] != 0).reshape(packed.shape[0], *shape[1:])
 
 
 def unpack_signs(packed: Tensor, shape: torch.Size | tuple[int, ...], dtype: torch.dtype) -> Tensor:
