@@ -9,30 +9,28 @@ import torch
 from benchmarks.step import input_shape, make_step
 from tests.trainers.memory.small import METHODS, make
 from tests.trainers.models.networks import OwnNetwork
+from tests.trainers.registered import registered
 from trainers.config import TrialConfig
-from trainers.memory import predict
 from trainers.memory.invariants import Bystanders, check_invariants
 from trainers.memory.predict import predict_step
+from trainers.model import Model
 
 CLOSE_HERE = 0.03  # as for the published networks, in test_predict
 
 
+def own(num_classes: int, in_channels: int = 3, approx: str = "STE") -> OwnNetwork:
+    return OwnNetwork(num_classes, in_channels, approx, width=16, depth=6)
+
+
 @pytest.fixture(autouse=True)
-def own_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every learner trains `OwnNetwork`."""
-
-    def build(config: TrialConfig, num_classes: int, channels: int, image_size: int) -> OwnNetwork:
-        torch.manual_seed(config.seed)
-        return OwnNetwork(num_classes, channels, config.approx, width=16, depth=6)
-
-    monkeypatch.setattr("trainers.learner.new_model", build)
-    predict._predicted.cache_clear()
-    yield
-    predict._predicted.cache_clear()
+def own_network() -> Iterator[None]:
+    """`OwnNetwork` is known as a model."""
+    with registered(Model(name="Own", help="residual blocks", build=own)):
+        yield
 
 
 def config(method: str, kind: str, **settings: Any) -> TrialConfig:
-    return make("AdamBNN", method, batch_size=16, activation_memory=kind, **settings)
+    return make("Own", method, batch_size=16, activation_memory=kind, **settings)
 
 
 @pytest.mark.parametrize("method", METHODS)
