@@ -93,6 +93,7 @@ def export_run(
         class_names=tuple(data.class_names),
         dataset=data.name,
         origin=_origin(run_dir, trained, which),
+        grey_ranges=data.manifest.grey_ranges,
     )
     with _threads(config.threads):
         model: nn.Module = restored_model(about, trained.tensors, str(trained.file))

@@ -13,7 +13,8 @@ from trainers.data.splits import held_out
 from trainers.errors import UserError
 
 MOST_TIMES_SMALLEST = 10
-"""A largest class of this many times the smallest one's pictures is odd: accuracy hides what becomes of the small."""
+"""A class of this many times the smallest one's pictures, and half as many again as an even share, is odd: accuracy
+hides what becomes of the small ones."""
 USUAL_VALIDATION = 0.1
 """The default `val_fraction`, by which a class is too small to be validated."""
 _DARK_COLOUR = 64  # of 255: a whole data set of colour pictures below it lost more than two bits to Pillow's shift
@@ -142,8 +143,8 @@ def class_notes(names: Sequence[str], train: Sequence[int], test: Sequence[int])
             notes.append(note(ODD, len(few), f"{{class|classes}} too small, {what}", few))
     totals = [one + other for one, other in zip(train, test, strict=True)]
     smallest, largest = min(totals), max(totals)
-    if smallest and largest >= MOST_TIMES_SMALLEST * smallest:
-        share = 100 * largest / sum(totals)
+    share = 100 * largest / sum(totals)
+    if smallest and largest >= MOST_TIMES_SMALLEST * smallest and share > 150 / len(names):  # of an even share of 100
         what = (
             f"class so large that accuracy flatters ({share:.1f} % of the pictures, the smallest class {smallest:,} of "
         )

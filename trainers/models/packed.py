@@ -47,6 +47,8 @@ class ModelDescription:
         class_names: the name of each logit.
         dataset: what it was trained on.
         origin: where it comes from: trial, commit, accuracies, configuration, as plain values.
+        grey_ranges: black and white of grey deeper than eight bits, by kind of value, as in training; for
+            `trainers.data.pictures.pixels`.
 
     Raises:
         UserError: a field that cannot be, or an image size that the model cannot take.
@@ -61,6 +63,7 @@ class ModelDescription:
     class_names: tuple[str, ...]
     dataset: str
     origin: Mapping[str, Any] = field(default_factory=dict)
+    grey_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_image_size(self.model, self.image_size)
@@ -79,6 +82,11 @@ class ModelDescription:
         object.__setattr__(self, "class_names", tuple(names))
         if not isinstance(self.options, Mapping):
             raise UserError(f"options {self.options!r} are no mapping of names to values; give one, empty for defaults")
+
+        for kind, ends in self.grey_ranges.items():
+            low, high = ends
+            if not -sys.float_info.max <= low <= high <= sys.float_info.max:
+                raise UserError(f"grey_ranges: {kind} {ends!r} is no range; give two finite numbers, black and white")
 
     def build(self) -> nn.Module:
         """The network that this describes, with latent stores; on the meta device where that is the default one.

@@ -264,3 +264,13 @@ def test_a_description_that_cannot_be_is_refused(changes: dict[str, Any], messag
     fields = {name: getattr(description(), name) for name in ModelDescription.__dataclass_fields__}
     with pytest.raises(UserError, match=message):
         ModelDescription(**{**fields, **changes})
+
+
+def test_black_and_white_of_deep_greys_go_with_the_model(tmp_path: Path) -> None:
+    about = description(grey_ranges={"integer": (0, 4095)})
+    save_packed(tmp_path / "model", restored_model(about, about.build().state_dict(), "memory"), about)
+    _, read = load_packed(tmp_path / "model")
+    low, high = read.grey_ranges["integer"]
+    assert (low, high) == (0, 4095)
+    with pytest.raises(UserError, match=r"grey_ranges: integer .* is no range"):
+        description(grey_ranges={"integer": (1, 0)})
