@@ -92,7 +92,7 @@ class Space:
 
 def searched_methods() -> tuple[str, ...]:
     """The algorithms that have a search space."""
-    return tuple(name for name, method in METHODS.all().items() if method.space or name in _CONDITIONAL)
+    return tuple(name for name, method in METHODS.all().items() if method.space is not None or name in _CONDITIONAL)
 
 
 def space_for(algorithm: str) -> Space:

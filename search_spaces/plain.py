@@ -14,8 +14,7 @@ def parameters_of(method: Method) -> Callable[[str], Parameters]:
     """`parameters(model)`: every Optuna parameter of the method's space with its default; the names are settings."""
 
     def parameters(model: str) -> Parameters:
-        assert method.space is not None
-        return dict(method.space(model_named(model)))
+        return method.searched(model_named(model))
 
     return parameters
 

@@ -6,12 +6,15 @@ heavy to import (torch, Ray, MLflow) is imported by the command that needs it, s
 
 import argparse
 import sys
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from study.cli import commands
 from study.cli.arguments import Parser, add_config_options, add_option
 from study.drive.interrupt import INTERRUPTED
 from trainers.errors import StoppedError, UserError
+from trainers.plugins import load_plugin
 
 
 def parser(command: str = "") -> Parser:
@@ -113,7 +116,8 @@ def parser(command: str = "") -> Parser:
     add_option(ui, "port", type=int, default=5000, metavar="N", help="on 127.0.0.1 (default: 5000)")
 
     text = "the JSON schema of study files, for editors to complete and check them by"
-    _command(subparsers, "schema", text, commands.schema)
+    schema = _command(subparsers, "schema", text, commands.schema)
+    _add_plugins(run, plan, sweep, train, prepare, compare, export, doctor, schema)
     return whole
 
 
@@ -121,6 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command line (without the program's name) and return the exit status."""
     try:
         words = sys.argv[1:] if arguments is None else arguments
+        load_plugins(words)
         options = parser(*words[:1]).parse_args(words)
         return int(options.function(options) or 0)
     except UserError as error:
@@ -142,6 +147,20 @@ def _command(subparsers: "argparse._SubParsersAction[Parser]", name: str, text: 
     command = subparsers.add_parser(name, help=text, description=text)
     command.set_defaults(function=function)
     return command
+
+
+def load_plugins(words: Sequence[str]) -> None:
+    """Load the plug-ins that a command line names, before its options are read: they may bring some."""
+    files = [after for word, after in pairwise(words) if word == "--plugin"]
+    files += [word.partition("=")[2] for word in words if word.startswith("--plugin=")]
+    for file in files:
+        load_plugin(file)
+
+
+def _add_plugins(*commands: Parser) -> None:
+    text = "load methods, models or data sets of your own from a Python file; may be given several times"
+    for command in commands:
+        command.add_argument("--plugin", action="append", metavar="FILE.py", default=[], help=text)
 
 
 def _add_output(command: Parser, default: str) -> None:

@@ -19,6 +19,7 @@ from trainers.checkpoint import recorded_history
 from trainers.config import TrialConfig
 from trainers.errors import DivergedError, InvariantError, ReplicaError, StoppedError, UserError, WorkersDiedError
 from trainers.exhaustion import exhausted
+from trainers.plugins import receive, shipped
 from trainers.progress import Metrics
 from trainers.replicas import Replicas
 from trainers.stop import require_no_stop
@@ -110,6 +111,7 @@ def _fit(config: TrialConfig, run_dir: Path, told: "_Told", attempt: Attempt) ->
             "run_dir": str(run_dir),
             "cuda": on_cuda,
             "attempt": attempt.to_dict(),
+            "plugins": shipped(),
         },
         scaling_config=ScalingConfig(
             num_workers=config.workers,
@@ -156,6 +158,7 @@ def _ray_worker(settings: dict[str, Any]) -> Metrics:
     import ray.train
     import ray.train.torch
 
+    receive(settings["plugins"])
     context = ray.train.get_context()
     replicas = Replicas(context.get_world_rank(), context.get_world_size())
     device = ray.train.torch.get_device() if settings["cuda"] else torch.device("cpu")

@@ -80,7 +80,8 @@ class Method:
             (`trainers.methods.contract.UpdateRule`).
         settings: what it reads beside the settings of every run.
         variant: the name of a setting whose values are methods of their own, as `optimizer` makes `real-SGD`.
-        space: what is searched, by setting, given the model; None where `search_spaces` has a function of this name.
+        space: what is searched, by setting, or a function of the model that says so; None where `search_spaces` has a
+            function of this name.
         check: raises `UserError` for settings that do not go together.
         check_step: the same for what a step of a configuration would be, `check_step(config, rate)` with its binary
             layers' rate.
@@ -98,7 +99,7 @@ class Method:
     update_rule: Callable[[Config, Any, Any], Any] | None = None
     settings: tuple[Setting, ...] = ()
     variant: str = ""
-    space: Callable[[Model], SearchSpace] | None = None
+    space: SearchSpace | Callable[[Model], SearchSpace] | None = None
     check: Callable[[Config], None] = lambda config: None
     check_step: Callable[[Config, float], None] = lambda config, rate: None
     describe: Callable[[Config], str] | None = None
@@ -123,6 +124,10 @@ class Method:
         raise UserError(
             f"method {self.name} has no setting {name!r}; it has {', '.join(s.name for s in self.settings)}"
         )
+
+    def searched(self, model: Model) -> SearchSpace:
+        """What is searched on a model; nothing where no plain data say so."""
+        return self.space(model) if callable(self.space) else self.space or {}
 
     @property
     def packed(self) -> bool:

@@ -5,10 +5,14 @@ entry points `binsfo_study.methods` and `binsfo_study.models`. All of it is look
 rules and the networks need torch and a command line's help does not.
 """
 
+import hashlib
 import importlib
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
+from importlib import metadata
+from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from trainers.errors import UserError
@@ -17,6 +21,22 @@ from trainers.model import Model
 from trainers.settings import COMMON, REQUIRED, Setting, one_of
 
 Thing = TypeVar("Thing", Method, Model)
+
+Anything = TypeVar("Anything")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a thing comes from that is not the project's own.
+
+    Attributes:
+        name: of the plug-in: its file's, or the installed package's.
+        sha256: of its file.
+    """
+
+    name: str
+    sha256: str
+
 
 OWN: Final = "; your own comes with --plugin FILE.py"
 
@@ -34,7 +54,7 @@ class Registry(Generic[Thing]):
         self.kind: type[Thing] = kind
         self.package, self.group = package, group
         self._things: dict[str, Thing] = {}
-        self._origins: dict[str, str] = {}
+        self._origins: dict[str, Origin] = {}
         self._loaded = False
 
     @property
@@ -60,12 +80,12 @@ class Registry(Generic[Thing]):
         one_of(field or self.word, name, self.all(), OWN)
         return self._things[name]
 
-    def add(self, thing: Thing, origin: str = "") -> None:
+    def add(self, thing: Thing, origin: Origin) -> None:
         """Make one known.
 
         Args:
             thing: what.
-            origin: the plug-in that brings it, by which it can be told; empty for the project's own.
+            origin: the plug-in that brings it.
 
         Raises:
             UserError: its name, or that of one of its settings, means something else already.
@@ -73,10 +93,16 @@ class Registry(Generic[Thing]):
         self._load()
         self._enter(thing, origin)
 
-    def origin(self, name: str) -> str:
-        """The plug-in that brought the one of this name; empty for the project's own."""
+    def origin(self, name: str) -> Origin | None:
+        """The plug-in that brought the one of this name; None for the project's own."""
         self._load()
-        return self._origins.get(name, "")
+        return self._origins.get(name)
+
+    def withdraw(self, origin: Origin) -> None:
+        """Forget what a plug-in brought."""
+        for name in [name for name, whose in self._origins.items() if whose == origin]:
+            del self._things[name], self._origins[name]
+        _forget()
 
     def _load(self) -> None:
         if self._loaded:
@@ -86,13 +112,16 @@ class Registry(Generic[Thing]):
         for module in sorted(info.name for info in pkgutil.iter_modules(package.__path__)):
             thing = getattr(importlib.import_module(f"{self.package}.{module}"), self.word.upper(), None)
             if isinstance(thing, self.kind):
-                self._enter(thing, "")
+                self._enter(thing, None)
+        for thing, origin in installed(self.group, self.kind):
+            self._enter(thing, origin)
 
-    def _enter(self, thing: Thing, origin: str) -> None:
+    def _enter(self, thing: Thing, origin: Origin | None) -> None:
         if thing.name in self._things:
-            where = self._origins.get(thing.name) or f"the project's own {self.package}"
+            earlier = self._origins.get(thing.name)
+            where = f"plug-in {earlier.name}" if earlier else f"the project's own {self.package}"
             raise UserError(f"{self.word} {thing.name!r} is there already, from {where}; give yours another name")
-        _check_settings(thing, self._things.values())
+        _check_settings(thing, self._things.values(), own=origin is None)
         self._things[thing.name] = thing
         if origin:
             self._origins[thing.name] = origin
@@ -195,11 +224,40 @@ def _forget() -> None:
         table.cache_clear()
 
 
-def _check_settings(thing: Method | Model, others: Iterable[Method | Model]) -> None:
-    """Refuse a setting that has the name of one of every run, or of another kind the name of another's."""
+def installed(group: str, kind: type[Anything]) -> Iterator[tuple[Anything, Origin]]:
+    """What the entry points of installed packages bring, each with the package's name and its file's SHA-256.
+
+    Raises:
+        UserError: an entry point does not load, or is something else.
+    """
+    for entry in metadata.entry_points(group=group):
+        whose = f"{entry.dist.name if entry.dist else entry.value} (entry point {entry.name} of {group})"
+        try:
+            thing = entry.load()
+            file = importlib.import_module(entry.module).__file__
+        except Exception as error:  # whatever a package raises when it is imported
+            raise UserError(
+                f"plug-in {whose} does not load: {type(error).__name__}: {error}; mend or uninstall it"
+            ) from error
+        if not isinstance(thing, kind):
+            raise UserError(f"plug-in {whose} is a {type(thing).__name__}, not a {kind.__name__}; mend or uninstall it")
+        digest = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+        yield thing, Origin(entry.dist.name if entry.dist else entry.value, digest)
+
+
+def _check_settings(thing: Method | Model, others: Iterable[Method | Model], own: bool) -> None:
+    """Refuse a setting that has the name of one of every run, or of another kind the name of another's.
+
+    Args:
+        thing: whose settings.
+        others: what is known already.
+        own: whether it is the project's own, which alone may have settings of the flat formats.
+    """
     common = {setting.name for setting in COMMON}
     known = {setting.name: (setting, other.name) for other in others for setting in other.settings}
     for setting in thing.settings:
+        if setting.since < 3 and not own and setting not in {entry for entry, _ in known.values()}:
+            raise UserError(f"{thing.name}: its setting {setting.name} is new, so not of format {setting.since}; use 3")
         if setting.default is REQUIRED:
             raise UserError(f"{thing.name}: its setting {setting.name} has no default; give one, None where it is open")
         if setting.name in common:

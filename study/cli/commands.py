@@ -166,6 +166,7 @@ def train(options: argparse.Namespace) -> int:
     from trainers.preflight import preflight
 
     config = preflight(config, say)
+    folder.claim_run(config)
     from study.define.memory_plan import need_of
     from study.drive.tune_run import check_room
 

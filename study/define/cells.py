@@ -238,8 +238,12 @@ def make_cell(
         raise UserError("val_fraction 0 leaves a search nothing to choose by; give one above 0, e.g. 0.1")
     if search.asha and search.asha.grace_period > base.epochs:
         raise UserError(f"asha grace_period {search.asha.grace_period} exceeds the {base.epochs} epochs; lower it")
-    # A number is always one of bits; a name says by itself what it is.
-    label = "-".join([method, *(value if isinstance(value, str) else f"{value}bit" for value in ablated.values())])
+    # A name says by itself what it is, a number of bits that it is one; another number needs its setting's name.
+    told = [
+        value if isinstance(value, str) else f"{value}bit" if name.endswith("bits") else f"{name}{value}"
+        for name, value in ablated.items()
+    ]
+    label = "-".join([method, *told])
     cell = Cell(base, label, frozenset(chosen), ranges, search, resources.at_once)
     for name, values in cell.searched_memory().items():
         if name in chosen:

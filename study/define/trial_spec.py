@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from trainers.config import TrialConfig
+from trainers.plugins import Shipped, origins, shipped
 
 
 class TrialSpec(TypedDict):
@@ -14,7 +15,8 @@ class TrialSpec(TypedDict):
     every run to finish its step, save and stop ("" where nothing will ask), `alone` whether this is the second try of
     a run that memory did not hold, `test_openings` how often the study's log says that its test set was opened,
     `reopen_test` whether to open it once more all the same. `simulate` is None, or what a simulated run has its
-    learning curve from: `synthetic`, or the path of a `simulation.json`.
+    learning curve from: `synthetic`, or the path of a `simulation.json`. `plugins` are the plug-ins that the command
+    loaded, with their text.
     """
 
     trial_id: str
@@ -27,6 +29,7 @@ class TrialSpec(TypedDict):
     test_openings: int
     reopen_test: bool
     simulate: str | None
+    plugins: list[Shipped]
 
 
 def trial_spec(
@@ -54,4 +57,11 @@ def trial_spec(
         test_openings=test_openings,
         reopen_test=reopen_test,
         simulate=simulate,
+        plugins=shipped(),
     )
+
+
+def plugins_tag(config: TrialConfig) -> dict[str, str]:
+    """The tag of a run that needs plug-ins: the name and SHA-256 of each; none where it needs none."""
+    needed = origins(config.dataset, config.model, config.algorithm)
+    return {"plugins": ", ".join(f"{name} {sha256}" for name, sha256 in sorted(needed.items()))} if needed else {}

@@ -12,7 +12,7 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from study.define.trial_spec import TrialSpec
+from study.define.trial_spec import TrialSpec, plugins_tag
 from study.drive.simulate import simulated_tag
 from study.drive.trial import failure
 from study.record.metrics import recordable
@@ -57,15 +57,15 @@ class Recorder:
     def start(self, spec: TrialSpec) -> None:
         """A run starts, or goes on after it was stopped."""
         trial_id, place = spec["trial_id"], self._place_of(spec)
-        earlier = self._log.trials().get(trial_id)
+        earlier, config = self._log.trials().get(trial_id), TrialConfig.from_dict(spec["config"])
         self._log.append(
             "start",
             trial_id=trial_id,
             cell=place.cell,
             phase=spec["phase"],
             method=spec["method"],
-            config=TrialConfig.from_dict(spec["config"]).to_dict(),
-            tags={**simulated_tag(spec["simulate"]), **place.tags},
+            config=config.to_dict(),
+            tags={**simulated_tag(spec["simulate"]), **plugins_tag(config), **place.tags},
             attempt=1 + (earlier.attempts if earlier else 0),
         )
 

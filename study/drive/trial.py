@@ -17,6 +17,7 @@ from study.define.trial_spec import TrialSpec
 from trainers.attempt import Attempt
 from trainers.config import TrialConfig
 from trainers.errors import DiskFullError, DivergedError, OutOfMemoryError, StoppedError
+from trainers.plugins import receive
 
 OUTCOMES: Final[dict[type[Exception], str]] = {
     DivergedError: "diverged",
@@ -44,6 +45,7 @@ def run_trial(tune_config: dict[str, Any]) -> None:
 
 def ended(spec: TrialSpec, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Train one run, reporting its epochs; how it ended, as the last report of `run_trial`."""
+    receive(spec["plugins"])
     config, run_dir = TrialConfig.from_dict(spec["config"]), Path(spec["run_dir"])
     attempt = Attempt(
         stop_file=Path(spec["stop_file"]) if spec["stop_file"] else None,

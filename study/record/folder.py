@@ -1,7 +1,7 @@
 """A study's folder: where everything lies, and `study.json`, which says what the folder belongs to.
 
-    DIR/study.json            format, the study's own id (a UUID), name, tracking URI, whether runs are simulated, each
-                              cell's identity and budget
+    DIR/study.json            format, the study's own id (a UUID), name, tracking URI, whether runs are simulated, the
+                              plug-ins that runs need, each cell's identity and budget
     DIR/simulation.json       of a simulated study: where its learning curves come from
     DIR/log.jsonl             everything that happened, in order: see `study.record.study_log`
     DIR/mlflow.db             its pages in MLflow (unless another tracking URI was given), which can be made again
@@ -25,7 +25,9 @@ from typing import Any, NamedTuple
 
 from study.record.tracking_uri import checked_uri, database_path, default_tracking_uri
 from trainers.atomic import write_text
+from trainers.config import TrialConfig
 from trainers.errors import UserError
+from trainers.plugins import origins
 from trainers.registry import declared
 
 FORMAT = 1
@@ -74,6 +76,7 @@ class StudyFolder:
         """Stands in every record of the study elsewhere, so that two studies of one name stay apart."""
         self._cells: dict[str, dict[str, Any]] = content["cells"]
         self._offers: dict[str, list[dict[str, Any]]] = content["offered"]
+        self._plugins: dict[str, str] = content["plugins"]
 
     @property
     def journal(self) -> Path:
@@ -122,9 +125,12 @@ class StudyFolder:
                 that asks for less takes nothing back.
 
         Raises:
-            UserError: a cell is there with another identity; names the settings that differ.
+            UserError: a cell is there with another identity, and the settings that differ are named; or a plug-in that
+                one needs was another version.
         """
+        needed: dict[str, str] = {}
         for name, identity in cells.items():
+            needed |= origins(*(str(identity.get(part, "")) for part in ("dataset", "model", "algorithm")))
             known = self._cells.get(name)
             if known is None:
                 continue
@@ -139,12 +145,30 @@ class StudyFolder:
                     f"{self.path} belongs to another configuration of {name}: {shown}. Only the number of trials and "
                     "the confirmation seeds may grow; give another --output, or the same settings"
                 )
+        self._require_plugins(needed)
         self._cells = {**self._cells, **{name: dict(identity) for name, identity in cells.items()}}
         for name, offer in (offers or {}).items():
             extended = _extended(self.offered(name), offer)
             if extended != self.offered(name):
                 self._offers.setdefault(name, []).append({"at": round(time.time(), 3), **extended})
         self.create()
+
+    def claim_run(self, config: TrialConfig) -> None:
+        """Enter the plug-ins that a run of its own needs; raises as `claim` for another version of one."""
+        self._require_plugins(origins(config.dataset, config.model, config.algorithm))
+        self.create()
+
+    def _require_plugins(self, needed: Mapping[str, str]) -> None:
+        """Enter plug-ins, SHA-256 by name, unless one is there in another version."""
+        for name, sha256 in needed.items():
+            known = self._plugins.get(name, sha256)
+            if known != sha256:
+                raise UserError(
+                    f"{self.path} was begun with the plug-in {name} of SHA-256 {known[:16]}, and this one's is "
+                    f"{sha256[:16]}: another version may train other weights. Give the file as it was, or another "
+                    "--output"
+                )
+        self._plugins = {**self._plugins, **needed}
 
     def create(self) -> "StudyFolder":
         """Make the folder where it is not there, and write `study.json` where it does not say so yet; returns itself.
@@ -159,6 +183,7 @@ class StudyFolder:
             "simulated": self.simulated,
             "cells": self._cells,
             "offered": self._offers,
+            "plugins": self._plugins,
         }
         text = json.dumps(content, indent=1, sort_keys=True) + "\n"
         file = self.path / "study.json"
@@ -185,7 +210,7 @@ class StudyFolder:
     def _read(self) -> dict[str, Any]:
         file = self.path / "study.json"
         empty: dict[str, Any] = {"id": None, "name": None, "tracking_uri": None, "simulated": ""}
-        empty |= {"cells": {}, "offered": {}}
+        empty |= {"cells": {}, "offered": {}, "plugins": {}}
         if not file.exists():
             return empty
         try:

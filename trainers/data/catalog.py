@@ -4,7 +4,14 @@ A data set that is not listed is one's own: it is named by its path (a Parquet f
 folder of class folders), and everything said here about the listed ones is then read from its files.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from trainers.errors import UserError
+from trainers.registry import Origin, installed
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -27,6 +34,8 @@ class DatasetInfo:
         homepage: The authors' page.
         aliases: Other spellings accepted as a name and as a folder name; case, `-`, `_` and spaces never matter.
         not_classes: Folders (or class names) in the original files that are no class and are left out.
+        read: Of a data set that a plug-in brings, what reads it, given the data root; returns an
+            `trainers.data.image_source.ImageSource`.
     """
 
     name: str
@@ -41,6 +50,7 @@ class DatasetInfo:
     homepage: str
     aliases: tuple[str, ...] = ()
     not_classes: tuple[str, ...] = ()
+    read: Callable[[Path], Any] | None = None
 
 
 def _colour(
@@ -163,8 +173,53 @@ def normalised_name(name: str) -> str:
 
 
 _BY_SPELLING = {normalised_name(spelling): entry for entry in _ENTRIES for spelling in (entry.name, *entry.aliases)}
+_BROUGHT: dict[str, Origin] = {}
 
 
 def lookup(name: str) -> DatasetInfo | None:
     """The catalogued data set of this name or alias, or None where the name may be a path."""
+    _installed()
     return _BY_SPELLING.get(normalised_name(name))
+
+
+def register(info: DatasetInfo, origin: Origin) -> None:
+    """Enter a data set that a plug-in brings.
+
+    Raises:
+        UserError: one of its spellings is another's, or it does not say how it is read.
+    """
+    _installed()
+    _enter(info, origin)
+
+
+def forget(origin: Origin) -> None:
+    """Strike out what a plug-in brought."""
+    for name in [name for name, whose in _BROUGHT.items() if whose == origin]:
+        info = CATALOG.pop(name)
+        del _BROUGHT[name]
+        for spelling in (info.name, *info.aliases):
+            _BY_SPELLING.pop(normalised_name(spelling), None)
+
+
+def catalogued_by(name: str) -> Origin | None:
+    """The plug-in that brought the data set of this name; None for the project's own and for a path."""
+    info = lookup(name)
+    return None if info is None else _BROUGHT.get(info.name)
+
+
+@cache
+def _installed() -> None:
+    """Enter what installed packages bring, once."""
+    for info, origin in installed("binsfo_study.datasets", DatasetInfo):
+        _enter(info, origin)
+
+
+def _enter(info: DatasetInfo, origin: Origin) -> None:
+    spellings = {normalised_name(spelling) for spelling in (info.name, *info.aliases)}
+    if taken := sorted(spellings & _BY_SPELLING.keys()):
+        raise UserError(f"data set {info.name!r} is there already as {taken[0]!r}; give yours another name")
+    if info.read is None:
+        raise UserError(f"data set {info.name!r} does not say how it is read; give read=, from the data root")
+    CATALOG[info.name] = info
+    _BROUGHT[info.name] = origin
+    _BY_SPELLING.update(dict.fromkeys(spellings, info))

@@ -108,6 +108,8 @@ def find_source(choice: DatasetChoice, data_root: Path, *, source: Path | None, 
     if choice.path is not None:
         return _checked(_at_path(choice.path, None), choice)
     assert info is not None  # a choice is a catalogue entry or a path
+    if info.read is not None:
+        return _checked(info.read(data_root), choice)
     if info.name == "Digits":
         return _checked(digits_source(), choice)
     found = _in_data_root(info, data_root, download) if data_root.is_dir() else None

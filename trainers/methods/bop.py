@@ -103,7 +103,7 @@ METHOD = Method(
             since=1,
         ),
     ),
-    space=lambda model: {"lr": Range(1e-4, 1e-1), "bop_threshold": Range(1e-8, 1e-4)},
+    space={"lr": Range(1e-4, 1e-1), "bop_threshold": Range(1e-8, 1e-4)},
     check_step=_check_step,
     describe=lambda config: f"lr={config.lr:.3g} threshold={config.bop_threshold:.2g}",
     state_bits=lambda config: 1 + config.bop_momentum_bits,

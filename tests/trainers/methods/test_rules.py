@@ -18,6 +18,7 @@ from trainers.methods.real import cosine_rate
 from trainers.methods.temperature import RunningDeviation, TemperatureScheduler
 from trainers.models import build_model
 from trainers.registry import METHODS
+from trainers.testing import RuleContract
 
 PACKED_RULES = tuple(name for name, method in METHODS.all().items() if method.packed)
 
@@ -74,39 +75,10 @@ def signs(model: nn.Module) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("settings", RULES, ids=lambda s: "-".join(str(v) for v in s.values()))
-class TestEveryRule:
-    def test_reported_flips_are_the_weights_that_changed_and_nothing_but_signs_is_left(
-        self, settings: dict[str, Any]
-    ) -> None:
-        model, rule = start(setting(**settings))
-        for step in range(3):
-            before = signs(model)
-            flips = steps(model, rule, 1)[0]
-            after = signs(model)
-            assert flips == sum(int((before[name] != after[name]).sum()) for name in before), step
-            assert all(torch.equal(weight.abs(), torch.ones_like(weight)) for weight in after.values())
-
-    def test_real_parameters_move_and_no_gradient_outlives_the_step(self, settings: dict[str, Any]) -> None:
-        model, rule = start(setting(**settings))
-        before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-        steps(model, rule, 2)
-        still = [name for name, p in model.named_parameters() if torch.equal(before[name], p) and "bias" not in name]
-        assert not still
-        assert all(parameter.grad is None for parameter in model.parameters())
-
-    def test_equal_seeds_give_equal_bits(self, settings: dict[str, Any]) -> None:
-        first, second = start(setting(**settings)), start(setting(**settings))
-        assert steps(*first, 3) == steps(*second, 3)
-        for name, tensor in first[0].state_dict().items():
-            assert torch.equal(tensor, second[0].state_dict()[name]), name
-
-    def test_frozen_modules_do_not_change(self, settings: dict[str, Any]) -> None:
-        model, rule = start(setting(**settings), freeze_num=3)
-        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        steps(model, rule, 2)
-        for name, tensor in model.state_dict().items():
-            if name.startswith(("feature.0.", "feature.1.", "feature.2.")):
-                assert torch.equal(tensor, before[name]), name
+class TestEveryRule(RuleContract):
+    @pytest.fixture(autouse=True)
+    def _under(self, settings: dict[str, Any]) -> None:
+        self.settings = settings  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("algorithm", PACKED_RULES)
