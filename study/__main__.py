@@ -117,7 +117,7 @@ def parser(command: str = "") -> Parser:
 
     text = "the JSON schema of study files, for editors to complete and check them by"
     schema = _command(subparsers, "schema", text, commands.schema)
-    _add_plugins(run, plan, sweep, train, prepare, compare, export, doctor, schema)
+    _add_plugins(run, plan, sweep, train, prepare, compare, export, doctor, mlflow, schema)
     return whole
 
 
