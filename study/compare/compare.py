@@ -5,6 +5,7 @@ can be compared again after it was copied to another machine.
 """
 
 import json
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,15 +31,15 @@ class Comparison:
     Attributes:
         table: the comparison as plain text.
         findings: the same as values.
-        results: the path of `results.parquet`.
-        verdicts: the path of `verdicts.json`.
+        results: the path of `results.parquet`; None where the folder is read-only, and no file is written.
+        verdicts: the path of `verdicts.json`; likewise.
         figures: the paths of the figures, each as PNG and SVG.
     """
 
     table: str
     findings: Findings
-    results: Path
-    verdicts: Path
+    results: Path | None
+    verdicts: Path | None
     figures: tuple[Path, ...]
 
 
@@ -73,12 +74,14 @@ def compare(directory: str | Path, *, allow_unequal: bool = False, margin: float
             f"the study {records.study!r} in {directory} has no completed run to compare (runs: {found}); "
             "run it again, with the same command, until one completes"
         )
+    edges = [tags["range_edges"] for _, tags in sorted(records.sweeps.items()) if tags.get("range_edges")]
+    table = render(findings, edges)
+    if not os.access(directory, os.W_OK):
+        return Comparison(table, findings, None, None, ())
     results = write_results(directory, records.table)
     write_study_predictions(directory, predictions)
     verdicts = _write_verdicts(Path(directory) / "verdicts.json", findings)
-    figures = draw_figures(findings, Path(directory))
-    edges = [tags["range_edges"] for _, tags in sorted(records.sweeps.items()) if tags.get("range_edges")]
-    return Comparison(render(findings, edges), findings, results, verdicts, figures)
+    return Comparison(table, findings, results, verdicts, draw_figures(findings, Path(directory)))
 
 
 def _predictions(directory: str | Path, table: pa.Table) -> dict[str, Predictions]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.drive.interrupt import interruptible
-from study.mlflow_export.delivery import delivery_of
 from study.record.folder import StudyFolder
 from study.record.provenance import provenance
 from study.record.study_log import RUNNING, StudyLog
@@ -37,6 +36,8 @@ def open_session(folder: StudyFolder, show: Callable[[str], None] = say) -> Iter
     Raises:
         UserError: another command is at work there, its log cannot be used, or it was lost.
     """
+    from study.mlflow_export.delivery import delivery_of
+
     folder.create()
     with only_one(folder.path), interruptible(folder.stop_file):
         require_log(folder.path)

@@ -2,19 +2,22 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from study.define.cells import StudyConfig
 from study.define.memory_plan import Need
-from study.drive.session import Session
 from study.record.folder import StudyFolder
 from study.record.terminal import say
 from trainers.stop import require_no_stop
+
+if TYPE_CHECKING:  # comparing needs none of what a session is made of
+    from study.drive.session import Session
 
 
 def run_study(
     study: StudyConfig,
     folder: StudyFolder,
-    session: Session,
+    session: "Session",
     needs: Mapping[str, Need],
     *,
     allow_unequal: bool = False,
@@ -68,6 +71,9 @@ def show_comparison(directory: str | Path, *, allow_unequal: bool = False, margi
 
     comparison = compare(directory, allow_unequal=allow_unequal, margin=margin)
     say(f"\n{comparison.table}\n")
+    if comparison.results is None:
+        say(f"{directory} cannot be written, so the comparison is shown and no file of it is kept")
+        return
     for figure in comparison.figures[::2]:
         say(f"figure: {figure}")
     say(f"results: {comparison.results}")

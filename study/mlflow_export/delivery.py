@@ -18,7 +18,7 @@ from study.mlflow_export.store import check_database, open_store, plain
 from study.record.folder import StudyFolder, StudyIdentity, study_identity
 from study.record.study_log import StudyLog, keep_copy, read_events, read_lines
 from study.record.terminal import say
-from study.record.tracking_uri import database_path, default_tracking_uri
+from study.record.tracking_uri import checked_uri, database_path, default_tracking_uri
 from study.record.working_alone import nobody_at_work, only_one
 from trainers.errors import UserError
 
@@ -149,6 +149,7 @@ def deliver(directory: str | Path, tracking_uri: str | None = None, show: Callab
             made, read or reached.
     """
     known = study_identity(directory)
+    tracking_uri = tracking_uri and checked_uri(tracking_uri)
     log = known.folder / "log.jsonl"
     if not log.is_file():
         raise UserError(f"the study {known.name!r} in {directory} has no log.jsonl, so there is nothing to show")

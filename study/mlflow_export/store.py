@@ -64,7 +64,7 @@ def open_store(tracking_uri: str, *, make: bool) -> MlflowClient:
         if "out-of-date database schema" in str(error):
             raise UserError(
                 f"the database behind {tracking_uri} is of another MLflow version; `mlflow db upgrade {tracking_uri}` "
-                "brings an older one up to date"
+                "brings an older one up to date, a newer one needs its own MLflow (or move the file away)"
             ) from error
         raise UserError(f"the tracking store {tracking_uri} cannot be used: {plain(error)}") from error
 
@@ -134,11 +134,11 @@ def check_server(uri: str) -> None:
 
 
 def plain(error: Exception) -> str:
-    """The reason of a failure in one short line; the client's own runs to several for a refused connection."""
+    """The reason of a failure in one line; the client's own runs to several for a refused connection."""
+    if isinstance(error, UserError):
+        return str(error)
     text = f"{error}".split("\n")[0] or type(error).__name__
-    if not isinstance(error, UserError) and any(
-        sign in text for sign in ("Max retries exceeded", "Connection refused", "Connection aborted", "timed out")
-    ):
+    if any(sign in text for sign in ("Max retries exceeded", "Connection refused", "Connection aborted", "timed out")):
         text = "its server does not answer"
     return text if len(text) <= LONGEST_TROUBLE else text[: LONGEST_TROUBLE - 1] + "…"
 

@@ -47,7 +47,7 @@ RUNNING, INTERRUPTED = "running", "interrupted"
 
 
 class Line(NamedTuple):
-    """A line of a log: its number from 1, where it begins and ends in the file, and its event; None where damaged."""
+    """A line of a log: its number (1 where reading began), its place in bytes, and its event; None where damaged."""
 
     number: int
     begin: int
@@ -196,8 +196,8 @@ class StudyLog:
             os.close(descriptor)
 
 
-def read_lines(path: Path, begin: int = 0, number: int = 1) -> Iterator[Line]:
-    """The finished lines of a log from byte `begin` (whose line has this number) to its present end.
+def read_lines(path: Path, begin: int = 0) -> Iterator[Line]:
+    """The finished lines of a log from byte `begin` to its present end, numbered from there.
 
     A last line without its line break is not given: it is still being written, or was never finished.
     """
@@ -205,12 +205,12 @@ def read_lines(path: Path, begin: int = 0, number: int = 1) -> Iterator[Line]:
         return
     with path.open("rb") as file:
         file.seek(begin)
-        for text in file:
+        for number, text in enumerate(file, start=1):
             if not text.endswith(b"\n"):
                 return
             end = begin + len(text)
             yield Line(number, begin, end, _parsed(text))
-            begin, number = end, number + 1
+            begin = end
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

@@ -18,6 +18,7 @@ from PIL import Image
 from study.__main__ import main, parser
 from study.cli import commands
 from study.cli.arguments import config_values
+from tests.study.recorded_study import begin_study
 from trainers.config import TrialConfig
 from trainers.registry import declared
 
@@ -41,6 +42,37 @@ def command(*words: str, timeout: int = 600) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         [sys.executable, "-m", "study", *words], capture_output=True, text=True, timeout=timeout, env=environment
     )
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("htp://127.0.0.1:5000", "none that MLflow can use"),
+        ("http://anna:s3cret@127.0.0.1:5000", "MLFLOW_TRACKING_PASSWORD"),
+        ("postgresql://127.0.0.1/pages", "needs the Python package 'psycopg"),
+    ],
+)
+@pytest.mark.parametrize(
+    "words", [["run", "quickstart"], ["train", *TINY], ["sweep", *TINY]], ids=["run", "train", "sweep"]
+)
+def test_a_tracking_uri_that_cannot_be_used_is_refused_before_anything_is_made(
+    words: list[str], uri: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--output", str(tmp_path / "out"), "--tracking-uri", uri]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1 and "s3cret" not in error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.integration
+def test_a_study_is_delivered_to_no_address_that_holds_a_password(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin_study(tmp_path / "study", "small")
+    before = (tmp_path / "study" / "study.json").read_bytes()
+    assert main(["mlflow", str(tmp_path / "study"), "--tracking-uri", "http://anna:s3cret@127.0.0.1:9"]) == 2
+    assert "s3cret" not in capsys.readouterr().err
+    assert (tmp_path / "study" / "study.json").read_bytes() == before
 
 
 def test_the_published_command_line_carries_over_with_hyphens_or_underscores() -> None:

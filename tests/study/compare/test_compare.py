@@ -75,12 +75,28 @@ def test_the_table_fits_120_columns_and_names_the_data_set(table: str) -> None:
 
 def test_compare_writes_results_verdicts_and_figure_from_a_copied_study(recorded_copy: Path) -> None:
     comparison = compare(recorded_copy)
+    assert comparison.results is not None and comparison.verdicts is not None
     assert comparison.results.parent == recorded_copy and pq.read_table(comparison.results).num_rows == 65
     assert [path.name for path in comparison.figures] == ["accuracy_vs_memory.png", "accuracy_vs_memory.svg"]
     assert all(path.stat().st_size > 1000 for path in comparison.figures)
     verdicts = json.loads(comparison.verdicts.read_text())
     assert verdicts["study"] == "recorded" and verdicts["git_commit"] and len(verdicts["ledger"]) == 7
     assert [one["label"] for one in verdicts["workloads"][0]["methods"]][:2] == ["binary", "bop"]
+
+
+def test_a_read_only_copy_is_compared_and_no_file_is_written(
+    recorded_copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = compare(recorded_copy).table
+    for path in recorded_copy.glob("*.*"):
+        if path.name not in ("study.json", "log.jsonl"):
+            path.unlink()
+    before = sorted(recorded_copy.iterdir())
+    monkeypatch.setattr("os.access", lambda path, mode: not str(path).startswith(str(recorded_copy)))
+    assert main(["compare", str(recorded_copy)]) == 0
+    said = capsys.readouterr().out
+    assert table in said and "cannot be written, so the comparison is shown and no file of it is kept" in said
+    assert sorted(recorded_copy.iterdir()) == before
 
 
 def test_compare_twice_says_the_same(recorded_copy: Path) -> None:
