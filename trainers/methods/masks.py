@@ -7,6 +7,7 @@ Source: *Binary Stochastic Flip Optimization for Training Binary Neural Networks
 import torch
 from torch import Tensor
 
+from trainers.binary.kernels.erf import erf
 from trainers.settings import one_of
 
 MASK_TYPES = ("EWM", "WPM", "RAND")
@@ -39,7 +40,7 @@ def flip_probability(mask_type: str, grad: Tensor, weight: Tensor, temperature: 
     aligned = weight * grad
     if mask_type == "WPM":
         return (aligned * temperature >= ERFINV_HALF).to(grad.dtype)
-    return torch.erf(aligned.clamp(min=0) * temperature)
+    return erf(aligned.clamp(min=0) * temperature)
 
 
 def event_probability(mask_type: str, grad: Tensor, temperature: float) -> Tensor:
@@ -62,7 +63,7 @@ def event_probability(mask_type: str, grad: Tensor, temperature: float) -> Tenso
     if mask_type == "RAND":
         return (grad != 0).to(grad.dtype).mul_(min(max(temperature, 0.0), 1.0))
     magnitude = grad.abs().mul_(temperature)
-    return (magnitude >= ERFINV_HALF).to(grad.dtype) if mask_type == "WPM" else magnitude.erf_()
+    return (magnitude >= ERFINV_HALF).to(grad.dtype) if mask_type == "WPM" else erf(magnitude)
 
 
 def masked_update(positive: Tensor, grad: Tensor, mask: Tensor) -> Tensor:

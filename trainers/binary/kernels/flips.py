@@ -1,0 +1,101 @@
+"""BinSFO's step on some output channels in one pass: probability, draw, flip or count, and the sums behind sigma(g).
+
+The plain twin is `trainers.methods.masks` and `trainers.methods.inertia` on unpacked weights with the same draws: both
+change the same bits. The pass reads the gradient, once, and the bits; nothing of their size is written beside them.
+
+    e = [u < p(|g|, T)]     an event: EWM erf(T·|g|), WPM [T·|g| >= erfinv(1/2)], RAND clip(T, 0, 1)
+    b = 0                   a weight with an event becomes sgn(-g): W <- W xor (e and [W = [g > 0]])
+    b = 2, 4, 8             its counter takes note of e, as in `trainers.methods.inertia`
+
+The sums of g and g^2 are taken channel by channel, in float64: they are the same for any division of a layer into
+blocks of channels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainers.binary.kernels.philox import LOW, MASKS, Key, words_reference
+
+try:
+    from trainers.binary.kernels import cpu_flips
+except ImportError:  # without numba the twin does it
+    cpu_flips = None  # type: ignore[assignment]
+
+KINDS = {"EWM": 0, "WPM": 1, "RAND": 2}
+
+
+@dataclass(frozen=True)
+class Event:
+    """What decides a layer's events at one step.
+
+    Attributes:
+        mask_type: EWM, WPM or RAND.
+        temperature: T.
+        key, step: where its draws come from (`trainers.binary.kernels.philox`).
+        smallest: what a smaller draw counts as.
+    """
+
+    mask_type: str
+    temperature: float
+    key: Key
+    step: int
+    smallest: float = 0.0
+
+
+def takes(grad: Tensor) -> bool:
+    """Whether `flip_channels` works on such a gradient: in float32, in this machine's memory, and with numba."""
+    return cpu_flips is not None and grad.device.type == "cpu" and grad.dtype == torch.float32
+
+
+def flip_channels(
+    bits: Tensor, grad: Tensor, first: int, event: Event, counters: Tensor | None = None, counter_bits: int = 0
+) -> tuple[int, Tensor]:
+    """Update the packed weights of some output channels in place.
+
+    Args:
+        bits: uint8 (rows, ceil(n/8)), as `trainers.binary.bits` packs them; changed in place.
+        grad: g (rows, ...), n entries a channel, which `takes`.
+        first: the number of the first channel within its layer.
+        event: of this step.
+        counters: uint8 (rows, ceil(n·b/8)) of `trainers.binary.counters`, changed in place; None without counters.
+        counter_bits: b.
+
+    Returns:
+        How many weights flipped, and the sums of g and of g^2 of each channel, float64 (rows, 2).
+    """
+    rows = len(grad)
+    g = grad.reshape(rows, -1).contiguous().numpy()
+    flips, sums = np.zeros(rows, np.int64), np.zeros((rows, 2))
+    cpu_flips.flip_rows.split(
+        rows,
+        bits.numpy(),
+        g,
+        np.zeros((rows, 0), np.uint8) if counters is None else counters.numpy(),
+        counter_bits,
+        KINDS[event.mask_type],
+        np.float32(event.temperature),
+        np.float32(event.smallest),
+        first,
+        *_words(event.step, MASKS, *event.key),
+        flips,
+        sums,
+        least=max(1, 4096 // g.shape[1]),
+    )
+    return int(flips.sum()), torch.from_numpy(sums)
+
+
+def words(key: Key, step: int, stream: int, rows: slice, columns: int, device: torch.device) -> Tensor:
+    """The draws of some output channels, by the fastest way there is; arguments as in `philox.words_reference`."""
+    if cpu_flips is None or device.type != "cpu":
+        return words_reference(key, step, stream, rows, columns, device)
+    count = rows.stop - rows.start
+    drawn = np.empty((count, 4, -(-columns // 4)), dtype=np.uint32)
+    cpu_flips.fill_rows.split(count, drawn, rows.start, *_words(step, stream, *key), least=max(1, 4096 // columns))
+    return torch.from_numpy(drawn.view(np.int32)).flatten(1)[:, :columns]
+
+
+def _words(*values: int) -> list[np.uint32]:
+    return [np.uint32(value & LOW) for value in values]
