@@ -1,0 +1,51 @@
+"""The GPU's flips are the CPU's, bit for bit; without a GPU the kernels run through Triton's interpreter."""
+
+import os
+
+import pytest
+import torch
+
+pytest.importorskip("triton", reason="Triton comes with torch's CUDA build, or with the test extra on Linux")
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when a kernel is defined
+
+from trainers.binary.bits import pack_bits
+from trainers.binary.counters import pack_counters
+from trainers.binary.kernels import flips, gpu_flips
+from trainers.binary.kernels.philox import key_of
+from trainers.methods.inertia import SMALLEST_DRAW, threshold
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+KEY = key_of(2**62 + 2**31 + 77)  # words of the upper half, which a signed number does not hold
+TEMPERATURE = 0.7
+
+
+@pytest.mark.parametrize("counter_bits", [0, 2, 4, 8])
+@pytest.mark.parametrize("mask_type", ["EWM", "WPM", "RAND"])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (2, 64, 3, 3), (3, 2100)])
+def test_flips_counters_and_sums_are_those_of_the_cpu(
+    shape: tuple[int, ...], mask_type: str, counter_bits: int
+) -> None:
+    draws = torch.Generator().manual_seed(3)
+    positive = torch.rand(shape, generator=draws) < 0.5
+    here, counters = pack_bits(positive), None
+    if counter_bits:
+        limit = threshold(counter_bits)
+        values = torch.randint(-limit, limit, shape, generator=draws, dtype=torch.int8)
+        counters = pack_counters(values, counter_bits).clone()
+    there, counters_there = here.to(DEVICE, copy=True), counters if counters is None else counters.to(DEVICE, copy=True)
+    smallest = SMALLEST_DRAW if counter_bits else 0.0
+    for step in (0, 1, 2**32 + 5):
+        grad = torch.randn(shape, generator=draws)
+        grad[torch.rand(shape, generator=draws) < 0.1] = 0.0
+        event = flips.Event(mask_type, TEMPERATURE, KEY, step, smallest)
+        count, sums = flips.flip_channels(here, grad, 4, event, counters, counter_bits)
+        counts, sums_there = gpu_flips.flip_channels(
+            there, grad.to(DEVICE), 4, flips.KINDS[mask_type], torch.tensor(TEMPERATURE, device=DEVICE), KEY, step,
+            smallest, counters_there, counter_bits,
+        )  # fmt: skip
+        assert torch.equal(here, there.cpu())
+        assert count == int(counts.sum())
+        assert torch.allclose(sums, sums_there.cpu(), rtol=1e-12, atol=1e-12)
+        if counters is not None and counters_there is not None:
+            assert torch.equal(counters, counters_there.cpu())
