@@ -4,7 +4,7 @@ What is computed is said in `trainers.binary.kernels.philox` and `.flips`; the t
 takes one output channel and walks along its columns; flips and sums are left on the device, channel by channel. The
 temperature is read from device memory, so that one that follows from a gradient never passes through the host.
 
-On a CPU the kernels run through Triton's interpreter (`TRITON_INTERPRET=1`), which is how they are tested without a GPU.
+Without a GPU they run through Triton's interpreter (`TRITON_INTERPRET=1`), which is how they are tested.
 """
 
 import torch

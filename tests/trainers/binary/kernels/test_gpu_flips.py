@@ -5,9 +5,9 @@ import os
 import pytest
 import torch
 
-pytest.importorskip("triton", reason="Triton comes with torch's CUDA build, or with the test extra on Linux")
 if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # read when a kernel is defined
+    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported, and where a kernel is defined
+pytest.importorskip("triton", reason="Triton comes with torch's CUDA build, or with the test extra on Linux")
 
 from trainers.binary.bits import pack_bits
 from trainers.binary.counters import pack_counters
@@ -23,9 +23,7 @@ TEMPERATURE = 0.7
 @pytest.mark.parametrize("counter_bits", [0, 2, 4, 8])
 @pytest.mark.parametrize("mask_type", ["EWM", "WPM", "RAND"])
 @pytest.mark.parametrize("shape", [(1, 1), (3, 7), (2, 64, 3, 3), (3, 2100)])
-def test_flips_counters_and_sums_are_those_of_the_cpu(
-    shape: tuple[int, ...], mask_type: str, counter_bits: int
-) -> None:
+def test_flips_counters_and_sums_are_the_cpus(shape: tuple[int, ...], mask_type: str, counter_bits: int) -> None:
     draws = torch.Generator().manual_seed(3)
     positive = torch.rand(shape, generator=draws) < 0.5
     here, counters = pack_bits(positive), None
