@@ -3,8 +3,8 @@
 The words are those of `trainers.binary.kernels.cpu`: activations (pixels, words) of 64 channels each, the first in the
 lowest bit; weights lie as (out, taps, words). A program takes a tile of output pixels and output channels and walks
 over taps and channels: words are read, spread over a tile of -1 and +1 in int8, multiplied with int32 sums. What lies
-outside an image, or fills up a last word, is 0 in the activations' tile and so adds nothing, whatever the weight; padded
-with +1 it is 1.
+outside an image, or fills up a last word, is 0 in the activations' tile and so adds nothing, whatever the weight;
+padded with +1 it is 1.
 
 Why not 1-bit tensor cores: Hopper has AND + popcount natively, XOR not, so that a product of signs takes
 K - 2·(popcount a + popcount b) + 4·popcount(a AND b) and two further counts; Triton cannot reach them. Without a GPU
