@@ -16,8 +16,6 @@ import time
 
 import torch
 
-from study.cli.arguments import Parser, add_config_options, add_option, config_values
-from study.record.provenance import provenance
 from trainers.config import TrialConfig
 from trainers.data.catalog import lookup
 from trainers.errors import UserError
@@ -102,6 +100,10 @@ def make_step(config: TrialConfig, num_classes: int | None = None, channels: int
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line (without the program's name) and return the exit status."""
+    # Only the command line needs them: `make_step` works where nothing but the trainers' own packages is installed.
+    from study.cli.arguments import Parser, add_config_options, add_option, config_values
+    from study.record.provenance import provenance
+
     parser = Parser(
         prog="python -m benchmarks.step", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
