@@ -11,17 +11,18 @@ With inertia a mask no longer flips: it is an event that a counter of a few bits
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from trainers.binary.kernels import flips as fused
+from trainers.binary.kernels.flips import Event
+from trainers.binary.weights import PackedWeight
 from trainers.config import TrialConfig
 from trainers.errors import UserError
 from trainers.method import Look, Method, PackedNumbers, SimulatedCurve
 from trainers.methods.contract import LayerRule
-from trainers.methods.draws import generator
 from trainers.methods.inertia import INERTIA_BITS, SMALLEST_DRAW, Inertia
 from trainers.methods.masks import MASK_TYPES, event_probability, flip_probability, masked_update
-from trainers.methods.temperature import ANNEALS, SCHEDULER_TYPES, RunningDeviation, TemperatureScheduler
+from trainers.methods.temperature import ANNEALS, SCHEDULER_TYPES, LayerDeviation, TemperatureScheduler, channel_moments
 from trainers.registry import model_named
 from trainers.settings import Setting
 
@@ -44,14 +45,12 @@ class BinsfoLayer(LayerRule):
         self.scheduler = TemperatureScheduler(config.scheduler_type, **start)
         self.inertia = Inertia(latent.shape, config.inertia_bits, latent.device) if config.inertia_bits else None
         self._temperature: float | None = None
-        self._deviation = RunningDeviation()
-        self._generator: torch.Generator | None = None
+        self._deviation = LayerDeviation(latent.shape)
         self._annealing = 1.0
 
     def start(self, rate: float, step: int, annealing: float = 1.0) -> None:
         super().start(rate, step, annealing)
         self._annealing = annealing
-        self._generator = None
         # T needs the steps before this one only, so flips need not wait for sigma(g), which sums up as blocks pass.
         self._temperature = None if self.scheduler.needs_gradient else self._annealed()
 
@@ -62,38 +61,44 @@ class BinsfoLayer(LayerRule):
         return self.scheduler.needs_gradient
 
     def look(self, grad: Tensor) -> None:
-        self._deviation.add(grad)
+        self._deviation.add(channel_moments(grad))
+
+    def flip(self, rows: slice, store: PackedWeight, grad: Tensor) -> int:
+        if not fused.takes(grad):
+            return super().flip(rows, store, grad)
+        counters = None if self.inertia is None else self.inertia.counters[rows]
+        flips, moments = fused.flip_channels(
+            store.bits[rows], grad, rows.start, self._event(), counters, self.config.inertia_bits
+        )
+        self._deviation.add(moments)
+        return flips
 
     def update(self, rows: slice, positive: Tensor, grad: Tensor) -> Tensor:
+        event = self._event()
+        self._deviation.add(channel_moments(grad))
+        if self.inertia is not None:
+            probability = event_probability(self.mask_type, grad, event.temperature)
+            return self.inertia.update(rows, positive, grad, self._drawn(probability, rows, event.smallest))
+        weight = positive.to(grad.dtype).mul_(2).sub_(1)
+        probability = flip_probability(self.mask_type, grad, weight, event.temperature)
+        return masked_update(positive, grad, self._drawn(probability, rows, event.smallest))
+
+    def _event(self) -> Event:
+        """What decides this step's masks, as `update` and the fused flip both read it."""
         if self._temperature is None:  # every block has been looked at
             self.finish()
             self._temperature = self._annealed()
-        self._deviation.add(grad)
-        if self.inertia is not None:
-            event = self._drawn(event_probability(self.mask_type, grad, self._temperature), SMALLEST_DRAW)
-            return self.inertia.update(rows, positive, grad, event)
-        weight = positive.to(grad.dtype).mul_(2).sub_(1)
-        mask = self._drawn(flip_probability(self.mask_type, grad, weight, self._temperature))
-        return masked_update(positive, grad, mask)
+        smallest = 0.0 if self.inertia is None else SMALLEST_DRAW
+        return Event(self.mask_type, self._temperature, self.key, self.step, smallest)
 
-    def _drawn(self, probability: Tensor, smallest: float = 0.0) -> Tensor:
-        """True with this probability, by the next draws in [0, 1) of this layer and step, one a weight.
-
-        Args:
-            smallest: what a smaller draw counts as.
-        """
+    def _drawn(self, probability: Tensor, rows: slice, smallest: float) -> Tensor:
+        """True with this probability, by this step's draws."""
         if self.mask_type == "WPM":  # 0 or 1: nothing to draw
             return probability > 0
-        if self._generator is None:
-            self._generator = generator(probability.device, self.config.seed, self.name, self.step)
-        uniform = torch.rand(probability.shape, generator=self._generator, device=probability.device)
-        if smallest:
-            uniform.clamp_(min=smallest)
-        return uniform < probability
+        return self.uniform(rows, probability).clamp_(min=smallest) < probability
 
     def finish(self) -> None:
-        self.scheduler.accumulate(self.rate, self._deviation.value())
-        self._deviation = RunningDeviation()  # nothing of this step's is kept
+        self.scheduler.accumulate(self.rate, self._deviation.take())
 
     def temperature(self) -> float | None:
         return self._temperature

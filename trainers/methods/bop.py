@@ -7,11 +7,11 @@ Source: Helwegen et al., *Latent Weights Do Not Exist*, NeurIPS 2019 (algorithm,
 import torch
 from torch import Tensor
 
+from trainers.binary.kernels.philox import ROUNDING
 from trainers.config import TrialConfig
 from trainers.errors import UserError
 from trainers.method import Look, Method, Range, SimulatedCurve
 from trainers.methods.contract import LayerRule
-from trainers.methods.draws import generator
 from trainers.settings import Setting
 
 
@@ -22,13 +22,17 @@ def bop_update(positive: Tensor, momentum: Tensor, grad: Tensor, adaptivity_rate
     return positive ^ flip
 
 
-def round_stochastically(x: Tensor, draws: torch.Generator) -> Tensor:
+def round_stochastically(x: Tensor, words: Tensor) -> Tensor:
     """float32 -> bfloat16, up or down with the probability that makes the expectation exact.
 
     Rounded to nearest, a moving average at rate u < 2^-9 would not move at all: each step's change would be lost.
+
+    Args:
+        x: what is rounded.
+        words: 32 random bits an entry, int32 of its shape.
     """
-    noise = torch.randint(0, 1 << 16, x.shape, generator=draws, device=x.device, dtype=torch.int32)
-    bits = x.contiguous().view(torch.int32).add_(noise).bitwise_and_(-(1 << 16))
+    noise = words.bitwise_right_shift(16).bitwise_and_(0xFFFF)
+    bits = (x.contiguous().view(torch.int32) + noise).bitwise_and_(-(1 << 16))
     return bits.view(torch.float32).to(torch.bfloat16)
 
 
@@ -47,20 +51,13 @@ class BopLayer(LayerRule):
         self.threshold = config.bop_threshold
         start = -latent.detach() if pretrained else torch.zeros_like(latent)
         self.momentum = start if config.bop_momentum_bits == 32 else start.to(torch.bfloat16)
-        self._generator: torch.Generator | None = None
-
-    def start(self, rate: float, step: int, annealing: float = 1.0) -> None:
-        super().start(rate, step, annealing)
-        self._generator = None
 
     def update(self, rows: slice, positive: Tensor, grad: Tensor) -> Tensor:
         if self.momentum.dtype != torch.bfloat16:
             return bop_update(positive, self.momentum[rows], grad, self.rate, self.threshold)
-        if self._generator is None:
-            self._generator = generator(grad.device, self.config.seed, self.name, self.step)
         momentum = self.momentum[rows].float()
         after = bop_update(positive, momentum, grad, self.rate, self.threshold)
-        self.momentum[rows] = round_stochastically(momentum, self._generator)
+        self.momentum[rows] = round_stochastically(momentum, self.words(rows, grad, ROUNDING))
         return after
 
     def tensors(self) -> dict[str, Tensor]:

@@ -11,13 +11,28 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from trainers.binary.kernels.flips import words
+from trainers.binary.kernels.philox import MASKS, key_of, uniform
 from trainers.binary.layers import BinaryLayer, binary_layers
 from trainers.binary.weights import PackedWeight
 from trainers.config import TrialConfig, learning_rates
 from trainers.method import PackedNumbers
+from trainers.methods.draws import derived_seed
 from trainers.methods.temperature import annealing
 
 Average = Callable[[Tensor], Tensor]  # a worker's share of a mean gradient -> the sum over workers, in place
+
+
+# Weights whose flips are worked out at a time: their float temporaries stay in a processor's cache and out of the peak.
+_UPDATE_WEIGHTS = 1 << 15
+
+
+def parts(rows: slice, grad: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """A block of gradient, whose output channels are `rows`, in the parts that are worked on at a time."""
+    step = max(1, _UPDATE_WEIGHTS * len(grad) // grad.numel())
+    for first in range(0, len(grad), step):
+        part = grad[first : first + step]
+        yield slice(rows.start + first, rows.start + first + len(part)), part
 
 
 class LayerRule(ABC):
@@ -37,11 +52,13 @@ class LayerRule(ABC):
     Attributes:
         rate: u, the layer's learning rate at this step.
         step: the step's number, from 0.
+        key: of the layer's draws in this run (`trainers.binary.kernels.philox`).
     """
 
     def __init__(self, config: TrialConfig, name: str, latent: Tensor, pretrained: bool = False) -> None:
         self.config, self.name = config, name
         self.rate, self.step = 0.0, 0
+        self.key = key_of(derived_seed(config.seed, name))
 
     def start(self, rate: float, step: int, annealing: float = 1.0) -> None:
         """A step begins: the layer's rate u, the step's number, and what any temperature is multiplied by."""
@@ -58,6 +75,31 @@ class LayerRule(ABC):
     @abstractmethod
     def update(self, rows: slice, positive: Tensor, grad: Tensor) -> Tensor:
         """The new W = [w = +1] of the output channels `rows` from the old one and their gradient, of one shape."""
+
+    def flip(self, rows: slice, store: PackedWeight, grad: Tensor) -> int:
+        """Update the packed weights of the output channels `rows` in place; returns how many flipped.
+
+        Here by `update`, part by part; a rule that can work on the bits themselves does so instead.
+        """
+        flips = 0
+        for channels, part in parts(rows, grad):
+            before = store.positive(channels)
+            after = self.update(channels, before, part)
+            flips += int(torch.count_nonzero(after ^ before))
+            store.write(channels, after)
+        return flips
+
+    def words(self, rows: slice, like: Tensor, stream: int = MASKS) -> Tensor:
+        """32 random bits a weight of the output channels `rows`, int32 in the shape of `like` (rows, ...).
+
+        They depend on the run's seed, the layer, the step and the weight's place alone (`trainers.binary.kernels.
+        philox`): not on the blocks in which a layer comes, nor on workers or threads.
+        """
+        return words(self.key, self.step, stream, rows, like[0].numel(), like.device).reshape(like.shape)
+
+    def uniform(self, rows: slice, like: Tensor) -> Tensor:
+        """Draws in [0, 1) a weight of the output channels `rows`, float32 in the shape of `like`; see `words`."""
+        return uniform(self.words(rows, like))
 
     def finish(self) -> None:  # noqa: B027 (most rules have nothing left to do)
         """Every output channel has been updated."""
@@ -142,10 +184,6 @@ def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
-# Weights whose flips are worked out at a time: their float temporaries stay in a processor's cache and out of the peak.
-_UPDATE_WEIGHTS = 1 << 15
-
-
 class LayerUpdate:
     """Joins one packed layer to its rule: completes each block of gradient over workers, and flips its bits."""
 
@@ -159,26 +197,14 @@ class LayerUpdate:
         return self.rule.looks_first()
 
     def look(self, rows: slice, grad: Tensor) -> None:
-        for _, part in self._parts(rows, grad):
+        for _, part in parts(rows, grad):
             self.rule.look(self.owner.average(part.clone()))
 
     def take(self, rows: slice, grad: Tensor) -> None:
-        for channels, part in self._parts(rows, self.owner.average(grad)):
-            before = self.store.positive(channels)
-            after = self.rule.update(channels, before, part)
-            self.owner.flips += int(torch.count_nonzero(after ^ before))
-            self.store.write(channels, after)
+        self.owner.flips += self.rule.flip(rows, self.store, self.owner.average(grad))
 
     def finish(self) -> None:
         self.rule.finish()
-
-    @staticmethod
-    def _parts(rows: slice, grad: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """The block, whose output channels are `rows`, in the parts that are worked on at a time."""
-        step = max(1, _UPDATE_WEIGHTS * len(grad) // grad.numel())
-        for first in range(0, len(grad), step):
-            part = grad[first : first + step]
-            yield slice(rows.start + first, rows.start + first + len(part)), part
 
 
 class PackedRule(UpdateRule):

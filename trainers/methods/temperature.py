@@ -139,28 +139,37 @@ class TemperatureScheduler:
         return math.sqrt(lr * math.sqrt(math.pi) / (2 * temperature))
 
 
-class RunningDeviation:
-    """The unbiased standard deviation of numbers that come in blocks.
+def channel_moments(grad: Tensor) -> Tensor:
+    """Mean of g and sum of (g - mean)^2 of each output channel of a block (rows, ...), float64 (rows, 2)."""
+    wide = grad.flatten(1).double()
+    mean = wide.mean(dim=1)
+    return torch.stack([mean, (wide - mean.unsqueeze(1)).square_().sum(dim=1)], dim=1)
 
-    Each block's mean and sum of squared deviations are combined in float64 by Chan, Golub and LeVeque's formula
-    (*Updating formulae and a pairwise algorithm for computing sample variances*, 1979), on the blocks' own device.
+
+class LayerDeviation:
+    """sigma(g) of a layer whose gradient comes in blocks of output channels, from its channels' moments.
+
+    With n entries in each of the channels c, and m the mean of all,
+
+        sigma^2 = (sum_c M2_c + n·sum_c (mean_c - m)^2) / (entries - 1),
+
+    in float64, channel by channel and then over all: the same to the last bit for any division into blocks.
+
+    Args:
+        shape: of the layer's weight (out, ...).
     """
 
-    def __init__(self) -> None:
-        self._count = 0
-        self._mean: Tensor | float = 0.0
-        self._squares: Tensor | float = 0.0
+    def __init__(self, shape: torch.Size) -> None:
+        self.shape = shape
+        self._blocks: list[Tensor] = []
 
-    def add(self, block: Tensor) -> None:
-        """Take a block of any shape."""
-        variance, mean = (part.double() for part in torch.var_mean(block, correction=0))
-        count = block.numel()
-        total = self._count + count
-        gap = mean - self._mean
-        self._squares = self._squares + variance * count + gap * gap * (self._count * count / total)
-        self._mean = self._mean + gap * (count / total)
-        self._count = total
+    def add(self, moments: Tensor) -> None:
+        """Take the moments of a block's channels (`channel_moments`), the blocks in order."""
+        self._blocks.append(moments)
 
-    def value(self) -> float:
-        """The deviation of all numbers so far (n - 1 in the denominator); needs at least two."""
-        return math.sqrt(float(self._squares) / (self._count - 1))
+    def take(self) -> float:
+        """sigma(g), unbiased, once all channels have come; the next step's begin anew."""
+        mean, squares = torch.cat(self._blocks).unbind(dim=1)
+        self._blocks = []
+        between = (mean - mean.mean()).square().sum() * self.shape[1:].numel()
+        return math.sqrt(max(0.0, float(squares.sum() + between)) / (self.shape.numel() - 1))

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from tests.trainers.conftest import MakeConfig
 from tests.trainers.gradient_receiver import GradientReceiver
+from trainers.binary.kernels.philox import MASKS as MASK_DRAWS
+from trainers.binary.kernels.philox import key_of, uniform, words_reference
 from trainers.binary.layers import binary_layers
 from trainers.config import TrialConfig
 from trainers.data.loader import open_prepared
@@ -16,7 +18,7 @@ from trainers.errors import UserError
 from trainers.learner import Learner
 from trainers.methods import make_update_rule
 from trainers.methods.binsfo import BinsfoLayer
-from trainers.methods.draws import generator
+from trainers.methods.draws import derived_seed
 from trainers.methods.inertia import SMALLEST_DRAW, Inertia, counted_update, threshold
 from trainers.methods.masks import event_probability, flip_probability
 from trainers.methods.temperature import TemperatureScheduler, annealing
@@ -99,13 +101,20 @@ def test_a_gradient_is_heard_whichever_way_it_points_and_not_at_all_where_it_is_
 def whole_layer(rule: BinsfoLayer, positive: Tensor, grad: Tensor, step: int, rows_at_once: int) -> Tensor:
     """One step of a rule over a layer, in blocks of output channels."""
     rule.start(0.3, step)
-    blocks = [slice(first, first + rows_at_once) for first in range(0, len(grad), rows_at_once)]
+    blocks = [slice(first, min(first + rows_at_once, len(grad))) for first in range(0, len(grad), rows_at_once)]
     if rule.looks_first():
         for rows in blocks:
             rule.look(grad[rows])
     after = torch.cat([rule.update(rows, positive[rows], grad[rows]) for rows in blocks])
     rule.finish()
     return after
+
+
+def drawn(seed: int, name: str, step: int, shape: torch.Size) -> Tensor:
+    """The twin's draws: one call for the whole layer, by the plain generator."""
+    key = key_of(derived_seed(seed, name))
+    words = words_reference(key, step, MASK_DRAWS, slice(0, shape[0]), shape[1:].numel(), CPU)
+    return uniform(words).view(shape)
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
@@ -128,7 +137,7 @@ def test_a_layer_in_blocks_follows_its_twin_in_plain_numbers(
         p = event_probability(mask_type, grad, scheduler.temperature(0.3))
         event = p > 0
         if mask_type != "WPM":
-            event = torch.rand(shape, generator=generator(CPU, 5, name, step)).clamp(min=SMALLEST_DRAW) < p
+            event = drawn(5, name, step, shape).clamp(min=SMALLEST_DRAW) < p
         twin, counters = counted_update(twin, counters, grad, event, threshold(bits))
         scheduler.accumulate(0.3, float(grad.double().std()))
         positive = whole_layer(rule, positive, grad, step, rows_at_once=2)
@@ -139,8 +148,8 @@ def test_a_layer_in_blocks_follows_its_twin_in_plain_numbers(
 
 
 def test_a_draw_of_zero_hears_no_rounding_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "rand", lambda shape, **kwargs: torch.zeros(shape))
     rule = BinsfoLayer(setting(scheduler_type="const", temperature=1.0), "a", torch.zeros(1, 3))
+    monkeypatch.setattr(rule, "words", lambda rows, like: torch.zeros(like.shape, dtype=torch.int32))
     whole_layer(rule, torch.ones(1, 3, dtype=torch.bool), torch.tensor([[1e-20, -1e-9, 1e-6]]), 0, 1)
     assert rule.inertia is not None and rule.inertia.values(slice(0, 1)).tolist() == [[0, 0, 1]]
 

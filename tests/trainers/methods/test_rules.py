@@ -6,16 +6,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from trainers.binary.kernels.flips import words
+from trainers.binary.kernels.philox import ROUNDING, key_of
 from trainers.binary.layers import binary_layers
 from trainers.binary.weights import PackedWeight
 from trainers.config import TrialConfig
 from trainers.errors import UserError
 from trainers.methods import UpdateRule, make_update_rule
 from trainers.methods.bop import round_stochastically
-from trainers.methods.draws import derived_seed, generator
+from trainers.methods.draws import derived_seed
 from trainers.methods.masks import flip_probability
 from trainers.methods.real import cosine_rate
-from trainers.methods.temperature import RunningDeviation, TemperatureScheduler
+from trainers.methods.temperature import LayerDeviation, TemperatureScheduler, channel_moments
 from trainers.models import build_model
 from trainers.registry import METHODS
 from trainers.testing import RuleContract
@@ -115,9 +117,10 @@ def test_bops_momentum_in_sixteen_bits_takes_half_and_still_follows_small_gradie
     steps(model, rule, 2)
     states = [tensor for layer_rule in rule.layer_rules().values() for tensor in layer_rule.tensors().values()]
     assert {tensor.dtype for tensor in states} == {torch.bfloat16}
-    draws = generator(torch.device("cpu"), 1)
     x = torch.full((40_000,), 1.0 + 2**-11)  # bfloat16 knows 1 and 1 + 2^-7, so 1 in 16 is rounded up
-    rounded = round_stochastically(x, draws).float()
+    rounded = round_stochastically(
+        x, words(key_of(1), 0, ROUNDING, slice(0, 1), 40_000, torch.device("cpu"))[0]
+    ).float()
     assert set(rounded.unique().tolist()) == {1.0, 1.0 + 2**-7}
     assert float(rounded.mean()) == pytest.approx(1.0 + 2**-11, abs=5e-5)  # standard error of the mean: 1e-5
 
@@ -129,7 +132,7 @@ def test_an_accumulator_starts_at_the_deviation_of_the_latent_weights() -> None:
     assert {name: r.scalars()["accumulator"] for name, r in rule.layer_rules().items()} == deviations
 
 
-def test_draws_depend_on_seed_layer_and_step_alone() -> None:
+def test_seeds_depend_on_every_part_of_their_names() -> None:
     names: list[tuple[int | str, ...]] = [
         (1, "a", 1),
         (2, "a", 1),
@@ -140,19 +143,16 @@ def test_draws_depend_on_seed_layer_and_step_alone() -> None:
     ]
     assert len({derived_seed(*parts) for parts in names}) == len(names)
 
-    def draws(*parts: int | str) -> Tensor:
-        return torch.rand(16, generator=generator(torch.device("cpu"), *parts))
-
-    assert torch.equal(draws(1, "a", 5), draws(1, "a", 5))
-    assert not torch.equal(draws(1, "a", 5), draws(1, "a", 6))
-
 
 def test_a_deviation_taken_in_blocks_is_that_of_the_whole() -> None:
-    values = 3 + 1e-3 * torch.randn(1000, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    deviation = RunningDeviation()
-    for block in values.split([1, 99, 500, 400]):
-        deviation.add(block.reshape(-1, 1))
-    assert deviation.value() == pytest.approx(float(values.std()), rel=1e-9)
+    values = 3 + 1e-3 * torch.randn(1000, 7, generator=torch.Generator().manual_seed(2))
+    found = []
+    for sizes in ([1000], [1, 99, 500, 400]):
+        deviation = LayerDeviation(values.shape)
+        for block in values.split(sizes):
+            deviation.add(channel_moments(block))
+        found.append(deviation.take())
+    assert found[0] == found[1] == pytest.approx(float(values.double().std()), rel=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from typing import Any
 import numba
 import numpy as np
 
-from trainers.binary.kernels.compiled import Compiled
 from trainers.binary.kernels.erf import BELOW_ONE, FROM_ONE
+from trainers.binary.kernels.jit import Compiled
 
 EWM, WPM, RAND = 0, 1, 2
-_LANES = 16  # sums of a channel that are taken side by side
+_LANES = 16  # partial sums of a channel that are taken side by side
 
 _B0, _B1, _B2, _B3, _B4, _B5 = (np.float32(value) for value in BELOW_ONE)
 _F0, _F1, _F2, _F3, _F4, _F5, _F6 = (np.float32(value) for value in FROM_ONE)
@@ -59,22 +59,25 @@ def _erf(x: Any) -> Any:
 
 
 @_inlined
-def _add_sums(grad: Any, lanes: Any, sums: Any) -> None:
-    """sums[0] = sum g, sums[1] = sum g^2 of one channel, in float64."""
-    n = grad.shape[0]
+def _take_moments(grad: Any, lanes: Any, moments: Any) -> None:
+    """moments[0] = mean g, moments[1] = sum (g - mean)^2 of one channel, in float64, relative to its first entry."""
+    n, origin = grad.shape[0], np.float64(grad[0])
     lanes[:] = 0.0
     for start in range(0, n - _LANES + 1, _LANES):
         for lane in range(_LANES):
-            value = np.float64(grad[start + lane])
+            value = np.float64(grad[start + lane]) - origin
             lanes[0, lane] += value
             lanes[1, lane] += value * value
     for column in range(n - n % _LANES, n):
-        value = np.float64(grad[column])
+        value = np.float64(grad[column]) - origin
         lanes[0, 0] += value
         lanes[1, 0] += value * value
+    total, squares = 0.0, 0.0
     for lane in range(_LANES):
-        sums[0] += lanes[0, lane]
-        sums[1] += lanes[1, lane]
+        total += lanes[0, lane]
+        squares += lanes[1, lane]
+    moments[0] = origin + total / n
+    moments[1] = squares - total * total / n
 
 
 @_inlined
@@ -120,7 +123,7 @@ def _count(counters: Any, bits: Any, event: Any, same: Any, flip: Any, n: Any) -
 
 def _flip_rows(
     start: Any, stop: Any, bits: Any, grad: Any, counters: Any, counter_bits: Any, kind: Any, temperature: Any,
-    smallest: Any, first: Any, step: Any, stream: Any, k0: Any, k1: Any, flips: Any, sums: Any,
+    smallest: Any, first: Any, step: Any, stream: Any, k0: Any, k1: Any, flips: Any, moments: Any,
 ) -> None:  # fmt: skip
     n, width = grad.shape[1], bits.shape[1]
     drawn = np.empty((4, (n + 3) // 4), np.uint32)
@@ -133,7 +136,7 @@ def _flip_rows(
     events, ups, flagged = event.view(np.uint64), up.view(np.uint64), flip.view(np.uint64)
     for row in range(start, stop):
         g = grad[row]
-        _add_sums(g, lanes, sums[row])
+        _take_moments(g, lanes, moments[row])
         if kind != WPM:
             _fill(drawn, first + row, step, stream, k0, k1)
         _events(g, words, kind, temperature, smallest, event)

@@ -1,4 +1,4 @@
-"""BinSFO's step on some output channels in one pass: probability, draw, flip or count, and the sums behind sigma(g).
+"""BinSFO's step on some output channels in one pass: probability, draw, flip or count, and sigma(g)'s share.
 
 The plain twin is `trainers.methods.masks` and `trainers.methods.inertia` on unpacked weights with the same draws: both
 change the same bits. The pass reads the gradient, once, and the bits; nothing of their size is written beside them.
@@ -7,8 +7,8 @@ change the same bits. The pass reads the gradient, once, and the bits; nothing o
     b = 0                   a weight with an event becomes sgn(-g): W <- W xor (e and [W = [g > 0]])
     b = 2, 4, 8             its counter takes note of e, as in `trainers.methods.inertia`
 
-The sums of g and g^2 are taken channel by channel, in float64: they are the same for any division of a layer into
-blocks of channels.
+Mean and sum of squared deviations of g are taken channel by channel, in float64: they are the same for any division of
+a layer into blocks of channels.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from trainers.binary.kernels.philox import LOW, MASKS, Key, words_reference
 
@@ -64,11 +65,14 @@ def flip_channels(
         counter_bits: b.
 
     Returns:
-        How many weights flipped, and the sums of g and of g^2 of each channel, float64 (rows, 2).
+        How many weights flipped, and each channel's mean of g and sum of (g - mean)^2, float64 (rows, 2).
     """
     rows = len(grad)
-    g = grad.reshape(rows, -1).contiguous().numpy()
-    flips, sums = np.zeros(rows, np.int64), np.zeros((rows, 2))
+    flat = grad.reshape(rows, -1).contiguous()
+    flips, moments = torch.zeros(rows, dtype=torch.int64), torch.zeros(rows, 2, dtype=torch.float64)
+    if isinstance(flat, FakeTensor):  # where memory is predicted, nothing is computed
+        return 0, moments
+    g = flat.numpy()
     cpu_flips.flip_rows.split(
         rows,
         bits.numpy(),
@@ -80,11 +84,11 @@ def flip_channels(
         np.float32(event.smallest),
         first,
         *_words(event.step, MASKS, *event.key),
-        flips,
-        sums,
+        flips.numpy(),
+        moments.numpy(),
         least=max(1, 4096 // g.shape[1]),
     )
-    return int(flips.sum()), torch.from_numpy(sums)
+    return int(flips.sum()), moments
 
 
 def words(key: Key, step: int, stream: int, rows: slice, columns: int, device: torch.device) -> Tensor:
@@ -92,9 +96,11 @@ def words(key: Key, step: int, stream: int, rows: slice, columns: int, device: t
     if cpu_flips is None or device.type != "cpu":
         return words_reference(key, step, stream, rows, columns, device)
     count = rows.stop - rows.start
-    drawn = np.empty((count, 4, -(-columns // 4)), dtype=np.uint32)
-    cpu_flips.fill_rows.split(count, drawn, rows.start, *_words(step, stream, *key), least=max(1, 4096 // columns))
-    return torch.from_numpy(drawn.view(np.int32)).flatten(1)[:, :columns]
+    drawn = torch.empty(count, 4, -(-columns // 4), dtype=torch.int32)
+    if not isinstance(drawn, FakeTensor):
+        place = drawn.numpy().view(np.uint32)
+        cpu_flips.fill_rows.split(count, place, rows.start, *_words(step, stream, *key), least=max(1, 4096 // columns))
+    return drawn.flatten(1)[:, :columns]
 
 
 def _words(*values: int) -> list[np.uint32]:

@@ -1,7 +1,7 @@
 """Draws and flips on a GPU, in Triton: a whole layer in one launch, and nothing that the host has to ask for.
 
 What is computed is said in `trainers.binary.kernels.philox` and `.flips`; the twin is the same as the CPU's. A program
-takes one output channel and walks along its columns; flips and sums are left on the device, channel by channel. The
+takes one output channel and walks along its columns; flips and moments are left on the device, channel by channel. The
 temperature is read from device memory, so that one that follows from a gradient never passes through the host.
 
 Without a GPU they run through Triton's interpreter (`TRITON_INTERPRET=1`), which is how they are tested.
@@ -97,10 +97,10 @@ def _count(  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=["first", "step", "k0", "k1"])
 def _flip(  # type: ignore[no-untyped-def]
-    bits, grad, flags, temperature, flips, sums, n, width, first, step, k0, k1, smallest,
+    bits, grad, flags, temperature, flips, moments, n, width, first, step, k0, k1, smallest,
     KIND: tl.constexpr, COUNTED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Flip the weights of one channel, by their events or where flags say so; count flips, sum g and g^2."""
+    """Flip the weights of one channel, by their events or where flags say so; count flips, take g's moments."""
     row = tl.program_id(0)
     channel = (row + first).to(tl.uint32)
     bits += row.to(tl.int64) * width
@@ -109,6 +109,7 @@ def _flip(  # type: ignore[no-untyped-def]
     t = tl.load(temperature).to(tl.float32)
     changed = tl.zeros((BLOCK // 8,), tl.int32)
     total, squares = tl.zeros((BLOCK // 8,), tl.float64), tl.zeros((BLOCK // 8,), tl.float64)
+    origin = tl.load(grad).to(tl.float64)
     lane = tl.arange(0, 8)
     for start in range(0, n, BLOCK):
         byte = start // 8 + tl.arange(0, BLOCK // 8)
@@ -125,12 +126,13 @@ def _flip(  # type: ignore[no-untyped-def]
         mask = tl.sum(flip << lane[None, :], axis=1)
         tl.store(bits + byte, (packed ^ mask).to(tl.uint8), mask=byte < width)
         changed += tl.sum(flip, axis=1)
-        wide = g.to(tl.float64)
+        wide = tl.where(inside, g.to(tl.float64) - origin, 0.0)
         total += tl.sum(wide, axis=1)
         squares += tl.sum(wide * wide, axis=1)
     tl.store(flips + row, tl.sum(changed, axis=0))
-    tl.store(sums + 2 * row, tl.sum(total, axis=0))
-    tl.store(sums + 2 * row + 1, tl.sum(squares, axis=0))
+    mean = tl.sum(total, axis=0) / n
+    tl.store(moments + 2 * row, origin + mean)
+    tl.store(moments + 2 * row + 1, tl.sum(squares, axis=0) - mean * mean * n)
 
 
 def flip_channels(
@@ -148,13 +150,13 @@ def flip_channels(
     """As `trainers.binary.kernels.flips.flip_channels`, on tensors of one device; T is a tensor () there.
 
     Returns:
-        Flips of each channel, int32 (rows,), and the sums of g and of g^2, float64 (rows, 2), both on the device.
+        Flips of each channel, int32 (rows,), its mean of g and sum of (g - mean)^2, float64 (rows, 2), on the device.
     """
     rows = len(grad)
     g = grad.reshape(rows, -1).contiguous()
     n = g.shape[1]
     flips = torch.empty(rows, dtype=torch.int32, device=g.device)
-    sums = torch.empty(rows, 2, dtype=torch.float64, device=g.device)
+    moments = torch.empty(rows, 2, dtype=torch.float64, device=g.device)
     flags = bits
     # As signed 32-bit numbers, of one type whatever their value: a type of its own would be compiled for.
     step, k0, k1 = ((word & 0xFFFFFFFF ^ 0x80000000) - 0x80000000 for word in (step, *key))
@@ -168,7 +170,7 @@ def flip_channels(
         )  # fmt: skip
     block = min(COLUMNS, max(16, triton.next_power_of_2(n)))
     _flip[(rows,)](
-        bits, g, flags, temperature, flips, sums, n, bits.shape[1], first, step, k0, k1, smallest,
+        bits, g, flags, temperature, flips, moments, n, bits.shape[1], first, step, k0, k1, smallest,
         COUNTED=counters is not None, BLOCK=block, **options,
     )  # fmt: skip
-    return flips, sums
+    return flips, moments

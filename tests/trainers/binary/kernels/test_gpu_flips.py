@@ -23,7 +23,7 @@ TEMPERATURE = 0.7
 @pytest.mark.parametrize("counter_bits", [0, 2, 4, 8])
 @pytest.mark.parametrize("mask_type", ["EWM", "WPM", "RAND"])
 @pytest.mark.parametrize("shape", [(1, 1), (3, 7), (2, 64, 3, 3), (3, 2100)])
-def test_flips_counters_and_sums_are_the_cpus(shape: tuple[int, ...], mask_type: str, counter_bits: int) -> None:
+def test_flips_counters_and_moments_are_the_cpus(shape: tuple[int, ...], mask_type: str, counter_bits: int) -> None:
     draws = torch.Generator().manual_seed(3)
     positive = torch.rand(shape, generator=draws) < 0.5
     here, counters = pack_bits(positive), None
@@ -37,13 +37,13 @@ def test_flips_counters_and_sums_are_the_cpus(shape: tuple[int, ...], mask_type:
         grad = torch.randn(shape, generator=draws)
         grad[torch.rand(shape, generator=draws) < 0.1] = 0.0
         event = flips.Event(mask_type, TEMPERATURE, KEY, step, smallest)
-        count, sums = flips.flip_channels(here, grad, 4, event, counters, counter_bits)
-        counts, sums_there = gpu_flips.flip_channels(
+        count, moments = flips.flip_channels(here, grad, 4, event, counters, counter_bits)
+        counts, moments_there = gpu_flips.flip_channels(
             there, grad.to(DEVICE), 4, flips.KINDS[mask_type], torch.tensor(TEMPERATURE, device=DEVICE), KEY, step,
             smallest, counters_there, counter_bits,
         )  # fmt: skip
         assert torch.equal(here, there.cpu())
         assert count == int(counts.sum())
-        assert torch.allclose(sums, sums_there.cpu(), rtol=1e-12, atol=1e-12)
+        assert torch.allclose(moments, moments_there.cpu(), rtol=1e-12, atol=1e-12)
         if counters is not None and counters_there is not None:
             assert torch.equal(counters, counters_there.cpu())
