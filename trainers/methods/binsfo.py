@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from trainers.binary.kernels import flips as fused
-from trainers.binary.kernels.flips import Event
+from trainers.binary.kernels.flips import Event, channel_moments
 from trainers.binary.weights import PackedWeight
 from trainers.config import TrialConfig
 from trainers.errors import UserError
@@ -22,7 +22,7 @@ from trainers.method import Look, Method, PackedNumbers, SimulatedCurve
 from trainers.methods.contract import LayerRule
 from trainers.methods.inertia import INERTIA_BITS, SMALLEST_DRAW, Inertia
 from trainers.methods.masks import MASK_TYPES, event_probability, flip_probability, masked_update
-from trainers.methods.temperature import ANNEALS, SCHEDULER_TYPES, LayerDeviation, TemperatureScheduler, channel_moments
+from trainers.methods.temperature import ANNEALS, SCHEDULER_TYPES, LayerDeviation, TemperatureScheduler
 from trainers.registry import model_named
 from trainers.settings import Setting
 

@@ -198,7 +198,8 @@ class LayerUpdate:
 
     def look(self, rows: slice, grad: Tensor) -> None:
         for _, part in parts(rows, grad):
-            self.rule.look(self.owner.average(part.clone()))
+            # The same block may come again to be taken: what sums over workers in place gets a copy.
+            self.rule.look(self.owner.average(part.clone()) if self.owner.config.workers > 1 else part)
 
     def take(self, rows: slice, grad: Tensor) -> None:
         self.owner.flips += self.rule.flip(rows, self.store, self.owner.average(grad))

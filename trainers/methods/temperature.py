@@ -139,13 +139,6 @@ class TemperatureScheduler:
         return math.sqrt(lr * math.sqrt(math.pi) / (2 * temperature))
 
 
-def channel_moments(grad: Tensor) -> Tensor:
-    """Mean of g and sum of (g - mean)^2 of each output channel of a block (rows, ...), float64 (rows, 2)."""
-    wide = grad.flatten(1).double()
-    mean = wide.mean(dim=1)
-    return torch.stack([mean, (wide - mean.unsqueeze(1)).square_().sum(dim=1)], dim=1)
-
-
 class LayerDeviation:
     """sigma(g) of a layer whose gradient comes in blocks of output channels, from its channels' moments.
 
@@ -164,7 +157,7 @@ class LayerDeviation:
         self._blocks: list[Tensor] = []
 
     def add(self, moments: Tensor) -> None:
-        """Take the moments of a block's channels (`channel_moments`), the blocks in order."""
+        """Take a block's `channel_moments` (`trainers.binary.kernels.flips`), the blocks in order."""
         self._blocks.append(moments)
 
     def take(self) -> float:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainers.binary.kernels.flips import words
+from trainers.binary.kernels.flips import channel_moments, words
 from trainers.binary.kernels.philox import ROUNDING, key_of
 from trainers.binary.layers import binary_layers
 from trainers.binary.weights import PackedWeight
@@ -17,7 +17,7 @@ from trainers.methods.bop import round_stochastically
 from trainers.methods.draws import derived_seed
 from trainers.methods.masks import flip_probability
 from trainers.methods.real import cosine_rate
-from trainers.methods.temperature import LayerDeviation, TemperatureScheduler, channel_moments
+from trainers.methods.temperature import LayerDeviation, TemperatureScheduler
 from trainers.models import build_model
 from trainers.registry import METHODS
 from trainers.testing import RuleContract

@@ -166,5 +166,12 @@ def _fill_rows(start: Any, stop: Any, drawn: Any, first: Any, step: Any, stream:
         _fill(drawn[row], first + row, step, stream, k0, k1)
 
 
+def _moment_rows(start: Any, stop: Any, grad: Any, moments: Any) -> None:
+    lanes = np.empty((2, _LANES))
+    for row in range(start, stop):
+        _take_moments(grad[row], lanes, moments[row])
+
+
 flip_rows = Compiled(_flip_rows)
+moment_rows = Compiled(_moment_rows)
 fill_rows = Compiled(_fill_rows)

@@ -91,6 +91,19 @@ def flip_channels(
     return int(flips.sum()), moments
 
 
+def channel_moments(grad: Tensor) -> Tensor:
+    """Mean of g and sum of (g - mean)^2 of each output channel of a block (rows, ...), float64 (rows, 2)."""
+    if not takes(grad):
+        wide = grad.flatten(1).double()
+        mean = wide.mean(dim=1)
+        return torch.stack([mean, (wide - mean.unsqueeze(1)).square_().sum(dim=1)], dim=1)
+    flat = grad.reshape(len(grad), -1).contiguous()
+    moments = torch.zeros(len(grad), 2, dtype=torch.float64)
+    if not isinstance(flat, FakeTensor):
+        cpu_flips.moment_rows.split(len(grad), flat.numpy(), moments.numpy(), least=max(1, 4096 // flat.shape[1]))
+    return moments
+
+
 def words(key: Key, step: int, stream: int, rows: slice, columns: int, device: torch.device) -> Tensor:
     """The draws of some output channels, by the fastest way there is; arguments as in `philox.words_reference`."""
     if cpu_flips is None or device.type != "cpu":
