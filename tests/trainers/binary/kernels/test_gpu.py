@@ -14,6 +14,8 @@ pytest.importorskip("triton", reason="Triton comes with torch's CUDA build, or w
 from trainers.binary.bits import pack_bits, sgn
 from trainers.binary.kernels import gpu
 
+pytestmark = [pytest.mark.integration, pytest.mark.cuda]
+
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

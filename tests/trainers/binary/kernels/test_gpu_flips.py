@@ -15,6 +15,8 @@ from trainers.binary.kernels import flips, gpu_flips
 from trainers.binary.kernels.philox import key_of
 from trainers.methods.inertia import SMALLEST_DRAW, threshold
 
+pytestmark = [pytest.mark.integration, pytest.mark.cuda]
+
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 KEY = key_of(2**62 + 2**31 + 77)  # words of the upper half, which a signed number does not hold
 TEMPERATURE = 0.7
