@@ -48,7 +48,14 @@ class _BinaryProduct(torch.autograd.Function):
 
 
 def binary_product(inputs: Tensor, store: WeightStore, operator: ProductOperator) -> Tensor:
-    """op(inputs, scale·w) for the weights of `store`; in backward the store receives dL/dW."""
+    """op(inputs, scale·w) for the weights of `store`; in backward the store receives dL/dW.
+
+    Under autocast the product runs in its 16 bits, as a stock convolution's would: signs are exact in them.
+    """
+    kind = inputs.device.type
+    if torch.is_autocast_enabled(kind):
+        with torch.autocast(kind, enabled=False):
+            return binary_product(inputs.to(torch.get_autocast_dtype(kind)), store, operator)
     bits = sign_bits(inputs) if torch.is_grad_enabled() else None
     output: Tensor = _BinaryProduct.apply(inputs, store.anchor(), bits, store, operator)
     return output
