@@ -221,7 +221,7 @@ def test_the_first_step_takes_its_own_deviation_in_every_model(
         seen[layer_name] = layer.pack().consumer = GradientReceiver()
     nn.functional.cross_entropy(plain(x), labels).backward()
     model = network()
-    config = setting(model=name, scheduler_type="relative", temperature=0.3, batch_size=4)
+    config = setting(model=name, scheduler_type="relative", temperature=0.3, batch_size=4, workers=2)
     # As two workers with equal gradients would: in place, so that a gradient must not be averaged twice.
     rule = make_update_rule(config, model, lambda grad: grad.mul_(2))
     rule.start_step(0, 4, 0)
