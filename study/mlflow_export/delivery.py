@@ -9,12 +9,13 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from study.mlflow_export.exporter import Identity, MlflowExporter, find_experiment, lacking, read_shown
 from study.mlflow_export.pages import Pages
-from study.mlflow_export.store import check_database, open_store, plain
+from study.mlflow_export.store import check_database, create_database, open_store, plain
 from study.record.folder import StudyFolder, StudyIdentity, study_identity
 from study.record.study_log import StudyLog, keep_copy, read_events, read_lines
 from study.record.terminal import say
@@ -125,7 +126,14 @@ class Delivery:
 
 
 def delivery_of(folder: StudyFolder, log: StudyLog, show: Callable[[str], None] = say) -> Delivery:
-    """What shows a study in MLflow while it runs."""
+    """What shows a study in MLflow while it runs.
+
+    A database file is made here and now, so that no process is started while a thread makes its tables.
+    """
+    with suppress(UserError):  # the delivery says it
+        database = database_path(folder.tracking_uri or default_tracking_uri(folder.path))
+        if database is not None:
+            create_database(database)
 
     def connect() -> MlflowExporter:
         uri = folder.tracking_uri or default_tracking_uri(folder.path)
