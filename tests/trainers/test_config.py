@@ -17,7 +17,7 @@ def config(**settings: Any) -> TrialConfig:
     ("settings", "message"),
     [
         ({"model": "adambnn"}, r"model 'adambnn' is unknown; use AdamBNN, BCDNet or MLP \(did you mean AdamBNN\?\)"),
-        ({"algorithm": "sgd"}, "use binary, bop, frozen or real; your own comes with --plugin"),
+        ({"algorithm": "sgd"}, "use binary, .*bop, frozen or real; your own comes with --plugin"),
         ({"scheduler_type": "cosine"}, "use const, gaussian, scaled-gaussian or relative"),
         ({"mask_type": "XYZ"}, "use EWM, WPM or RAND"),
         ({"approx": "tanh"}, "use STE, ApproxSign or ReSTE"),
