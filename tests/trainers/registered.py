@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from trainers import registry
 from trainers.model import Model
+from trainers.registry import MODELS, Origin
 
 
 @contextmanager
 def registered(model: Model) -> Iterator[Model]:
     """Make a model known while the context is open."""
-    registry.MODELS.add(model, origin="a test")
+    origin = Origin("a test", "")
+    MODELS.add(model, origin)
     try:
         yield model
     finally:
-        del registry.MODELS._things[model.name], registry.MODELS._origins[model.name]
-        registry._forget()
+        MODELS.withdraw(origin)
