@@ -1,8 +1,10 @@
 """How far a run has come, and what it has measured: the part of a checkpoint that is no tensor."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from torch import Tensor
 
 Metrics = dict[str, Any]
 
@@ -16,18 +18,22 @@ class EpochSums:
 
     steps: int = 0
     loss: float = 0.0
-    flip_rate: float = 0.0
-    temperature: float = 0.0
+    flip_rate: float | Tensor = 0.0  # tensors () while a GPU adds up, see `settled`
+    temperature: float | Tensor = 0.0
     temperature_steps: int = 0  # steps that had a temperature
 
-    def add(self, loss: float, flip_rate: float, temperature: float | None) -> None:
-        """Take one step's loss, flip rate and temperature."""
+    def add(self, loss: float, flip_rate: float | Tensor, temperature: float | Tensor | None) -> None:
+        """Take one step's loss, flip rate and temperature; the latter two may be tensors () that stay on a GPU."""
         self.steps += 1
         self.loss += loss
         self.flip_rate += flip_rate
         if temperature is not None:
             self.temperature += temperature
             self.temperature_steps += 1
+
+    def settled(self) -> "EpochSums":
+        """The same with plain numbers: what a GPU has added up is read here, once an epoch."""
+        return replace(self, flip_rate=float(self.flip_rate), temperature=float(self.temperature))
 
     def means(self) -> Metrics:
         """The epoch's metrics of these steps: `train_loss`, `flip_rate` and, where there is one, `temperature`."""

@@ -56,7 +56,7 @@ def train(learner: Learner, channels: int, side: int, steps: int, first: int = 0
         draws = torch.Generator().manual_seed(11 + step)
         images = torch.randint(256, (BATCH, channels, side, side), generator=draws, dtype=torch.uint8)
         learner.train_step(images, torch.randint(CLASSES, (BATCH,), generator=draws), step, BATCH, 0)
-        flips.append(learner.rule.flips)
+        flips.append(int(learner.rule.flips))
     return flips
 
 

@@ -164,7 +164,12 @@ class _Run:
         if self.config.norm_statistics == "reestimated":
             reestimate_statistics(self.learner.model, self._last_inputs(epoch))
         self.replicas.require_equal(self.learner.model, self._rule_state(), epoch + 1)
-        metrics: Metrics = {"epoch": epoch + 1, **sums.means(), "lr": self.learner.rule.lr, **self.progress.memory}
+        metrics: Metrics = {
+            "epoch": epoch + 1,
+            **sums.settled().means(),
+            "lr": self.learner.rule.lr,
+            **self.progress.memory,
+        }
         metrics["train_seconds"] = self.progress.train_seconds
         metrics["state_bits_per_weight"] = state_bits_per_weight(self.learner)
         if self.validation is not None:
@@ -187,7 +192,7 @@ class _Run:
 
     def _stop(self, sums: EpochSums) -> None:
         """Save in the middle of an epoch, then stop."""
-        self.progress.sums = sums
+        self.progress.sums = sums.settled()
         self._save(best=False)
         raise StoppedError(
             f"stopped as asked, after {self.progress.epochs_done} epochs and {sums.steps} steps; both are saved"

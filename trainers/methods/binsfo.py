@@ -44,7 +44,7 @@ class BinsfoLayer(LayerRule):
         )
         self.scheduler = TemperatureScheduler(config.scheduler_type, **start)
         self.inertia = Inertia(latent.shape, config.inertia_bits, latent.device) if config.inertia_bits else None
-        self._temperature: float | None = None
+        self._temperature: float | Tensor | None = None
         self._deviation = LayerDeviation(latent.shape)
         self._annealing = 1.0
 
@@ -54,7 +54,7 @@ class BinsfoLayer(LayerRule):
         # T needs the steps before this one only, so flips need not wait for sigma(g), which sums up as blocks pass.
         self._temperature = None if self.scheduler.needs_gradient else self._annealed()
 
-    def _annealed(self) -> float:
+    def _annealed(self) -> float | Tensor:
         return self.scheduler.temperature(self.rate) * self._annealing
 
     def looks_first(self) -> bool:
@@ -63,7 +63,7 @@ class BinsfoLayer(LayerRule):
     def look(self, grad: Tensor) -> None:
         self._deviation.add(channel_moments(grad))
 
-    def flip(self, rows: slice, store: PackedWeight, grad: Tensor) -> int:
+    def flip(self, rows: slice, store: PackedWeight, grad: Tensor) -> int | Tensor:
         if not fused.takes(grad):
             return super().flip(rows, store, grad)
         counters = None if self.inertia is None else self.inertia.counters[rows]
@@ -75,12 +75,13 @@ class BinsfoLayer(LayerRule):
 
     def update(self, rows: slice, positive: Tensor, grad: Tensor) -> Tensor:
         event = self._event()
+        temperature = float(event.temperature)
         self._deviation.add(channel_moments(grad))
         if self.inertia is not None:
-            probability = event_probability(self.mask_type, grad, event.temperature)
+            probability = event_probability(self.mask_type, grad, temperature)
             return self.inertia.update(rows, positive, grad, self._drawn(probability, rows, event.smallest))
         weight = positive.to(grad.dtype).mul_(2).sub_(1)
-        probability = flip_probability(self.mask_type, grad, weight, event.temperature)
+        probability = flip_probability(self.mask_type, grad, weight, temperature)
         return masked_update(positive, grad, self._drawn(probability, rows, event.smallest))
 
     def _event(self) -> Event:
@@ -100,7 +101,7 @@ class BinsfoLayer(LayerRule):
     def finish(self) -> None:
         self.scheduler.accumulate(self.rate, self._deviation.take())
 
-    def temperature(self) -> float | None:
+    def temperature(self) -> float | Tensor | None:
         return self._temperature
 
     def tensors(self) -> dict[str, Tensor]:

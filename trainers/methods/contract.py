@@ -76,8 +76,9 @@ class LayerRule(ABC):
     def update(self, rows: slice, positive: Tensor, grad: Tensor) -> Tensor:
         """The new W = [w = +1] of the output channels `rows` from the old one and their gradient, of one shape."""
 
-    def flip(self, rows: slice, store: PackedWeight, grad: Tensor) -> int:
-        """Update the packed weights of the output channels `rows` in place; returns how many flipped.
+    def flip(self, rows: slice, store: PackedWeight, grad: Tensor) -> int | Tensor:
+        """Update the packed weights of the output channels `rows` in place; returns how many flipped, as a number or
+        as a tensor () that is read when somebody asks.
 
         Here by `update`, part by part; a rule that can work on the bits themselves does so instead.
         """
@@ -104,7 +105,7 @@ class LayerRule(ABC):
     def finish(self) -> None:  # noqa: B027 (most rules have nothing left to do)
         """Every output channel has been updated."""
 
-    def temperature(self) -> float | None:
+    def temperature(self) -> float | Tensor | None:
         """The temperature of the latest update, where the rule has one."""
         return None
 
@@ -138,7 +139,7 @@ class UpdateRule(ABC):
         self.config = config
         self.model = model
         self.average = average
-        self.flips = 0  # weights flipped in the latest step
+        self.flips: int | Tensor = 0  # weights flipped in the latest step; on a GPU it stays there
         self.step = 0
         self.total_steps: int | None = None  # of the whole run, where there is one: what annealing ends with
         self.lr = config.lr  # before the factors; Adam's decays
@@ -159,7 +160,7 @@ class UpdateRule(ABC):
     def finish_step(self) -> None:
         """After backward: change whatever backward has not changed yet, and drop all gradients."""
 
-    def temperature(self) -> float | None:
+    def temperature(self) -> float | Tensor | None:
         """The mean over layers of the latest step's temperatures, where the rule has any."""
         return None
 
@@ -226,7 +227,7 @@ class PackedRule(UpdateRule):
             self.optimizer.param_groups[0]["lr"] = self.real_rate
         self._step_optimizer()
 
-    def temperature(self) -> float | None:
+    def temperature(self) -> float | Tensor | None:
         values = [value for rule in self.rules.values() if (value := rule.temperature()) is not None]
         return sum(values) / len(values) if values else None
 

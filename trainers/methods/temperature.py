@@ -69,16 +69,16 @@ class TemperatureScheduler:
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise UserError(f"{name} {value} is not positive and finite; give the layer's weight deviation or a T0")
         self.scheduler_type = scheduler_type
-        self.accumulator = accumulator
+        self.accumulator: float | Tensor | None = accumulator
         self.initial_temperature = temperature
-        self.deviation: float | None = None
+        self.deviation: float | Tensor | None = None
 
     @property
     def needs_gradient(self) -> bool:
         """Whether there is no temperature before `accumulate` has had a gradient."""
         return self.scheduler_type == "relative" and self.deviation is None
 
-    def step(self, lr: float, grad_std: float) -> float:
+    def step(self, lr: float, grad_std: float | Tensor) -> float | Tensor:
         """The temperature to use now; then the accumulator takes this step's gradient.
 
         Args:
@@ -92,13 +92,15 @@ class TemperatureScheduler:
         self.accumulate(lr, grad_std)
         return temperature
 
-    def temperature(self, lr: float) -> float:
+    def temperature(self, lr: float) -> float | Tensor:
         """T at this step: the first half of `step`."""
         if self.scheduler_type in ("const", "relative"):
             numerator = lr if self.initial_temperature is None else self.initial_temperature
             if self.scheduler_type == "const":
                 return numerator
             assert self.deviation is not None, "the gradient comes before the temperature"
+            if isinstance(self.deviation, Tensor):
+                return torch.where(self.deviation > 0, numerator / self.deviation, 0.0)
             return numerator / self.deviation if self.deviation > 0 else 0.0
         if self.accumulator is None:
             assert self.initial_temperature is not None
@@ -107,7 +109,7 @@ class TemperatureScheduler:
             return lr / (math.sqrt(2) * self.accumulator)
         return lr * math.sqrt(math.pi) / (2 * self.accumulator**2)
 
-    def accumulate(self, lr: float, grad_std: float) -> None:
+    def accumulate(self, lr: float, grad_std: float | Tensor) -> None:
         """Take this step's gradient into the accumulator: the second half of `step`."""
         if self.scheduler_type == "const":
             return
@@ -117,15 +119,15 @@ class TemperatureScheduler:
         assert self.accumulator is not None, "the temperature comes before the gradient"
         a = self.accumulator
         if self.scheduler_type == "gaussian":
-            self.accumulator = math.sqrt(a**2 + (lr * grad_std) ** 2)
+            self.accumulator = _sqrt(a**2 + (lr * grad_std) ** 2)
         else:
-            self.accumulator = math.sqrt(a**2 + (math.pi / 2) * lr**2 * (grad_std / a) ** 2)
+            self.accumulator = _sqrt(a**2 + (math.pi / 2) * lr**2 * (grad_std / a) ** 2)
 
     def state(self) -> dict[str, float | None]:
         """What the next temperature follows from."""
         if self.scheduler_type == "relative":
-            return {"deviation": self.deviation}
-        return {"accumulator": self.accumulator}
+            return {"deviation": _number(self.deviation)}
+        return {"accumulator": _number(self.accumulator)}
 
     def load_state(self, values: dict[str, float | None]) -> None:
         """The inverse of `state`."""
@@ -160,9 +162,18 @@ class LayerDeviation:
         """Take a block's `channel_moments` (`trainers.binary.kernels.flips`), the blocks in order."""
         self._blocks.append(moments)
 
-    def take(self) -> float:
-        """sigma(g), unbiased, once all channels have come; the next step's begin anew."""
+    def take(self) -> float | Tensor:
+        """sigma(g), unbiased, once all channels have come (on a GPU it stays there); the next step's begin anew."""
         mean, squares = torch.cat(self._blocks).unbind(dim=1)
         self._blocks = []
         between = (mean - mean.mean()).square().sum() * self.shape[1:].numel()
-        return math.sqrt(max(0.0, float(squares.sum() + between)) / (self.shape.numel() - 1))
+        variance = (squares.sum() + between).clamp(min=0) / (self.shape.numel() - 1)
+        return variance.sqrt() if variance.device.type == "cuda" else math.sqrt(float(variance))
+
+
+def _number(value: float | Tensor | None) -> float | None:
+    return float(value) if isinstance(value, Tensor) else value
+
+
+def _sqrt(value: float | Tensor) -> float | Tensor:
+    return value.sqrt() if isinstance(value, Tensor) else math.sqrt(value)

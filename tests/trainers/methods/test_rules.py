@@ -144,6 +144,17 @@ def test_seeds_depend_on_every_part_of_their_names() -> None:
     assert len({derived_seed(*parts) for parts in names}) == len(names)
 
 
+@pytest.mark.parametrize("scheduler_type", ["const", "gaussian", "scaled-gaussian", "relative"])
+def test_a_temperature_that_stays_on_the_device_is_that_of_plain_numbers(scheduler_type: str) -> None:
+    plain, tensors = (TemperatureScheduler(scheduler_type, temperature=2.0) for _ in range(2))
+    for deviation in (0.5, 0.0, 3.0, 1e-4):
+        number = plain.step(0.3, deviation)
+        tensor = tensors.step(0.3, torch.tensor(deviation, dtype=torch.float64))
+        assert float(tensor) == pytest.approx(float(number), rel=1e-15)
+    (kept,), (expected,) = tensors.state().values(), plain.state().values()
+    assert kept == expected if expected is None else kept == pytest.approx(expected, rel=1e-15)
+
+
 def test_a_deviation_taken_in_blocks_is_that_of_the_whole() -> None:
     values = 3 + 1e-3 * torch.randn(1000, 7, generator=torch.Generator().manual_seed(2))
     found = []

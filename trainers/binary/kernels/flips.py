@@ -12,6 +12,9 @@ a layer into blocks of channels.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,26 +37,39 @@ class Event:
 
     Attributes:
         mask_type: EWM, WPM or RAND.
-        temperature: T.
+        temperature: T; on a GPU where it follows from a gradient, a tensor () there, which the host never reads.
         key, step: where its draws come from (`trainers.binary.kernels.philox`).
         smallest: what a smaller draw counts as.
     """
 
     mask_type: str
-    temperature: float
+    temperature: float | Tensor
     key: Key
     step: int
     smallest: float = 0.0
 
 
+@lru_cache(maxsize=1)
+def _on_gpu() -> Any | None:
+    """The module of GPU kernels; None without Triton. Imported when a gradient lies on a GPU, not before."""
+    try:
+        return import_module("trainers.binary.kernels.gpu_flips")
+    except ImportError:
+        return None
+
+
 def takes(grad: Tensor) -> bool:
-    """Whether `flip_channels` works on such a gradient: in float32, in this machine's memory, and with numba."""
-    return cpu_flips is not None and grad.device.type == "cpu" and grad.dtype == torch.float32
+    """Whether `flip_channels` works on such a gradient: in float32, on a CPU with numba or on a GPU with Triton."""
+    if grad.dtype != torch.float32:
+        return False
+    if grad.device.type == "cpu":
+        return cpu_flips is not None
+    return grad.device.type == "cuda" and _on_gpu() is not None
 
 
 def flip_channels(
     bits: Tensor, grad: Tensor, first: int, event: Event, counters: Tensor | None = None, counter_bits: int = 0
-) -> tuple[int, Tensor]:
+) -> tuple[int | Tensor, Tensor]:
     """Update the packed weights of some output channels in place.
 
     Args:
@@ -65,9 +81,17 @@ def flip_channels(
         counter_bits: b.
 
     Returns:
-        How many weights flipped, and each channel's mean of g and sum of (g - mean)^2, float64 (rows, 2).
+        How many weights flipped (on a GPU a tensor (), not read), and each channel's mean of g and sum of
+        (g - mean)^2, float64 (rows, 2).
     """
     rows = len(grad)
+    if grad.device.type == "cuda":
+        temperature = event.temperature
+        if not isinstance(temperature, Tensor):
+            temperature = torch.full((), temperature, dtype=torch.float64, device=grad.device)
+        arguments = (KINDS[event.mask_type], temperature, event.key, event.step, event.smallest)
+        counts, moments = _gpu_kernels().flip_channels(bits, grad, first, *arguments, counters, counter_bits)
+        return counts.sum(), moments
     flat = grad.reshape(rows, -1).contiguous()
     flips, moments = torch.zeros(rows, dtype=torch.int64), torch.zeros(rows, 2, dtype=torch.float64)
     if isinstance(flat, FakeTensor):  # where memory is predicted, nothing is computed
@@ -91,9 +115,15 @@ def flip_channels(
     return int(flips.sum()), moments
 
 
+def _gpu_kernels() -> Any:
+    module = _on_gpu()
+    assert module is not None, "asked for GPU kernels where `takes` says there are none"
+    return module
+
+
 def channel_moments(grad: Tensor) -> Tensor:
     """Mean of g and sum of (g - mean)^2 of each output channel of a block (rows, ...), float64 (rows, 2)."""
-    if not takes(grad):
+    if not (takes(grad) and grad.device.type == "cpu"):
         wide = grad.flatten(1).double()
         mean = wide.mean(dim=1)
         return torch.stack([mean, (wide - mean.unsqueeze(1)).square_().sum(dim=1)], dim=1)
