@@ -1,7 +1,7 @@
 """How weights change: one file a method, each with its rule and all that anybody has to know of it.
 
-A module with a `METHOD` is a method; the others help. `docs/methods.md` lists them, and `docs/your-own-rule.md` shows how
-to write one.
+A module with a `METHOD` is a method; the others help. `docs/methods.md` lists them, and `docs/your-own-rule.md` shows
+how to write one.
 """
 
 from torch import nn

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from trainers.binary.counters import counter_bytes, pack_counters, unpack_counters
+from trainers.binary.kernels.philox import ROUNDING, uniform
 from trainers.config import TrialConfig
 from trainers.method import REAL_PARAMETERS_LR, Look, Method, PackedNumbers, Range, SearchSpace
 from trainers.methods.contract import LayerRule
-from trainers.methods.draws import generator
 from trainers.model import Model
 from trainers.settings import Setting
 
@@ -47,11 +47,6 @@ class BoldLayer(LayerRule):
             width = counter_bytes(latent.shape, self.bits)
             self.accumulator = torch.zeros(latent.shape[0], width, dtype=torch.uint8, device=latent.device)
         self.beta, self._flipped = 1.0, 0
-        self._generator: torch.Generator | None = None
-
-    def start(self, rate: float, step: int, annealing: float = 1.0) -> None:
-        super().start(rate, step, annealing)
-        self._generator = None
 
     def update(self, rows: slice, positive: Tensor, grad: Tensor) -> Tensor:
         weight = positive.to(grad.dtype).mul_(2).sub_(1)
@@ -63,17 +58,11 @@ class BoldLayer(LayerRule):
             limit = largest(self.bits)
             m = unpack_counters(self.accumulator[rows], self.shape, self.bits).to(grad.dtype)
             m.mul_(self.beta).add_(grad, alpha=limit * self.config.bold_eta)
-            m.add_(self._uniform(grad)).floor_().clamp_(-limit, limit)
+            m.add_(uniform(self.words(rows, grad, ROUNDING))).floor_().clamp_(-limit, limit)
             flip = weight.mul_(m) >= limit
             self.accumulator[rows] = pack_counters(m.masked_fill_(flip, 0).to(torch.int8), self.bits)
         self._flipped += int(torch.count_nonzero(flip))
         return positive ^ flip
-
-    def _uniform(self, grad: Tensor) -> Tensor:
-        """The next draws in [0, 1) of this layer and step, one a weight."""
-        if self._generator is None:
-            self._generator = generator(grad.device, self.config.seed, self.name, self.step)
-        return torch.rand(grad.shape, generator=self._generator, device=grad.device)
 
     def finish(self) -> None:
         self.beta, self._flipped = 1 - self._flipped / self.shape.numel(), 0

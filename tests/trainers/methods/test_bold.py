@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from trainers.binary.counters import unpack_counters
+from trainers.binary.kernels.philox import ROUNDING, uniform, words_reference
 from trainers.config import TrialConfig
 from trainers.methods.bold import BoldLayer, largest
-from trainers.methods.draws import generator
 from trainers.testing import MLP_IMAGE, RuleContract, train
 
 SHAPE = torch.Size((7, 11))
@@ -47,7 +47,8 @@ def test_it_does_what_its_formula_says(bits: int) -> None:
     flips = 0
     for number in range(12):
         grad = 0.3 * torch.randn(SHAPE, generator=noise)
-        draws = None if bits == 32 else torch.rand(SHAPE, generator=generator(torch.device("cpu"), 1, "layer", number))
+        words = words_reference(rule.key, number, ROUNDING, slice(0, SHAPE[0]), SHAPE[1], torch.device("cpu"))
+        draws = None if bits == 32 else uniform(words)
         before = weight
         weight, m, beta = reference(weight, m, grad, beta, 2.0, scale, draws)
         positive = step(rule, number, positive, grad)
