@@ -69,8 +69,8 @@ def run_ray(
         attempt: what this attempt is told beside the configuration.
 
     Raises:
-        What `trainers.worker.train` raises, as the workers raised it. WorkersDiedError: they died `MOST_DEATHS` times
-        without a new epoch in between, each time from something else than those.
+        WorkersDiedError: they died `MOST_DEATHS` times without a new epoch in between, each time from something else
+            than what `trainers.worker.train` raises, which is raised here as the workers raised it.
     """
     require_run_dir(run_dir)
     run_dir, attempt = run_dir.resolve(), attempt or Attempt()

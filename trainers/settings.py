@@ -75,7 +75,9 @@ class Setting:
         default: `REQUIRED` where there is none; None where leaving it out means something of its own.
         scope: what it is for, see `Scope`.
         choices: the values that it may have; empty where a range bounds it.
-        least, above, below: of a number: the least that it may be, what it must exceed, what it must not reach.
+        least: of a number, the least that it may be.
+        above: of a number, what it must exceed.
+        below: of a number, what it must not reach.
         short: its name in a table, where another than `name`.
         shown: whether a table names it also where it has its default.
         memory: how it decides about memory, see `Memory`.

@@ -241,8 +241,8 @@ def paired_verdict(method: Any, baseline: Any, margin: float = 1.0) -> PairedVer
     """Compare two methods by the images that each was right on (PROTOCOL §6.2, of one comparison alone).
 
     Args:
-        method, baseline: boolean arrays (seeds, images) of one shape; row s of both is the same seed, column i the same
-            test image.
+        method: boolean array (seeds, images), whether it was right.
+        baseline: the same of the other; row s of both is the same seed, column i the same test image.
         margin: of equivalence, in points (1 point is 0.01 of accuracy).
 
     Raises:

@@ -68,7 +68,8 @@ def _shape_of(settings: tuple[Setting, ...]) -> type[BaseModel]:
     shape: dict[str, Any] = {}
     for setting in settings:
         plain = strict[setting.kind]
-        shape[setting.name] = (plain | None if setting.default is None else plain, setting.default)
+        kind = plain | None if setting.default is None else plain
+        shape[setting.name] = (kind, Field(setting.default, description=setting.help))
     return create_model("FixedSettings", __config__=CONFIG, __doc__="Settings of every run.", **shape)
 
 
