@@ -1,84 +1,22 @@
 """What every network must do, whichever it is: a new one is tested by a subclass with its name."""
 
-import copy
 from typing import Any, ClassVar
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tests.trainers.gradient_receiver import GradientReceiver
 from trainers.binary.layers import SignActivation, binary_layers
 from trainers.errors import UserError
 from trainers.models import build_model, check_image_size, frozen_binary_layers, frozen_modules
-from trainers.settings import APPROXIMATIONS, WEIGHT_SCALES
-
-CLASSES = 5
-BATCH = 6
-
-
-def backward(model: nn.Module, images: Tensor) -> Tensor:
-    """Logits of one training step's forward pass, after its backward pass."""
-    logits = model(images)
-    nn.functional.cross_entropy(logits, torch.arange(len(images)) % CLASSES).backward()
-    return logits.detach()
+from trainers.registry import model_named
+from trainers.settings import APPROXIMATIONS
+from trainers.testing import BATCH, CLASSES, ModelContract
 
 
-class ModelContract:
-    name: str
-    options: ClassVar[dict[str, Any]]
-    image: tuple[int, int, int]
-
-    def build(self, **options: Any) -> nn.Module:
-        torch.manual_seed(1)
-        return build_model(self.name, num_classes=CLASSES, **{**self.options, **options})
-
-    def images(self) -> Tensor:
-        return torch.randn(BATCH, *self.image, generator=torch.Generator().manual_seed(2))
-
-    def test_an_image_gives_one_logit_a_class(self) -> None:
-        assert self.build()(self.images()).shape == (BATCH, CLASSES)
-
-    def test_latent_weights_start_with_standard_deviation_001(self) -> None:
-        for name, layer in binary_layers(self.build()):
-            weight = layer.get_parameter("weight")
-            # Four standard errors of the deviation of n normal values.
-            assert float(weight.detach().std()) == pytest.approx(0.01, rel=4 / (2 * weight.numel()) ** 0.5), name
-
-    def test_every_parameter_takes_a_gradient(self) -> None:
-        model = self.build()
-        backward(model, self.images())
-        for name, parameter in model.named_parameters():
-            assert parameter.grad is not None, name
-            assert torch.isfinite(parameter.grad).all(), name
-        for name, layer in binary_layers(model):
-            assert layer.get_parameter("weight").grad.abs().sum() > 0, name
-
-    def test_evaluation_does_not_depend_on_the_other_images(self) -> None:
-        model = self.build().double()
-        model(self.images().double())  # moves the running statistics off their start
-        model.eval()
-        images = self.images().double()
-        with torch.no_grad():
-            together = model(images)
-            alone = torch.cat([model(image) for image in images.split(1)])
-        torch.testing.assert_close(alone, together, rtol=0, atol=1e-10)
-
-    @pytest.mark.parametrize("weight_scale", WEIGHT_SCALES)
-    def test_packed_and_latent_weights_agree(self, weight_scale: str) -> None:
-        latent = self.build(weight_scale=weight_scale).double()
-        packed = copy.deepcopy(latent)
-        received = {name: GradientReceiver() for name, _ in binary_layers(packed)}
-        for name, layer in binary_layers(packed):
-            layer.pack().consumer = received[name]
-        images = self.images().double()
-        close = {"rtol": 1e-12, "atol": 1e-12}  # float64; a large packed layer sums over blocks of channels
-        torch.testing.assert_close(backward(packed, images), backward(latent, images), **close)
-        for name, layer in binary_layers(latent):  # every latent lies within ±1, so straight-through passes all of it
-            torch.testing.assert_close(received[name].grad, layer.get_parameter("weight").grad, **close)
-        expected = dict(latent.named_parameters())
-        for name, parameter in packed.named_parameters():
-            torch.testing.assert_close(parameter.grad, expected[name].grad, **close)
+class OwnModelContract(ModelContract):
+    """What the project's own networks do besides: every option, and its bad values."""
 
     @pytest.mark.parametrize("approx", APPROXIMATIONS)
     def test_every_approximation_trains(self, approx: str) -> None:
@@ -86,7 +24,7 @@ class ModelContract:
         activations = [module for module in model.modules() if isinstance(module, SignActivation)]
         assert activations
         assert {module.approx for module in activations} == {approx}
-        backward(model, self.images())
+        self.backward(model, self.images())
         first = next(layer for _, layer in binary_layers(model))
         assert first.get_parameter("weight").grad.abs().sum() > 0
 
@@ -107,14 +45,14 @@ class ModelContract:
     @pytest.mark.parametrize("classes", [0, -1, 2.5, True])
     def test_a_wrong_number_of_classes_is_refused(self, classes: Any) -> None:
         with pytest.raises(UserError, match="num_classes"):
-            build_model(self.name, num_classes=classes, **self.options)
+            build_model(self.name, num_classes=classes, **model_named(self.name).image_options(*self.image))
 
 
-class ConvolutionalContract(ModelContract):
+class ConvolutionalContract(OwnModelContract):
     """What the networks with stages must do besides."""
 
     options: ClassVar[dict[str, Any]] = {"width": 0.25}
-    image = (3, 32, 32)
+    image = (3, 32)
     modules: int  # in `feature`
 
     def test_grey_images_are_taken_where_asked_for(self) -> None:
@@ -165,7 +103,7 @@ class ConvolutionalContract(ModelContract):
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         model.eval()
         model.train()
-        backward(model, self.images())
+        self.backward(model, self.images())
         frozen = ("feature.0.", "feature.1.", "feature.2.")
         for name, parameter in model.named_parameters():
             assert (parameter.grad is None) == name.startswith(frozen), name
@@ -186,7 +124,7 @@ class ConvolutionalContract(ModelContract):
             store = layer.pack()
             if name not in frozen_binary_layers(model):
                 store.consumer = received[name]
-        backward(model, self.images())
+        self.backward(model, self.images())
         assert {name for name in received if not received[name].finished} == frozen_binary_layers(model)
 
     def test_frozen_batch_norm_stays_frozen_when_another_kind_takes_its_place(self) -> None:
@@ -217,10 +155,10 @@ class TestBCDNet(ConvolutionalContract):
     modules = 11
 
 
-class TestMLP(ModelContract):
+class TestMLP(OwnModelContract):
     name = "MLP"
-    options: ClassVar[dict[str, Any]] = {"in_features": 48, "hid_dim": 40, "depth": 3}
-    image = (3, 4, 4)
+    options: ClassVar[dict[str, Any]] = {"hid_dim": 40, "depth": 3}
+    image = (3, 4)
 
     def test_it_has_no_real_parameter(self) -> None:
         model = self.build()
