@@ -45,6 +45,18 @@ def test_command_line_replaces_trials_and_switches_early_stopping_off(tmp_path: 
         ({"fixed": {"lr": float("nan")}}, "fixed: lr is nan; give a finite number"),
         ({"fixed": {"lr": -1.0}}, "not positive"),
         ({"fixed": {"epochs": 6, "val_fraction": 0}}, "nothing to choose by"),
+        (
+            {"fixed": {"width": 0.5}},
+            "fixed: width is a setting of AdamBNN and BCDNet, which binary with MLP does not have",
+        ),
+        (
+            {"cells": [{"datasets": ["Digits"], "models": ["MLP"], "methods": ["bop"], "fixed": {"inertia_bits": 4}}]},
+            "entry 1: fixed: inertia_bits is a setting of binary, which bop with MLP does not have",
+        ),
+        (
+            {"search": {"fixed": {"bop": {"mask_type": "EWM"}}}},
+            "fixed: bop: mask_type is a setting of binary, which bop does not have; take it out",
+        ),
         ({"fixed": [1]}, "fixed is \\[1\\]; give"),
         ({"confirm": {"seeds": [11, 11]}}, "give each once"),
         ({"confirm": {"seeds": ["a"]}}, "seeds, entry 1 is 'a'; give a whole number"),
@@ -63,7 +75,10 @@ def test_command_line_replaces_trials_and_switches_early_stopping_off(tmp_path: 
             "entry 1 says no methods; it needs at least datasets,",
         ),
         ({"cells": [{"datasets": ["Digits"], "models": ["MPL"], "methods": ["bop"]}]}, "did you mean MLP"),
-        ({"cells": [{"datasets": ["Digits"], "models": ["MLP"], "methods": ["adam"]}]}, "'adam' is unknown; use bin"),
+        (
+            {"cells": [{"datasets": ["Digits"], "models": ["MLP"], "methods": ["adam"]}]},
+            "'adam' is unknown; use bin.*--plugin",
+        ),
         ({"cells": [{"datasets": ["Digits"], "models": ["MLP"], "methods": ["bop", "bop"]}]}, "appears twice"),
         ({"cells": ["Digits"]}, "entry 1 is 'Digits'"),
         ({"resources": {"workers": 0}}, "resources: workers is 0; give at least 1"),
@@ -72,6 +87,12 @@ def test_command_line_replaces_trials_and_switches_early_stopping_off(tmp_path: 
 def test_an_unusable_file_is_refused_with_what_is_allowed(tmp_path: Path, changes: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load(tmp_path, **changes)
+
+
+def test_a_setting_that_some_of_the_methods_read_may_be_fixed_for_all(tmp_path: Path) -> None:
+    block = {"datasets": ["Digits"], "models": ["MLP"], "methods": ["bop", "binary"], "fixed": {"inertia_bits": 4}}
+    bop, binary = load(tmp_path, cells=[block]).cells
+    assert binary.base.own()["inertia_bits"] == 4 and "inertia_bits" not in bop.base.own()
 
 
 @pytest.mark.parametrize(
