@@ -115,7 +115,10 @@ def _sentence(finding: Mapping[str, Any], trail: Trail, shape: Any, lead: Trail)
         whose = above if "[key]" in finding["loc"] or isinstance(trail[-1], int) else here
         return _unknown(whose, name, context["names"], "or") + context["more"]
     if kind == "value_error":
-        return f"{here}: {context['error']}" if here else str(context["error"])
+        text = str(context["error"])
+        if trail and text.startswith(f"{trail[-1]} "):  # a setting's own words, which name it
+            here = above
+        return f"{here}: {text}" if here else text
     what = f"{here or 'the study file'} is {reprlib.repr(finding['input'])}"
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]

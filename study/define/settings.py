@@ -69,8 +69,18 @@ def _shape_of(settings: tuple[Setting, ...]) -> type[BaseModel]:
     for setting in settings:
         plain = strict[setting.kind]
         kind = plain | None if setting.default is None else plain
-        shape[setting.name] = (kind, Field(setting.default, description=setting.help))
+        about = Field(description=setting.help, json_schema_extra=_allowed(setting))
+        shape[setting.name] = (Annotated[kind, AfterValidator(setting.check), about], setting.default)
     return create_model("FixedSettings", __config__=CONFIG, __doc__="Settings of every run.", **shape)
+
+
+def _allowed(setting: Setting) -> dict[str, Any]:
+    """A setting's values in the words of JSON schema."""
+    bounds = {"minimum": setting.least, "exclusiveMinimum": setting.above, "exclusiveMaximum": setting.below}
+    allowed: dict[str, Any] = {name: bound for name, bound in bounds.items() if bound is not None}
+    if setting.choices:
+        allowed["enum"] = [*setting.choices, *([None] if setting.default is None else [])]
+    return allowed
 
 
 def _nothing_set_elsewhere(values: Any) -> Any:

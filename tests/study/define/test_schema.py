@@ -55,6 +55,11 @@ def test_every_study_file_names_the_schema_and_fits_it(file: Path, validator: An
         {"search": {"ranges": {"adam": {}}}},
         {"fixed": {"epoch": 3}},
         {"fixed": {"lr": "fast"}},
+        {"fixed": {"lr": 0}},
+        {"fixed": {"mask_type": "EVM"}},
+        {"fixed": {"inertia_bits": 3}},
+        {"fixed": {"weight_scale": "row"}},
+        {"search": {"fixed": {"bop": {"epochs": 0}}}},
         {"confirm": {"seeds": [2**63]}},
         {"cells": []},
         {"cells": [{"datasets": ["Digits"], "models": ["MPL"], "methods": ["bop"]}]},
@@ -70,3 +75,5 @@ def test_each_setting_of_a_study_is_described(validator: Any) -> None:
     for name in ("SearchConfig", "ConfirmConfig", "ResourcesConfig", "AshaConfig", "Block"):
         for setting, about in validator.schema["$defs"][name]["properties"].items():
             assert about.get("description"), f"{name}: {setting}"
+    for setting, about in validator.schema["$defs"]["Block"]["properties"]["fixed"]["properties"].items():
+        assert about.get("description"), f"fixed: {setting}"
