@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -29,6 +30,7 @@ from trainers.errors import UserError
 HOST = "127.0.0.1"
 DEFAULT_PORT = 5000
 MOST_COMPARED = 60  # runs; MLflow's compare page gets slow towards 100
+LONGEST_END = 30  # seconds in which the server and its helpers must have ended
 LONGEST_START = 120  # seconds until the server answers; about 7 on an idle machine
 
 
@@ -52,14 +54,15 @@ def serve(directory: str | Path, port: int = DEFAULT_PORT, say: Callable[[str], 
     if not database.is_file():
         raise UserError(f"the study has no pages yet, {database}; `python -m study mlflow {directory}` makes them")
     _check_port(port)
-    for number in (signal.SIGTERM, signal.SIGHUP):  # else the server would outlive us
-        signal.signal(number, signal.default_int_handler)
+    _answer_as_ctrl_c()
     base = f"http://{HOST}:{port}"
     say(f"starting MLflow on {database} ...")
+    keeper = [sys.executable, "-P", str(Path(__file__).with_name("keeper.py"))]
     server = subprocess.Popen(
-        server_command(tracking_uri, database.parent, port),
+        [*keeper, *server_command(tracking_uri, database.parent, port)],
         env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"},
         cwd=database.parent,
+        stdin=subprocess.PIPE,  # whose end is what ends the server, however this process ends
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -70,7 +73,9 @@ def serve(directory: str | Path, port: int = DEFAULT_PORT, say: Callable[[str], 
         for line in addresses(directory, base):
             say(line)
         say("Ctrl-C ends it.")
-        server.communicate()
+        for _ in server.stderr or ():  # read, or the server would wait for room to write
+            pass
+        server.wait()
     except KeyboardInterrupt:
         say("ended")
     finally:
@@ -131,13 +136,39 @@ def compare_url(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
     return f"{base.rstrip('/')}/#/compare-runs?{urlencode(query, quote_via=quote)}"
 
 
+def _answer_as_ctrl_c() -> None:
+    """Let a scheduler's end and a closed terminal end the pages like Ctrl-C; what `nohup` had ignored stays so."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+
+
 def _check_port(port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except (OSError, OverflowError) as error:
-            raise UserError(f"port {port} on {HOST} cannot be used ({error}); give another with --port") from error
+            raise UserError(
+                f"port {port} on {HOST} cannot be used ({error}){_listener(port)}; give another with --port"
+            ) from error
+
+
+def _listener(port: int) -> str:
+    """Who listens on a port, as far as the system tells this user, and how to end it."""
+    import psutil
+
+    try:
+        found = [one.pid for one in psutil.net_connections("tcp") if one.laddr and one.laddr.port == port]
+        for pid in found:
+            if pid is not None:
+                command = " ".join(psutil.Process(pid).cmdline())[:120]
+                return f": process {pid} is there, `{command}`, which `kill {pid}` ends"
+    except psutil.Error:
+        pass
+    return ""
 
 
 def _wait_until_up(server: subprocess.Popen[str], base: str) -> None:
@@ -157,11 +188,11 @@ def _wait_until_up(server: subprocess.Popen[str], base: str) -> None:
 
 
 def _end(server: subprocess.Popen[str]) -> None:
-    """End the server and the worker that it started, which share a process group."""
-    if server.poll() is None:
-        os.killpg(server.pid, signal.SIGTERM)
-        try:
-            server.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
+    """Let go of the keeper's standard input, upon which it ends the server and all that it started."""
+    if server.stdin is not None:
+        server.stdin.close()
+    try:
+        server.wait(timeout=LONGEST_END)
+    except subprocess.TimeoutExpired:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()

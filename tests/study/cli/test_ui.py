@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -101,3 +102,40 @@ def test_pages_are_served_until_interrupted_and_no_server_stays(delivered: Path,
         command.wait(timeout=60)
     with socket.socket() as probe:
         assert probe.connect_ex((HOST, port)) != 0
+
+
+def served(folder: Path, port: int, before: str = "") -> "subprocess.Popen[str]":
+    """The pages' command, once its server answers."""
+    code = f"{before}\nfrom study.cli.ui import serve\n"
+    code += f"serve({str(folder)!r}, {port}, lambda line: print(line, flush=True))"
+    command = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert command.stdout is not None
+    assert any(line.startswith("Ctrl-C") for line in command.stdout)
+    return command
+
+
+def test_a_killed_command_leaves_no_server_on_its_port(delivered: Path, tmp_path: Path) -> None:
+    port, folder = free_port(), Path(shutil.copytree(delivered, tmp_path / "elsewhere"))
+    command = served(folder, port)
+    command.kill()
+    command.wait()
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex((HOST, port)) != 0:
+                return
+        time.sleep(0.5)
+    pytest.fail(f"a server is left on port {port}")
+
+
+def test_a_closed_terminal_ends_the_pages_unless_nohup_says_otherwise(delivered: Path, tmp_path: Path) -> None:
+    port, folder = free_port(), Path(shutil.copytree(delivered, tmp_path / "elsewhere"))
+    command = served(folder, port, "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)")
+    try:
+        command.send_signal(signal.SIGHUP)
+        with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=30) as answer:
+            assert answer.status == 200
+        assert command.poll() is None
+    finally:
+        command.send_signal(signal.SIGTERM)
+        assert command.wait(timeout=60) == 0
