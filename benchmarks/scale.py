@@ -22,6 +22,8 @@ from pathlib import Path
 
 import psutil
 
+from trainers.machine import allowed_cpus
+
 MIB = 2**20
 SAMPLING_SECONDS = 0.5
 # What the driver at the larger number of trials may take, in terms of the smaller: memory and time per trial.
@@ -197,7 +199,7 @@ def main(arguments: list[str] | None = None) -> int:
         scales = []
         for trials in sizes:
             scales.append(measure(trials, options.epochs, folder))
-            busy = os.getloadavg()[1] / len(os.sched_getaffinity(0))  # above 1, others had a share of the time
+            busy = os.getloadavg()[1] / allowed_cpus()  # above 1, others had a share of the time
             print(f"{trials} trials: {scales[-1].seconds:.1f} s, {busy:.1f} processes a CPU", flush=True)
     print("\n".join(table(scales)))
     kept = within(scales)

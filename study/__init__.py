@@ -18,7 +18,7 @@ ENVIRONMENT: Final[dict[str, str]] = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 
-if not os.environ.get("RAY_ADDRESS"):
+if os.environ.get("RAY_ADDRESS", "").strip() in ("", "local"):
     # A study's own Ray is one node: its servers listen on 127.0.0.1 alone. (The variable says whether a Ray may have
     # several nodes, whatever the operating system.) A process that joins a cluster must be reachable, so not there.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")

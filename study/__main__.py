@@ -124,6 +124,8 @@ def parser(command: str = "") -> Parser:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line (without the program's name) and return the exit status."""
     try:
+        if sys.platform == "win32":
+            raise UserError("studies run on Linux and macOS; on Windows, use them within WSL 2")
         words = sys.argv[1:] if arguments is None else arguments
         load_plugins(words)
         options = parser(*words[:1]).parse_args(words)

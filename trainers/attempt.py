@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainers.working_folder import working_folder
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -18,12 +20,14 @@ class Attempt:
         began: when the attempt began, in seconds since 1970, for the device seconds that it reports.
         test_openings: how often the test set was opened for this run, by the study's log.
         reopen_test: open the test set again where it was opened before; see `trainers.gate`.
+        working_folder: where the command was given, which relative paths are meant from; empty: not known.
     """
 
     stop_file: Path | None = None
     began: float = field(default_factory=time.time)
     test_openings: int = 0
     reopen_test: bool = False
+    working_folder: str = field(default_factory=working_folder)
 
     def device_seconds(self, workers: int) -> float:
         """Seconds since the attempt began, once for each worker."""

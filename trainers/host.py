@@ -24,6 +24,7 @@ from trainers.progress import Metrics
 from trainers.replicas import Replicas
 from trainers.stop import require_no_stop
 from trainers.worker import require_run_dir, train
+from trainers.working_folder import enter
 
 OnEpoch = Callable[[Metrics], None]
 
@@ -163,6 +164,7 @@ def _ray_worker(settings: dict[str, Any]) -> Metrics:
     replicas = Replicas(context.get_world_rank(), context.get_world_size())
     device = ray.train.torch.get_device() if settings["cuda"] else torch.device("cpu")
     config, attempt = TrialConfig.from_dict(settings["config"]), Attempt.from_dict(settings["attempt"])
+    enter(attempt.working_folder, config)
     # The driver has told the earlier epochs: through Ray Train each would take as long as a poll of its workers.
     return train(config, Path(settings["run_dir"]), replicas, device, ray.train.report, attempt, replay=False)
 

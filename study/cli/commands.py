@@ -18,7 +18,9 @@ from study.define.cells import (
 from study.define.offer import check_offers, offers_of, refuse_unequal
 from study.define.refusals import checked
 from study.define.study_file import load_study
+from study.drive.ray_address import check_address
 from study.record.folder import StudyFolder
+from study.record.inputs import other_lengths, refuse_replaced
 from study.record.terminal import Counter, Progress, say
 from trainers.config import TrialConfig
 from trainers.errors import DivergedError, UserError
@@ -33,6 +35,7 @@ _RESOURCES = ("workers", "threads", "device")
 
 def run(options: argparse.Namespace) -> int:
     """A whole study: data prepared, every cell searched and confirmed, all of it compared."""
+    check_address()
     study = load_study(
         options.study,
         trials=options.trials,
@@ -63,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
     from study.drive.study import run_study
 
     with open_session(folder) as session:
+        refuse_replaced(session.log.trials(), [cell.base for cell in study.cells])
         return run_study(
             study, folder, session, needs, allow_unequal=options.allow_unequal, reopen_test=options.reopen_test
         )
@@ -96,6 +100,7 @@ def _simulated(options: argparse.Namespace, study: StudyConfig) -> int:
 
 def sweep(options: argparse.Namespace) -> int:
     """The search of one cell; options that were given are fixed, the others searched where the space has them."""
+    check_address()
     values = config_values(options)
     dataset, model, algorithm = (values.pop(name) for name in ("dataset", "model", "algorithm"))
     variant = values.pop(method_named(algorithm, "algorithm").variant, None)
@@ -135,6 +140,7 @@ def sweep(options: argparse.Namespace) -> int:
     from trainers.stop import require_no_stop
 
     with open_session(folder) as session:
+        refuse_replaced(session.log.trials(), [cell.base])
         open_journal(folder.journal)  # a damaged one is said before Ray is started
         say("starting Ray ...")
         connect()
@@ -154,11 +160,12 @@ def sweep(options: argparse.Namespace) -> int:
                 }
             )
         )
-    return 0
+    return 0 if result.best else 1
 
 
 def train(options: argparse.Namespace) -> int:
     """One configuration, under Ray Train, recorded with phase `train`."""
+    check_address()
     values = config_values(options)
     _refuse_foreign(values, values["algorithm"], values["model"])
     config = TrialConfig(**values)
@@ -183,6 +190,9 @@ def train(options: argparse.Namespace) -> int:
     trial_id = f"{label}-train-{config.fingerprint()[:8]}-s{config.seed}"
     spec = trial_spec(trial_id, "train", config.method, config, folder.run_dir(trial_id))
     with open_session(folder) as session:
+        refuse_replaced(session.log.trials(), [config])
+        for line in other_lengths(session.log.trials(), trial_id, config):
+            say(line)
         recorder = Recorder(session.log, Place(Progress(label, 1, every_epoch=True)))
         say("starting Ray ...")
         connect()

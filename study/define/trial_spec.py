@@ -5,6 +5,7 @@ from typing import Any, TypedDict
 
 from trainers.config import TrialConfig
 from trainers.plugins import Shipped, origins, shipped
+from trainers.working_folder import working_folder
 
 
 class TrialSpec(TypedDict):
@@ -16,7 +17,7 @@ class TrialSpec(TypedDict):
     a run that memory did not hold, `test_openings` how often the study's log says that its test set was opened,
     `reopen_test` whether to open it once more all the same. `simulate` is None, or what a simulated run has its
     learning curve from: `synthetic`, or the path of a `simulation.json`. `plugins` are the plug-ins that the command
-    loaded, with their text.
+    loaded, with their text, `working_folder` is where it was given.
     """
 
     trial_id: str
@@ -30,6 +31,7 @@ class TrialSpec(TypedDict):
     reopen_test: bool
     simulate: str | None
     plugins: list[Shipped]
+    working_folder: str
 
 
 def trial_spec(
@@ -58,6 +60,7 @@ def trial_spec(
         reopen_test=reopen_test,
         simulate=simulate,
         plugins=shipped(),
+        working_folder=working_folder(),
     )
 
 

@@ -15,8 +15,10 @@ from typing import Any
 
 from study import ENVIRONMENT
 from study.drive.interrupt import own_answers
-from study.drive.ray_watch import watch
+from study.drive.ray_address import VARIABLE, advice, check_address, cluster_address, no_cluster
+from study.drive.ray_watch import start_and_watch
 from trainers.errors import UserError
+from trainers.machine import allowed_cpus, home
 
 # Bytes. Images are memory-mapped files and results are small, so Ray's shared memory carries next to nothing; Ray's own
 # choice is 30 % of the machine's memory.
@@ -25,6 +27,12 @@ OBJECT_STORE_BYTES = 200_000_000
 # Characters. Ray makes sockets like `<TMPDIR>/ray/session_<date>_<pid>/sockets/plasma_store`, 68 after `<TMPDIR>`,
 # and Linux takes paths of 107.
 LONGEST_TEMPORARY_FOLDER = 38
+
+# Seconds in which a worker of a Ray that others started must answer; it may have to be started first.
+RUNNING_RAY_SECONDS = 60
+
+# Where the Rays are that this process is or was connected to and that do: ours, and others that were looked at once.
+_known: set[str] = set()
 
 
 def connect(num_cpus: int | None = None, quiet: bool = True) -> None:
@@ -36,18 +44,25 @@ def connect(num_cpus: int | None = None, quiet: bool = True) -> None:
     without it the next trial waits for ever. The cleaner finds its Ray by looking for *the* one on this machine, and
     gives up where there are two, so it is told; the system picks a free port, and studies can run side by side.
 
+    Ray's processes are started by a thread that lives as long as they do (`study.drive.ray_watch`): the system ends
+    them with the thread that started them, and a study may be run from one that ends before the program.
+
     Args:
         num_cpus: CPUs to share out; all that this process may use where None. A cluster's own are used when joining.
         quiet: leave Ray's notices and its workers' output off the terminal; they stay in Ray's log files.
 
     Raises:
-        UserError: `num_cpus` is below 1, or no cluster answers at `RAY_ADDRESS`.
+        UserError: `num_cpus` is below 1, no cluster answers at `RAY_ADDRESS` or it is of another release, or the Ray
+            that runs in this process already lacks what a study needs.
     """
     import ray  # not at the top: every command line would wait a second for it, `--help` included
 
     if num_cpus is not None and num_cpus < 1:
         raise UserError(f"num_cpus is {num_cpus}; use 1 or more, or leave it out to use every CPU of this machine")
     if ray.is_initialized():
+        if (running := ray.get_runtime_context().gcs_address) not in _known:
+            check_running_ray()
+            _known.add(running)
         return
     variables = worker_environment()
     options: dict[str, Any] = {
@@ -56,33 +71,94 @@ def connect(num_cpus: int | None = None, quiet: bool = True) -> None:
         # Ray puts this process's working folder first on every worker's path; a user's `study.py` may lie there.
         "runtime_env": {"env_vars": variables, "worker_process_setup_hook": "binsfo.prefer_own_packages"},
     }
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        try:
-            with own_answers():
-                ray.init(address=address, **options)
-        except ConnectionError as error:
-            raise UserError(
-                f"no Ray cluster answers at RAY_ADDRESS={address} ({error}); "
-                "start it (`ray up CLUSTER.yaml`), or unset RAY_ADDRESS to run on this machine alone"
-            ) from error
+    if (address := cluster_address()) is not None:
+        _join(address, options)
+        _known.add(ray.get_runtime_context().gcs_address)
         return
+    os.environ.pop(VARIABLE, None)  # `local`, by which Ray would leave a token in the home folder
     if not _has_own_token():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     _shorten_temporary_folder()
     port = _free_port()
     variables["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
-    with own_answers():
+
+    def start() -> None:
         ray.init(
             address="local",  # never another user's Ray that happens to run here
-            num_cpus=num_cpus,
+            num_cpus=num_cpus or allowed_cpus(),
             include_dashboard=True,
             dashboard_host="127.0.0.1",
             dashboard_port=port,
             object_store_memory=OBJECT_STORE_BYTES,
             **options,
         )
-    watch()
+
+    start_and_watch(start)
+    _known.add(ray.get_runtime_context().gcs_address)
+
+
+def _join(address: str, options: dict[str, Any]) -> None:
+    """Join a cluster; whatever Ray says of why it cannot becomes one line."""
+    import ray
+
+    check_address()
+    try:
+        with own_answers():
+            ray.init(address=address, **options)
+    except ConnectionError as error:
+        raise no_cluster(address, _first_line(error)) from error
+    except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+        if "Version mismatch" in str(error):
+            theirs = " ".join(str(error).split())[:300]
+            raise UserError(
+                f"the cluster at {VARIABLE}={address} runs another release than this command: {theirs}; "
+                f"install the cluster's releases here, or {advice()}"
+            ) from error
+        raise UserError(
+            f"the cluster at {VARIABLE}={address} cannot be joined ({_first_line(error)}); {advice()}"
+        ) from error
+
+
+def check_running_ray(packages: tuple[str, ...] = ("study", "trainers")) -> None:
+    """Refuse a Ray that others started in this process where it lacks what every study needs.
+
+    Its workers must find this code, and its dashboard must run: without that, what a trial that was stopped early had
+    taken is never free again, and the next trial waits for ever.
+
+    Raises:
+        UserError: what it lacks.
+    """
+    import ray
+
+    def look() -> str:  # travels to a worker by value, since this module may not be there
+        import importlib.util
+
+        for package in packages:
+            if importlib.util.find_spec(package) is None:
+                return f"its workers find no package {package!r}"
+        try:
+            from ray.util.state import list_nodes
+
+            list_nodes(timeout=10)
+        except Exception as error:
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            return f"its dashboard, which frees what a stopped trial took, does not answer its workers ({reason[:200]})"
+        return ""
+
+    answer = ray.remote(num_cpus=0, max_retries=0)(look).remote()
+    ready, _ = ray.wait([answer], timeout=RUNNING_RAY_SECONDS)
+    try:
+        lacking = ray.get(answer) if ready else f"none of its workers answers in {RUNNING_RAY_SECONDS} s"
+    except ray.exceptions.RayError as error:
+        lacking = f"its workers fail: {_first_line(error)}"
+    if lacking:
+        raise UserError(
+            f"a Ray runs in this process already, and {lacking}; call `ray.shutdown()` first: a study starts its own"
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def worker_environment() -> dict[str, str]:
@@ -99,10 +175,13 @@ def worker_environment() -> dict[str, str]:
 
 
 def _has_own_token() -> bool:
-    """Whether the user has settled Ray's authentication: by the environment, or by a token in the home folder."""
-    if any(name in os.environ for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+    """Whether the user has settled Ray's authentication: switched it off, or there is a token, given or in the home."""
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
         return True
-    return (Path.home() / ".ray" / "auth_token").is_file()
+    if any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        return True
+    folder = home()
+    return folder is not None and (folder / ".ray" / "auth_token").is_file()
 
 
 def _free_port() -> int:

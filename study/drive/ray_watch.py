@@ -19,18 +19,35 @@ _ESSENTIAL = ("raylet", "gcs_server")
 _INTERVAL = 0.5
 
 
-def watch(end: Callable[[str], None] | None = None) -> threading.Thread:
-    """Watch the Ray that this process has just started; `end` is called once with the name of a part that died.
+def start_and_watch(start: Callable[[], None], end: Callable[[str], None] | None = None) -> None:
+    """Start a Ray in a thread that lives as long as it does, and watch it from there.
 
-    Nothing is said when Ray is shut down on purpose: it disconnects its driver before it ends its processes.
+    Ray asks the system to end its processes with the one that started them; what Linux goes by is the *thread* that
+    did. On one that ends earlier, as in a program that runs a study beside other things, Ray would end with it.
 
     Args:
-        end: what to do then; `end_command` where None.
+        start: starts Ray; what it raises is raised here.
+        end: called once with the name of a part that died; `end_command` where None. Nothing is said when Ray is shut
+            down on purpose: it disconnects its driver before it ends its processes.
     """
-    essential = {process.name(): process for process in psutil.Process().children() if process.name() in _ESSENTIAL}
-    thread = threading.Thread(target=_watch, args=(essential, end or end_command), name="ray watch", daemon=True)
-    thread.start()
-    return thread
+    started, failure = threading.Event(), []
+
+    def live() -> None:
+        try:
+            start()
+            children = psutil.Process().children()
+            essential = {process.name(): process for process in children if process.name() in _ESSENTIAL}
+        except BaseException as error:
+            failure.append(error)
+            return
+        finally:
+            started.set()
+        _watch(essential, end or end_command)
+
+    threading.Thread(target=live, name="ray", daemon=True).start()
+    started.wait()
+    if failure:
+        raise failure[0]
 
 
 def end_command(part: str) -> None:

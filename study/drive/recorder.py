@@ -15,6 +15,7 @@ from ray.tune.experiment import Trial
 from study.define.trial_spec import TrialSpec, plugins_tag
 from study.drive.simulate import simulated_tag
 from study.drive.trial import failure
+from study.record.inputs import file_tags
 from study.record.metrics import recordable
 from study.record.outcomes import DISK_FULL, HOW, ending
 from study.record.study_log import StudyLog, TrialRecord
@@ -65,7 +66,7 @@ class Recorder:
             phase=spec["phase"],
             method=spec["method"],
             config=config.to_dict(),
-            tags={**simulated_tag(spec["simulate"]), **plugins_tag(config), **place.tags},
+            tags={**file_tags(config), **simulated_tag(spec["simulate"]), **plugins_tag(config), **place.tags},
             attempt=1 + (earlier.attempts if earlier else 0),
         )
 

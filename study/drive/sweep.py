@@ -8,7 +8,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import optuna
 
@@ -51,6 +51,7 @@ class SweepResult:
         edges: the values of the best trial that lie at the edge of their range, in words.
         notes: what else a reader should know of the result.
         side_by_side: the largest number of trials that ran at once; with more than 1 the search may not be repeatable.
+        failures: where no trial completed, why not.
     """
 
     cell: Cell
@@ -60,12 +61,13 @@ class SweepResult:
     edges: list[str]
     notes: list[str]
     side_by_side: int
+    failures: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """The sweep's report."""
         counted = ", ".join(f"{count} {outcome}" for outcome, count in self.outcomes.items())
         if self.best is None:
-            return [f"{self.cell.name}: no trial completed ({counted})"]
+            return [f"{self.cell.name}: no trial completed ({counted})", *(f"  {line}" for line in self.failures)]
         found = f"{self.cell.name}: best validation accuracy {percent(self.best_value)} with {describe(self.best)}"
         return [f"{found} ({counted})", *(f"  note: {note}" for note in [*self.edges, *self.notes])]
 
@@ -113,6 +115,8 @@ def sweep(cell: Cell, folder: StudyFolder, log: StudyLog, need: Need) -> SweepRe
         say(f"[{cell.name}] {len(earlier)} of {cell.trials} trials are there already; nothing to run")
     say(f"[{cell.name}] {disk_line(folder, [search_trial_id(cell, trial.number) for trial in ended(study)])}")
     result = summarize(cell, study)
+    if result.best is None:
+        result = replace(result, failures=tuple(failures(cell, folder, log)))
     edges = f"{cell.name}: {'; '.join(result.edges)}" if result.edges else ""
     log.append("sweep_end", cell=cell.name, tags={"range_edges": edges, "side_by_side": str(result.side_by_side)})
     return result
@@ -139,6 +143,20 @@ def open_sweep(cell: Cell, folder: StudyFolder, log: StudyLog) -> None:
     if (offered := folder.offered(cell.name)) is not None:
         tags["offered"] = json.dumps(offered)
     log.append("sweep", cell=cell.name, tags=tags, params=cell.identity())
+
+
+def failures(cell: Cell, folder: StudyFolder, log: StudyLog) -> list[str]:
+    """Why the trials of a cell did not complete: each reason once, with how many had it and one of them by name."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for trial_id, record in log.trials().items():
+        if record.cell == cell.name and record.phase == "search" and record.outcome != "completed":
+            reasons.setdefault((record.outcome, record.reason or "no reason was given"), []).append(trial_id)
+    lines = []
+    for (outcome, reason), trial_ids in reasons.items():
+        traceback = folder.run_dir(trial_ids[0]) / "error.txt"
+        where = f"; its traceback: {traceback}" if traceback.exists() else ""
+        lines.append(f"{len(trial_ids)} {outcome}: {reason} ({trial_ids[0]}{where})")
+    return lines
 
 
 def summarize(cell: Cell, study: optuna.Study) -> SweepResult:

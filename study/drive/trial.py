@@ -18,6 +18,7 @@ from trainers.attempt import Attempt
 from trainers.config import TrialConfig
 from trainers.errors import DiskFullError, DivergedError, OutOfMemoryError, StoppedError
 from trainers.plugins import receive
+from trainers.working_folder import enter
 
 OUTCOMES: Final[dict[type[Exception], str]] = {
     DivergedError: "diverged",
@@ -51,6 +52,7 @@ def ended(spec: TrialSpec, report: Callable[[dict[str, Any]], None]) -> dict[str
         stop_file=Path(spec["stop_file"]) if spec["stop_file"] else None,
         test_openings=spec["test_openings"],
         reopen_test=spec["reopen_test"],
+        working_folder=spec["working_folder"],
     )
     epochs_seen = 0
 
@@ -60,6 +62,7 @@ def ended(spec: TrialSpec, report: Callable[[dict[str, Any]], None]) -> dict[str
         report(dict(metrics))
 
     try:
+        enter(spec["working_folder"], config)
         final = {**_trained(spec, epoch, attempt), "outcome": "completed"}
     except Exception as error:
         final = {**failure(error, run_dir), "epoch": epochs_seen}

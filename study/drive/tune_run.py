@@ -18,6 +18,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from study.define.memory_plan import Need, gpu_memory, machine_memory
 from study.define.trial_spec import TrialSpec
+from study.drive.ray_address import cluster_address
 from study.drive.recorder import TuneRecorder
 from study.drive.trial import run_trial
 from study.drive.tune_hooks import Hooks, Sequel
@@ -26,6 +27,7 @@ from study.drive.tune_state import TrialFiles, clear_call
 from study.search.journal_search import JournalSearch
 from trainers.config import TrialConfig
 from trainers.errors import UserError
+from trainers.machine import allowed_cpus
 
 # A driver of Ray Train workers needs no CPU of its own. Ray asks for some resource: each node offers 1 of its own name,
 # and the head's offers 1 of this one, so that drivers run beside the study's folder, up to a thousand.
@@ -101,7 +103,7 @@ def check_room(config: TrialConfig, need: Need) -> None:
 
     A cluster that is only named by `RAY_ADDRESS` is not asked before it is joined.
     """
-    if ray.is_initialized() or not os.environ.get("RAY_ADDRESS"):
+    if ray.is_initialized() or cluster_address() is None:
         room_for(config, resources_here(), need)
 
 
@@ -116,7 +118,7 @@ def resources_here() -> dict[str, float]:
         nodes = [node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]]
         return {**ray.cluster_resources(), **here, NODE_MEMORY: max(nodes, default=0)}
     memory = machine_memory()
-    own = {"CPU": len(os.sched_getaffinity(0)), "GPU": torch.cuda.device_count()}
+    own = {"CPU": allowed_cpus(), "GPU": torch.cuda.device_count()}
     return {**own, **here, "memory": memory, NODE_MEMORY: memory}
 
 

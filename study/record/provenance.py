@@ -14,6 +14,8 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
+from trainers.machine import allowed_cpus
+
 HERE = Path(__file__).resolve()
 UNKNOWN = "unknown"
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow", "numpy")
@@ -62,7 +64,7 @@ def versions() -> str:
 @lru_cache(maxsize=1)
 def hardware() -> str:
     """Processor, cores, memory and accelerators of this machine, e.g. `2 x Xeon 8481C, 24 GiB, Linux x86_64`."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = allowed_cpus()
     parts = [f"{cores} x {_processor()}"]
     with contextlib.suppress(ValueError, OSError, AttributeError):
         parts.append(f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB")

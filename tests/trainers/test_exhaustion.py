@@ -126,6 +126,7 @@ def test_a_checkpoint_that_no_disk_takes_leaves_the_last_whole_one(
     assert last["outcome"] == "disk_full" and "is full" in last["reason"]
     assert sorted(path.name for path in (tmp_path / "run").rglob("*") if path.is_file()) == [
         "best.safetensors",
+        "inputs.json",
         "last.safetensors",
     ]
     assert ended(spec, told.append)["outcome"] == "completed"

@@ -29,6 +29,7 @@ from trainers.data.report import report_lines
 from trainers.data.splits import carve_validation
 from trainers.data.store import Manifest, check_sizes, read_manifest
 from trainers.errors import UserError
+from trainers.machine import allowed_cpus
 
 SPLITS = ("train", "validation", "test")
 # For one's own grey pictures, where neither ImageNet's colours nor MNIST's ink say anything: 0..1 becomes -1..1.
@@ -100,7 +101,7 @@ class _Rows:
         local = [int(row - self._starts[index]) for row, index in zip(rows, shard_of, strict=True)]
         encoded = [shard.encoded(row) for shard, row in zip(shards, local, strict=True)]
         places = [f"{shard.path} row {row}" for shard, row in zip(shards, local, strict=True)]
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor(allowed_cpus()) as pool:
             shape = (repeat(self._manifest.channels), repeat(self._manifest.image_size))
             arrays = pool.map(pixels, encoded, *shape, places, repeat(self._manifest.grey_ranges))
             for index, array in enumerate(arrays):

@@ -11,15 +11,19 @@ from pathlib import Path
 from trainers.data.locate import DatasetChoice
 from trainers.data.store import read_manifest
 from trainers.errors import UserError
+from trainers.machine import home
 
 # Characters of one's own data set's name in that of its folder: of 4 bytes each they leave room for what follows in the
 # 255 bytes that a name may have.
 _LONGEST_NAME = 48
 
 
-def user_cache() -> Path:
-    """The user's cache folder by the XDG convention."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+def user_cache() -> Path | None:
+    """The user's cache folder by the XDG convention; None for a user without a home folder."""
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return Path(given)
+    folder = home()
+    return None if folder is None else folder / ".cache"
 
 
 def is_writable(folder: Path) -> bool:
@@ -40,7 +44,8 @@ def prepared_roots(data_root: Path, prepared_root: Path | None) -> list[Path]:
         return [prepared_root.expanduser().absolute()]
     data_root = data_root.expanduser().absolute()
     own = hashlib.sha256(os.fsencode(data_root.resolve())).hexdigest()[:12]
-    return [data_root / "prepared", user_cache() / "binsfo" / "prepared" / own]
+    cache = user_cache()
+    return [data_root / "prepared", *([cache / "binsfo" / "prepared" / own] if cache else [])]
 
 
 def root_for_writing(data_root: Path, prepared_root: Path | None) -> Path:

@@ -37,6 +37,7 @@ from trainers.data.store import (
 )
 from trainers.errors import UserError
 from trainers.locks import locked
+from trainers.machine import allowed_cpus
 
 SHARD_BYTES = 64 * 2**20
 """Aimed-at bytes of pixels in a shard: what a killed preparation has to do again."""
@@ -189,7 +190,7 @@ def _check_space(plan: Plan, folder: Path) -> None:
 
 def _blocks(plan: Plan, part: Part, rows: np.ndarray) -> Iterator[pa.Array]:
     """The pictures of some rows as Arrow arrays, block by block; all are decoded, also where their bytes are kept."""
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # Pillow works outside Python's lock
+    with ThreadPoolExecutor(allowed_cpus()) as pool:  # Pillow works outside Python's lock
         for start in range(0, len(rows), _PICTURES_AT_ONCE):
             block = rows[start : start + _PICTURES_AT_ONCE]
             encoded = [part.picture(int(row)) for row in block]

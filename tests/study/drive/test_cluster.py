@@ -43,14 +43,14 @@ def test_two_studies_run_side_by_side_and_leave_the_home_folder_alone(tmp_path: 
     drivers = [
         subprocess.Popen(
             [sys.executable, "-c", DRIVER],
-            env=environment,
+            env=environment | address,
             cwd=tmp_path,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for _ in range(2)
+        for address in ({}, {"RAY_ADDRESS": "local"})
     ]
     for driver in drivers:
         out, err = driver.communicate("\n", timeout=180)
@@ -74,9 +74,110 @@ def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(ray, "init", nobody)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster, "check_address", lambda: None)
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
     with pytest.raises(UserError, match=r"192\.0\.2\.1:6379 .*unset RAY_ADDRESS"):
         cluster.connect()
+
+
+@pytest.mark.parametrize(
+    ("raised", "message"),
+    [
+        (
+            RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.9.0"),
+            "runs another release .*2.9.0",
+        ),
+        (ValueError("a\nlong\nstory"), r"cannot be joined \(a\); unset RAY_ADDRESS"),
+    ],
+)
+def test_a_cluster_that_cannot_be_joined_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, message: str
+) -> None:
+    import ray
+
+    def refuse(**options: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster, "check_address", lambda: None)
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+    with pytest.raises(UserError, match=message) as refusal:
+        cluster.connect()
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_token_is_made_where_one_is_asked_for_and_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Left to itself, Ray would write one into the home folder, for everybody to read."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    assert not cluster._has_own_token()
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    assert not cluster._has_own_token()
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    assert cluster._has_own_token()
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("a" * 64)
+    assert cluster._has_own_token()
+
+
+def run_program(program: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"HOME": str(folder), "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.mark.integration
+def test_a_ray_outlives_the_thread_that_a_study_ran_in_and_serves_the_next_one(tmp_path: Path) -> None:
+    program = """
+import threading, time
+from study.drive.cluster import connect
+def work():
+    import ray
+    connect(num_cpus=1)
+    print(ray.get(ray.remote(lambda: "done").remote()), flush=True)
+for _ in range(2):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    time.sleep(3)
+print("alive")
+"""
+    done = run_program(program, tmp_path)
+    assert (done.returncode, done.stdout.split()) == (0, ["done", "done", "alive"]), done.stderr
+
+
+@pytest.mark.integration
+def test_a_ray_that_runs_in_the_process_already_is_refused_with_what_it_lacks(tmp_path: Path) -> None:
+    program = """
+import ray
+from study.drive.cluster import check_running_ray, connect
+from trainers.errors import UserError
+ray.init(address="local", num_cpus=1, log_to_driver=False, include_dashboard=False)
+for look in (connect, lambda: check_running_ray(packages=("no_such_package",))):
+    try:
+        look()
+    except UserError as error:
+        print(error)
+"""
+    done = run_program(program, tmp_path)
+    without_dashboard, without_code = done.stdout.splitlines()
+    assert "its dashboard, which frees what a stopped trial took, does not answer its workers" in without_dashboard
+    assert "its workers find no package 'no_such_package'" in without_code
+    assert all(
+        line.endswith("call `ray.shutdown()` first: a study starts its own") for line in done.stdout.splitlines()
+    )
 
 
 def test_workers_find_the_running_code_first_and_keep_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:

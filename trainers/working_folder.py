@@ -1,0 +1,48 @@
+"""The folder that a command was given in, for the processes that work for it: relative paths mean the same there.
+
+A worker's process starts in a folder of Ray's own, or on another machine; `--dataset my_pictures`, `--data-root data`
+and `--pretrained file.pth` are meant from where the command was typed.
+"""
+
+import os
+import platform
+
+from trainers.config import TrialConfig
+from trainers.data.catalog import lookup
+from trainers.errors import UserError
+
+
+def working_folder() -> str:
+    """Where this command was given; empty where that folder is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
+
+def enter(folder: str, config: TrialConfig) -> None:
+    """Make `folder` this process's working folder.
+
+    Raises:
+        UserError: it is not on this machine, and the run has a relative path.
+    """
+    if not folder:
+        return
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        if relative := relative_paths(config):
+            raise UserError(
+                f"the folder {folder} that the command was given in cannot be entered on {platform.node()} "
+                f"({error.strerror}), and {', '.join(relative)} is relative to it; give absolute paths on a disk that "
+                "every machine has"
+            ) from error
+
+
+def relative_paths(config: TrialConfig) -> list[str]:
+    """The run's paths that are relative, as `name 'path'`."""
+    named = {name: getattr(config, name) for name in ("data_root", "prepared_root", "pretrained")}
+    if lookup(config.dataset) is None:
+        named["dataset"] = config.dataset
+    given = {name: path for name, path in named.items() if path is not None}
+    return [f"{name} {path!r}" for name, path in given.items() if not os.path.isabs(os.path.expanduser(path))]
