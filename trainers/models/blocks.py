@@ -46,7 +46,8 @@ class ResidualBlock(PackedBlock):
         """The block as units that share its modules."""
 
     def packed(self, x: Tensor) -> Tensor:
-        return run_units(x, self.units())
+        units = self.units()
+        return run_fused(x, units) if fused(x, units) else run_units(x, units)
 
     def forward(self, x: Tensor) -> Tensor:
         if not torch.is_grad_enabled():

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from trainers.batch_norm import SynchronizedBatchNorm, batch_moments, follow_moments
 from trainers.binary import kernels
+from trainers.binary.backward import WeightBlocks, WeightProduct, sign_gradients, weight_product
 from trainers.binary.bits import pack_bits
 from trainers.binary.kernels import Geometry, SignWords, unit_passes
 from trainers.binary.layers import BinaryLayer
-from trainers.binary.products import multiply_back
 from trainers.binary.weights import PackedWeight
-from trainers.models.branch import Branch, BranchSums, Statistics, corrections, scaled_by
-from trainers.models.packed_residual import ResidualUnit, WeightGradient
+from trainers.models.branch import Branch, BranchSums, Statistics, corrections
+from trainers.models.packed_residual import ResidualUnit
 from trainers.replicas import Replicas
 
 
@@ -177,7 +177,10 @@ class FusedUnit:
                 )
             ]
         )
-        weights = [[WeightGradient(layer, x.images) for layer, _ in branch.products] for branch in unit.branches]
+        weights = [
+            [_WeightGradient(layer, x.images, self.geometry) for layer, _ in branch.products]
+            for branch in unit.branches
+        ]
         grad_x = x.of_rows(torch.empty_like(x.rows))
         bias_in = torch.zeros_like(unit.bias_in)
         r_pixels = z.of_rows(r)
@@ -194,7 +197,7 @@ class FusedUnit:
                 shape = (x.high, x.wide, z.high, z.wide)
                 unit_passes.unpool(grad_r.rows, shape, grad_part.rows)
             del grad_r
-            grad_s = self._backward_products(self.words(part), grad_z, weights, dtype)
+            grad_s = self._backward_products(self.words(part), grad_z, weights)
             del grad_z
             bias_in += unit_passes.backward_signs(
                 part.rows, unit.bias_in.detach().view(-1), grad_s, unit.sign.approx, unit.sign.order, grad_part.rows
@@ -205,20 +208,14 @@ class FusedUnit:
             own += [total.gamma, total.beta, *(weight.hand_over() for weight in taken)]
         return grad_x if wants_input else None, own
 
-    def _backward_products(
-        self, signs: SignWords, grad_z: Pixels, weights: list[list[WeightGradient]], dtype: torch.dtype
-    ) -> Tensor:
-        """dL/ds (pixels, C) of a chunk of images, whose weight gradients go to `weights`."""
+    def _backward_products(self, signs: SignWords, grad_z: Pixels, taken: list[list["_WeightGradient"]]) -> Tensor:
+        """dL/ds (pixels, C) of a chunk of images, whose weight gradients go to `taken`."""
         total: Tensor | None = None
-        planes = grad_z.planes()
-        for branch, columns, taken in zip(self.unit.branches, self._columns(), weights, strict=True):
-            for (layer, distance), weight in zip(branch.products, taken, strict=True):
+        for branch, columns, gradients in zip(self.unit.branches, self._columns(), taken, strict=True):
+            for (layer, distance), gradient in zip(branch.products, gradients, strict=True):
                 shifted = unit_passes.shift(signs, distance)
-                s = Pixels(unit_passes.unpack(shifted, dtype), signs.images, signs.high, signs.wide).planes()
-                g = planes[:, columns]
-                weight.add(g, s)
-                part = multiply_back(scaled_by(g, layer), s, layer.store, layer.operator)
-                rows = Pixels.of(part).rows
+                gradient.add(grad_z.rows, columns, shifted)
+                rows = self._sign_gradients(layer, grad_z.rows, columns, shifted)
                 if distance:
                     rows = unit_passes.add_shifted(rows, (signs.high, signs.wide), distance, total)
                 elif total is not None:
@@ -226,6 +223,41 @@ class FusedUnit:
                 total = rows
         assert total is not None
         return total
+
+    def _sign_gradients(self, layer: BinaryLayer, grad: Tensor, columns: slice, signs: SignWords) -> Tensor:
+        scale = layer.store.scale()
+        if scale is not None:
+            grad, columns = grad[:, columns] * scale.detach(), slice(0, columns.stop - columns.start)
+        return sign_gradients(grad, columns, layer.store, self._weights([layer]), signs, self.geometry)
+
+
+class _WeightGradient:
+    """The gradient of one layer's weights as the chunks of images pass; nothing for a layer that takes none."""
+
+    def __init__(self, layer: BinaryLayer, images: int, geometry: Geometry) -> None:
+        self.layer, self.images, self.geometry = layer, images, geometry
+        self.wanted = layer.store.anchor() is not None
+        self.total: Tensor | None = None
+        self.whole: WeightProduct | None = None
+
+    def add(self, grad: Tensor, columns: slice, signs: SignWords) -> None:
+        """dL/dz and the signs of a chunk."""
+        if not self.wanted:
+            return
+        product = weight_product(grad, columns, signs, self.geometry)
+        if signs.images == self.images:  # all of them: the gradient may follow in blocks of weights, in `hand_over`
+            self.whole = product
+        else:
+            self.total = product.rows(slice(0, self.layer.store.shape[0]), self.total)
+
+    def hand_over(self) -> Tensor | None:
+        """Give the store its gradient; returns the anchor's, if it has one."""
+        store = self.layer.store
+        if self.whole is not None:
+            return store.receive(WeightBlocks(self.whole, store))
+        if self.total is not None:
+            return store.receive([(slice(0, store.shape[0]), self.total)])
+        return None
 
 
 class _FusedResidual(torch.autograd.Function):

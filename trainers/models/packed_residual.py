@@ -133,7 +133,7 @@ class ResidualUnit:
             corrections(branch.norm, known, total)
             for branch, known, total in zip(self.branches, statistics, sums.branches, strict=True)
         ]
-        weights = [[WeightGradient(layer, len(x)) for layer, _ in branch.products] for branch in self.branches]
+        weights = [[_WeightGradient(layer, len(x)) for layer, _ in branch.products] for branch in self.branches]
         bias_in = torch.zeros_like(self.bias_in)
         grad_x: Tensor | None = None
         for images in self.chunks(x):
@@ -209,7 +209,7 @@ class _UnitSums:
         return cls(torch.zeros_like(unit.slope), torch.zeros_like(unit.bias_out), branches)
 
 
-class WeightGradient:
+class _WeightGradient:
     """The gradient of one layer's weights as the chunks of images pass; nothing for a layer that takes none."""
 
     def __init__(self, layer: BinaryLayer, images: int) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from trainers.binary.kernels import WORD
 from trainers.binary.kernels.jit import Compiled
-from trainers.binary.kernels.vectors import LANES, PIXELS, biased_word, count_ones, product_tile, sign_word
+from trainers.binary.kernels.vectors import LANES, PIXELS, biased_word, count_ones, nine_words, product_tile, sign_word
 
 _GATHERED = 32  # output pixels whose words are gathered at a time: they stay in the first-level cache
 
@@ -98,7 +98,9 @@ def pack_weights(start: int, stop: int, bits: Any, inner: int, taps: int, packed
         block, lane = (first + row) // LANES, (first + row) % LANES
         for word in range(width):
             words[:] = 0
-            if taps == 1:
+            if taps == 9 and (word + 1) * WORD <= inner:
+                nine_words(bits.ctypes.data + row * row_bytes + word * 72, words.ctypes.data)
+            elif taps == 1:
                 for byte in range(word * 8, min(row_bytes, word * 8 + 8)):
                     words[0] |= np.uint64(bits[row, byte]) << np.uint64(8 * (byte - word * 8))
             else:

@@ -38,8 +38,9 @@ def moments(start: int, stop: int, z: Any, most: int, sums: Any, squares: Any) -
             some_squares[:] = 0
             until = min(last, first + most)
             for pixel in range(first, until):
+                row = z[pixel]
                 for channel in range(channels):
-                    value = np.int32(z[pixel, channel])
+                    value = np.int32(row[channel])
                     some[channel] += value
                     some_squares[channel] += value * value
             for channel in range(channels):
@@ -52,57 +53,71 @@ def moments(start: int, stop: int, z: Any, most: int, sums: Any, squares: Any) -
 def shortcut(start: int, stop: int, x: Any, image: Any, pooled: Any) -> None:
     """pooled[p] = mean of the 2x2 pixels of x that output pixel p stands for; image is (H, W, H/2, W/2)."""
     _, wide, _, wide_out = image
-    channels = x.shape[1]
     quarter = x.dtype.type(0.25)
     for pixel in range(start, stop):
-        row = pixel // wide_out
-        corner = 2 * row * wide + 2 * (pixel - row * wide_out)
-        for channel in range(channels):
-            upper = x[corner, channel] + x[corner + 1, channel]
-            lower = x[corner + wide, channel] + x[corner + wide + 1, channel]
-            pooled[pixel, channel] = (upper + lower) * quarter
+        line = pixel // wide_out
+        corner = 2 * line * wide + 2 * (pixel - line * wide_out)
+        a, b, c, d = x[corner], x[corner + 1], x[corner + wide], x[corner + wide + 1]
+        mean = pooled[pixel]
+        for channel in range(len(mean)):
+            mean[channel] = ((a[channel] + b[channel]) + (c[channel] + d[channel])) * quarter
 
 
 @Compiled
 def output(start: int, stop: int, z: Any, r: Any, numbers: Any, y: Any) -> None:
     """y from z and r; numbers (7, O): scale, mean, inverse, gamma, offset, slope, bias."""
     channels, outputs = r.shape[1], z.shape[1]
-    zero = r.dtype.type(0)
-    for pixel in range(start, stop):
-        for first in range(0, outputs, channels):
-            for channel in range(channels):
-                o = first + channel
-                hat = (z[pixel, o] * numbers[0, o] - numbers[1, o]) * numbers[2, o]
-                v = hat * numbers[3, o] + r[pixel, channel] + numbers[4, o]
-                y[pixel, o] = max(v, zero) + min(v, zero) * numbers[5, o] + numbers[6, o]
+    kind, zero = r.dtype.type, r.dtype.type(0)
+    for first in range(0, outputs, channels):
+        last = first + channels
+        scale, mean, inverse = numbers[0][first:last], numbers[1][first:last], numbers[2][first:last]
+        gamma, offset = numbers[3][first:last], numbers[4][first:last]
+        slope, bias = numbers[5][first:last], numbers[6][first:last]
+        for pixel in range(start, stop):
+            z_row, r_row, y_row = z[pixel][first:last], r[pixel], y[pixel][first:last]
+            for c in range(channels):
+                hat = (kind(z_row[c]) * scale[c] - mean[c]) * inverse[c]
+                v = hat * gamma[c] + r_row[c] + offset[c]
+                low = v * slope[c]
+                y_row[c] = (v if v > zero else low) + bias[c]
 
 
 @Compiled
 def backward_sums(start: int, stop: int, z: Any, r: Any, numbers: Any, grad: Any, sums: Any) -> None:
     """Sums over blocks of pixels, with g = dL/dv: sums (blocks, 4, O) of g·hat, g, min(v, 0)·dL/dy and dL/dy."""
     channels, outputs = r.shape[1], z.shape[1]
-    zero = r.dtype.type(0)
-    some = np.empty((4, outputs), r.dtype)
+    kind, zero = r.dtype.type, r.dtype.type(0)
+    gammas, betas = np.empty(channels, r.dtype), np.empty(channels, r.dtype)
+    slopes, biases = np.empty(channels, r.dtype), np.empty(channels, r.dtype)
     for block in range(start, stop):
         sums[block] = 0
-        last = min(len(z), (block + 1) * BLOCK)
-        for base in range(block * BLOCK, last, _STRETCH):
-            some[:] = 0
-            for pixel in range(base, min(last, base + _STRETCH)):
-                for first in range(0, outputs, channels):
-                    for channel in range(channels):
-                        o = first + channel
-                        hat = (z[pixel, o] * numbers[0, o] - numbers[1, o]) * numbers[2, o]
-                        v = hat * numbers[3, o] + r[pixel, channel] + numbers[4, o]
-                        g_y = grad[pixel, o]
-                        g = g_y if v > zero else g_y * numbers[5, o]
-                        some[0, o] += g * hat
-                        some[1, o] += g
-                        some[2, o] += min(v, zero) * g_y
-                        some[3, o] += g_y
-            for kind in range(4):
-                for o in range(outputs):
-                    sums[block, kind, o] += some[kind, o]
+        end = min(len(z), (block + 1) * BLOCK)
+        for first in range(0, outputs, channels):
+            last = first + channels
+            scale, mean, inverse = numbers[0][first:last], numbers[1][first:last], numbers[2][first:last]
+            gamma, offset, slope = numbers[3][first:last], numbers[4][first:last], numbers[5][first:last]
+            for base in range(block * BLOCK, end, _STRETCH):
+                gammas[:] = 0
+                betas[:] = 0
+                slopes[:] = 0
+                biases[:] = 0
+                for pixel in range(base, min(end, base + _STRETCH)):
+                    z_row, r_row, g_row = z[pixel][first:last], r[pixel], grad[pixel][first:last]
+                    for c in range(channels):
+                        hat = (kind(z_row[c]) * scale[c] - mean[c]) * inverse[c]
+                        v = hat * gamma[c] + r_row[c] + offset[c]
+                        g_y = g_row[c]
+                        low, below = g_y * slope[c], v * g_y
+                        g = g_y if v > zero else low
+                        gammas[c] += g * hat
+                        betas[c] += g
+                        slopes[c] += zero if v > zero else below
+                        biases[c] += g_y
+                for c in range(channels):
+                    sums[block, 0, first + c] += gammas[c]
+                    sums[block, 1, first + c] += betas[c]
+                    sums[block, 2, first + c] += slopes[c]
+                    sums[block, 3, first + c] += biases[c]
 
 
 @Compiled
@@ -111,21 +126,29 @@ def backward_products(
 ) -> None:
     """dL/dz and dL/dr of some pixels, from dL/dy.
 
-    dL/d(op) = factor·(g - mean(g) - hat·mean(g·hat)), its factor gamma·inverse; dL/dr is the sum of g over
-    branches. All but `numbers` and `means` (3, O; mean(g), mean(g·hat), factor) hold the same pixels.
+    dL/d(op) = factor·(g - mean(g) - hat·mean(g·hat)), its factor gamma·inverse; dL/dr is the sum of g over branches.
+    All but `numbers` and `means` (3, O; mean(g), mean(g·hat), factor) hold the same pixels.
     """
     channels, outputs = r.shape[1], z.shape[1]
-    zero = r.dtype.type(0)
-    for pixel in range(start, stop):
-        for first in range(0, outputs, channels):
-            for channel in range(channels):
-                o = first + channel
-                hat = (z[pixel, o] * numbers[0, o] - numbers[1, o]) * numbers[2, o]
-                v = hat * numbers[3, o] + r[pixel, channel] + numbers[4, o]
-                g_y = grad[pixel, o]
-                g = g_y if v > zero else g_y * numbers[5, o]
-                grad_z[pixel, o] = (g - means[0, o] - hat * means[1, o]) * means[2, o]
-                grad_r[pixel, channel] = g if first == 0 else grad_r[pixel, channel] + g
+    kind, zero = r.dtype.type, r.dtype.type(0)
+    for first in range(0, outputs, channels):
+        last = first + channels
+        scale, mean, inverse = numbers[0][first:last], numbers[1][first:last], numbers[2][first:last]
+        gamma, offset, slope = numbers[3][first:last], numbers[4][first:last], numbers[5][first:last]
+        mean_g, mean_gh, factor = means[0][first:last], means[1][first:last], means[2][first:last]
+        for pixel in range(start, stop):
+            z_row, r_row, g_row = z[pixel][first:last], r[pixel], grad[pixel][first:last]
+            z_grad, r_grad = grad_z[pixel][first:last], grad_r[pixel]
+            if first == 0:
+                r_grad[:] = 0
+            for c in range(channels):
+                hat = (kind(z_row[c]) * scale[c] - mean[c]) * inverse[c]
+                v = hat * gamma[c] + r_row[c] + offset[c]
+                g_y = g_row[c]
+                low = g_y * slope[c]
+                g = g_y if v > zero else low
+                z_grad[c] = (g - mean_g[c] - hat * mean_gh[c]) * factor[c]
+                r_grad[c] += g
 
 
 @Compiled
@@ -138,66 +161,54 @@ def backward_signs(
     """
     channels = x.shape[1]
     some: Any = np.empty(channels, x.dtype)
-    one, kind = x.dtype.type(1), x.dtype.type
+    kind, zero, one, two = x.dtype.type, x.dtype.type(0), x.dtype.type(1), x.dtype.type(2)
     for block in range(start, stop):
         sums[block] = 0
         last = min(len(x), (block + 1) * BLOCK)
         for base in range(block * BLOCK, last, _STRETCH):
             some[:] = 0
             for pixel in range(base, min(last, base + _STRETCH)):
+                row, s_row, x_row = x[pixel], grad_s[pixel], grad_x[pixel]
                 if approx == STE:
-                    for channel in range(channels):
-                        inside = abs(x[pixel, channel] + bias[channel]) <= one
-                        g = grad_s[pixel, channel] if inside else kind(0)
-                        some[channel] += g
-                        grad_x[pixel, channel] += g
+                    for c in range(channels):
+                        g = s_row[c] if abs(row[c] + bias[c]) <= one else zero
+                        some[c] += g
+                        x_row[c] += g
                 elif approx == APPROX_SIGN:
-                    for channel in range(channels):
-                        slope = max(kind(2) - kind(2) * abs(x[pixel, channel] + bias[channel]), kind(0))
-                        g = grad_s[pixel, channel] * slope
-                        some[channel] += g
-                        grad_x[pixel, channel] += g
+                    for c in range(channels):
+                        slope = two - two * abs(row[c] + bias[c])
+                        whole = s_row[c] * slope
+                        g = whole if slope > zero else zero
+                        some[c] += g
+                        x_row[c] += g
                 else:
-                    for channel in range(channels):
-                        size = abs(x[pixel, channel] + bias[channel])
-                        slope = kind(0)
+                    for c in range(channels):
+                        size = abs(row[c] + bias[c])
+                        g = zero
                         if size <= kind(1.5):
-                            slope = kind(max(size, kind(0.1)) ** kind(1 / order - 1) * kind(1 / order))
-                        g = grad_s[pixel, channel] * slope
-                        some[channel] += g
-                        grad_x[pixel, channel] += g
-            for channel in range(channels):
-                sums[block, channel] += some[channel]
+                            g = s_row[c] * kind(max(size, kind(0.1)) ** kind(1 / order - 1) * kind(1 / order))
+                        some[c] += g
+                        x_row[c] += g
+            for c in range(channels):
+                sums[block, c] += some[c]
 
 
 @Compiled
 def unpool(start: int, stop: int, grad_r: Any, image: Any, grad_x: Any) -> None:
     """The adjoint of `shortcut`: a quarter of dL/dr to each of the four pixels; grad_x is set."""
     _, wide, _, wide_out = image
-    channels = grad_r.shape[1]
     quarter = grad_r.dtype.type(0.25)
     for pixel in range(start, stop):
-        row = pixel // wide_out
-        corner = 2 * row * wide + 2 * (pixel - row * wide_out)
-        for channel in range(channels):
-            part = grad_r[pixel, channel] * quarter
-            grad_x[corner, channel] = part
-            grad_x[corner + 1, channel] = part
-            grad_x[corner + wide, channel] = part
-            grad_x[corner + wide + 1, channel] = part
-
-
-@Compiled
-def unpack(start: int, stop: int, words: Any, signs: Any) -> None:
-    """signs[p] = -1 and +1 of words[p]: words (pixels, ceil(C/64)), signs (pixels, C)."""
-    channels = signs.shape[1]
-    minus, plus = signs.dtype.type(-1), signs.dtype.type(1)
-    for pixel in range(start, stop):
-        for word in range(words.shape[1]):
-            bits = words[pixel, word]
-            for channel in range(word * 64, min(channels, (word + 1) * 64)):
-                set_bit = bits >> np.uint64(channel - word * 64) & np.uint64(1)
-                signs[pixel, channel] = plus if set_bit else minus
+        line = pixel // wide_out
+        corner = 2 * line * wide + 2 * (pixel - line * wide_out)
+        a, b, c, d = grad_x[corner], grad_x[corner + 1], grad_x[corner + wide], grad_x[corner + wide + 1]
+        whole = grad_r[pixel]
+        for channel in range(len(whole)):
+            part = whole[channel] * quarter
+            a[channel] = part
+            b[channel] = part
+            c[channel] = part
+            d[channel] = part
 
 
 @Compiled

@@ -53,16 +53,20 @@ class Compiled:
             self._run(*arguments)
 
     def split(self, count: int, *arguments: Any, least: int = 1) -> None:
-        """Call with `(start, stop, *arguments)` for parts of range(count), one a thread, none under `least` long."""
+        """Call with `(start, stop, *arguments)` for parts of range(count), one a thread, none under `least` long.
+
+        Of an argument that is a list each part gets an entry of its own.
+        """
         parts = max(1, min(torch.get_num_threads(), count // least))
-        if parts == 1:
-            self(0, count, *arguments)
-            return
-        bounds = [count * part // parts for part in range(parts + 1)]
-        waiting = [_pool().submit(self, *ends, *arguments) for ends in pairwise(bounds[1:])]
-        self(0, bounds[1], *arguments)
-        for part in waiting:
-            part.result()
+        ends = pairwise(count * part // parts for part in range(parts + 1))
+        calls = [
+            (*end, *(value[part] if isinstance(value, list) else value for value in arguments))
+            for part, end in enumerate(ends)
+        ]
+        waiting = [_pool().submit(self, *call) for call in calls[1:]]
+        self(*calls[0])
+        for part_done in waiting:
+            part_done.result()
 
 
 _POOL: dict[str, ThreadPoolExecutor] = {}

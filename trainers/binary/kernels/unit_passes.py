@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trainers.binary import kernels
-from trainers.binary.kernels import WORD, SignWords, array, simulated
+from trainers.binary.kernels import WORD, Geometry, SignWords, array, simulated
 
 _LEAST_PIXELS = 256  # of a thread
 
@@ -16,6 +16,11 @@ _LEAST_PIXELS = 256  # of a thread
 @lru_cache(maxsize=1)
 def _passes() -> Any:
     return importlib.import_module("trainers.binary.kernels.cpu_unit")
+
+
+@lru_cache(maxsize=1)
+def _taps() -> Any:
+    return importlib.import_module("trainers.binary.kernels.cpu_taps")
 
 
 def pack_biased(x: Tensor, bias: Tensor) -> Tensor:
@@ -41,12 +46,27 @@ def shift(signs: SignWords, distance: int) -> SignWords:
     return SignWords(shifted, signs.images, signs.channels, signs.high, signs.wide)
 
 
-def unpack(signs: SignWords, dtype: torch.dtype) -> Tensor:
-    """Signs (pixels, C) as floats."""
-    floats = torch.empty((len(signs.words), signs.channels), dtype=dtype)
+def tap_signs(signs: SignWords, geometry: Geometry, tap: int, dtype: torch.dtype) -> Tensor:
+    """What one tap of each output pixel falls on, as floats (N·H'·W', C); outside the image 0, or +1."""
+    image = (signs.high, signs.wide, geometry.side(signs.high), geometry.side(signs.wide))
+    floats = torch.empty((signs.images * image[2] * image[3], signs.channels), dtype=dtype)
     if not simulated(floats):
-        _passes().unpack.split(len(floats), array(signs.words), floats.numpy(), least=_LEAST_PIXELS)
+        shape = (geometry.kernel, geometry.stride, geometry.padding, int(geometry.ones))
+        arguments = (array(signs.words), image, shape, tap, floats.numpy())
+        _taps().tap_signs.split(len(floats), *arguments, least=_LEAST_PIXELS)
     return floats
+
+
+def tap_gradients(grad: Tensor, columns: slice, signs: SignWords, geometry: Geometry, tap: int) -> Tensor:
+    """dL/dz (N·H·W, columns) of the output pixels one of whose taps falls on each pixel of the input, else 0."""
+    image = (signs.high, signs.wide, geometry.side(signs.high), geometry.side(signs.wide))
+    count = columns.stop - columns.start
+    moved = grad.new_empty((len(signs.words), count))
+    if not simulated(moved):
+        shape = (geometry.kernel, geometry.stride, geometry.padding)
+        arguments = (grad.numpy(), (columns.start, count), image, shape, tap, moved.numpy())
+        _taps().tap_gradients.split(len(moved), *arguments, least=_LEAST_PIXELS)
+    return moved
 
 
 def moments(z: Tensor) -> tuple[Tensor, Tensor]:

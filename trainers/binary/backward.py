@@ -1,0 +1,88 @@
+"""Both backward products of a binary layer from rows of dL/dz and words of signs: dL/ds = dL/dz·W, dL/dW = dL/dz^T·S.
+
+Rows are pixels (N·H'·W', O); some of their columns belong to the layer in question. By table look-up where that is
+faster (`trainers.binary.kernels.table_products`), else by matrix products of floats, one tap of the window after the
+other, so that signs exist as floats for one tap of one chunk of images at a time.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from torch import Tensor
+
+from trainers.binary.kernels import Geometry, SignWords, WeightWords, table_products, unit_passes
+from trainers.binary.weights import WeightStore
+
+
+class WeightProduct(Protocol):
+    """dL/dW of one layer, to be had block by block."""
+
+    def rows(self, rows: slice, added_to: Tensor | None = None) -> Tensor:
+        """dL/dW (rows, C, k, k) of some output channels, added to an earlier one if there is one."""
+
+
+def weight_product(grad: Tensor, columns: slice, signs: SignWords, geometry: Geometry) -> WeightProduct:
+    """dL/dW from dL/dz, of which `columns` are the layer's, and its inputs."""
+    if table_products.worthwhile(grad, signs.channels, geometry):
+        return table_products.TableProduct(grad, columns, signs, geometry)
+    return _FloatProduct(grad, columns, signs, geometry)
+
+
+class _FloatProduct:
+    def __init__(self, grad: Tensor, columns: slice, signs: SignWords, geometry: Geometry) -> None:
+        self.grad, self.columns, self.signs, self.geometry = grad, columns, signs, geometry
+
+    def rows(self, rows: slice, added_to: Tensor | None = None) -> Tensor:
+        part = self.grad[:, self.columns.start + rows.start : self.columns.start + rows.stop]
+        count, kernel = rows.stop - rows.start, self.geometry.kernel
+        if self.geometry.taps == 1:
+            s = unit_passes.tap_signs(self.signs, self.geometry, 0, part.dtype)
+            if added_to is not None:
+                added_to.view(count, -1).addmm_(part.T, s)
+                return added_to
+            return (part.T @ s).view(count, -1, 1, 1)
+        total = added_to
+        if total is None:
+            total = part.new_empty((count, self.signs.channels, kernel, kernel))
+        for tap in range(self.geometry.taps):
+            s = unit_passes.tap_signs(self.signs, self.geometry, tap, part.dtype)
+            place = total[:, :, tap // kernel, tap % kernel]
+            found = part.T @ s
+            place.copy_(found) if added_to is None else place.add_(found)
+        return total
+
+
+def sign_gradients(
+    grad: Tensor, columns: slice, store: WeightStore, weights: WeightWords, signs: SignWords, geometry: Geometry
+) -> Tensor:
+    """dL/ds (N·H·W, C) from dL/d(op(s, w)), of which `columns` are the layer's.
+
+    Args:
+        store, weights: the layer's weights and their words.
+        signs: the layer's inputs; only their shape matters.
+    """
+    if table_products.worthwhile(grad, signs.channels, geometry):
+        return table_products.sign_gradients(grad, columns, weights, signs, geometry)
+    plain = geometry == Geometry()
+    total: Tensor | None = None
+    for rows in store.blocks():
+        block = store.signs(rows, grad.dtype).flatten(2)
+        own = slice(columns.start + rows.start, columns.start + rows.stop)
+        for tap in range(geometry.taps):
+            moved = grad[:, own] if plain else unit_passes.tap_gradients(grad, own, signs, geometry, tap)
+            weight = block[:, :, tap] if block.dim() == 3 else block
+            total = moved @ weight if total is None else total.addmm_(moved, weight)
+    assert total is not None
+    return total
+
+
+class WeightBlocks:
+    """What a store is given: dL/dW block by block of output channels, each computed when it is asked for."""
+
+    def __init__(self, product: WeightProduct, store: WeightStore) -> None:
+        self.product, self.store = product, store
+
+    def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
+        for rows in self.store.blocks():
+            count = rows.stop - rows.start
+            yield rows, self.product.rows(rows).view(count, *self.store.shape[1:])
