@@ -79,3 +79,8 @@ def _check_batch(config: TrialConfig, data: PreparedData) -> None:
             f"batch_size {config.batch_size} is larger than the {images} training images of {data.name} "
             f"(val_fraction {config.val_fraction}); use at most {images}"
         )
+    if config.val_fraction and not len(data.split("validation", config.val_fraction)):
+        raise UserError(
+            f"val_fraction {config.val_fraction:g} of the {images} training images of {data.name} leaves none to "
+            "validate on; give a larger one, or 0 to train on all of them"
+        )

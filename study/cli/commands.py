@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from study.cli.arguments import config_values
 from study.define.cells import (
+    ConfirmConfig,
     ResourcesConfig,
     SearchConfig,
     StudyConfig,
@@ -18,6 +19,7 @@ from study.define.cells import (
 from study.define.offer import check_offers, offers_of, refuse_unequal
 from study.define.refusals import checked
 from study.define.study_file import load_study
+from study.define.workload import refuse_unequal_workloads, unequal_settings, workloads_of
 from study.drive.ray_address import check_address
 from study.record.folder import StudyFolder
 from study.record.inputs import other_lengths, refuse_replaced
@@ -47,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
     )
     unequal = check_offers(study.cells, study.confirm)
     if not options.allow_unequal:
+        refuse_unequal_workloads(unequal_settings(study.cells))
         refuse_unequal(unequal, "Give the methods of a workload the same settings in the study file")
     if options.device_memory is not None and options.simulate is None:
         raise UserError("--device-memory belongs to --simulate; give both, or see `python -m study plan`")
@@ -61,11 +64,14 @@ def run(options: argparse.Namespace) -> int:
     for dataset in study.datasets:
         _prepare_for(study, dataset, options.download)
     study, needs = _checked(study)
-    folder.claim(study.identity(), offers_of(study, study.confirm))
+    workloads = workloads_of(study.cells)
     from study.drive.session import open_session
     from study.drive.study import run_study
 
-    with open_session(folder) as session:
+    def claim() -> None:
+        folder.claim(study.identity(), offers_of(study, study.confirm), workloads)
+
+    with open_session(folder, claim=claim) as session:
         refuse_replaced(session.log.trials(), [cell.base for cell in study.cells])
         return run_study(
             study, folder, session, needs, allow_unequal=options.allow_unequal, reopen_test=options.reopen_test
@@ -86,15 +92,19 @@ def _simulated(options: argparse.Namespace, study: StudyConfig) -> int:
     output = options.output or Path("studies") / f"{study.name}-simulated"
     kind = simulation_kind(options.simulate)
     folder = StudyFolder(output, name=study.name, tracking_uri=study.tracking_uri, simulated=kind)
-    write_simulation(folder.path, study, options.simulate, memory)
-    folder.claim(study.identity(), offers_of(study, study.confirm))
     say(f"SIMULATED: no run of this study trains; its numbers are {kind} curves and say nothing about a method")
     from study.drive.session import open_session
     from study.drive.study import run_study
 
     nothing = MemoryReport(**dict.fromkeys(CATEGORIES, 0))
     needs = {cell.name: Need(cell.name, nothing, 1) for cell in study.cells}
-    with open_session(folder) as session:
+    workloads = workloads_of(study.cells, simulated=True)
+
+    def claim() -> None:
+        write_simulation(folder.path, study, options.simulate, memory)
+        folder.claim(study.identity(), offers_of(study, study.confirm), workloads)
+
+    with open_session(folder, claim=claim) as session:
         return run_study(study, folder, session, needs, allow_unequal=options.allow_unequal)
 
 
@@ -130,16 +140,19 @@ def sweep(options: argparse.Namespace) -> int:
         fixed=values,
     )
     folder = StudyFolder(options.output or "studies/sweep", tracking_uri=options.tracking_uri)
-    study, needs = _checked(StudyConfig(folder.name, (cell,), search))
-    folder.claim(study.identity(), offers_of(study, None))
+    study, needs = _checked(StudyConfig(folder.name, (cell,), search, ConfirmConfig(k=0)))
     (cell,) = study.cells
+    workloads = workloads_of(study.cells)
     from study.drive.cluster import connect
     from study.drive.session import open_session
     from study.drive.sweep import sweep as run_sweep
     from study.search.journal import open_journal
     from trainers.stop import require_no_stop
 
-    with open_session(folder) as session:
+    def claim() -> None:
+        folder.claim(study.identity(), offers_of(study, None), workloads)
+
+    with open_session(folder, claim=claim) as session:
         refuse_replaced(session.log.trials(), [cell.base])
         open_journal(folder.journal)  # a damaged one is said before Ray is started
         say("starting Ray ...")

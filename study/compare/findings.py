@@ -6,7 +6,7 @@ all.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +16,9 @@ from study.compare.footnotes import remarks
 from study.compare.scores import CellGroup, summarise
 from study.compare.verdict import Overall, WorkloadVerdicts, as_dict, judge, overall
 from study.define.cells import ConfirmConfig
-from study.define.offer import recorded_margin, refuse_unequal, unequal_workloads
+from study.define.offer import recorded_contrasts, recorded_margin, refuse_unequal, unequal_workloads
+from study.define.workload import refuse_unequal_workloads
+from study.define.workload import unequal as unequal_workload
 from trainers.predictions import Predictions
 
 
@@ -32,6 +34,7 @@ class Findings:
         remarks: of each workload, what a reader should know of it, in the same order.
         accounts: each cell's budget.
         overall: the methods over all workloads; None where fewer than two are confirmed.
+        additions: by cell, what was offered to it after test accuracies had been seen (`study.record.additions`).
     """
 
     study: str
@@ -41,6 +44,7 @@ class Findings:
     remarks: tuple[tuple[str, ...], ...]
     accounts: Mapping[Key, CellLedger]
     overall: Overall | None
+    additions: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     @property
     def groups(self) -> tuple[CellGroup, ...]:
@@ -63,6 +67,7 @@ class Findings:
                 for workload, own in zip(self.workloads, self.remarks, strict=True)
             ],
             "overall": _overall_as_dict(self.overall),
+            "added_after_a_look": dict(self.additions),
             "ledger": [account.as_dict() for account in self.accounts.values()],
         }
 
@@ -99,10 +104,12 @@ def find(
         if row.phase != "train"
     ]
     unequal = _unequal(searched)
+    tasks = _unequal_tasks(searched, sweeps)
     if not allow_unequal:
+        refuse_unequal_workloads(tasks)
         refuse_unequal(unequal, "Run the study again with one budget for all of them")
     margin = _margin(sweeps) if margin is None else margin
-    banners = [*_simulated(rows, sweeps), *_unequal_banner(unequal), *_unknown_banner(searched)]
+    banners = [*_simulated(rows, sweeps), *_tasks_banner(tasks), *_unequal_banner(unequal), *_unknown_banner(searched)]
     own = [[row for row in rows if (row["dataset"], row["model"]) == (group.dataset, group.model)] for group in groups]
     return Findings(
         study=study,
@@ -112,6 +119,7 @@ def find(
         remarks=tuple(tuple(remarks(group, runs, accounts, sweeps)) for group, runs in zip(groups, own, strict=True)),
         accounts=accounts,
         overall=overall(groups, accounts.keys()),
+        additions={cell: json.loads(tags["added"]) for cell, tags in sorted(sweeps.items()) if tags.get("added")},
     )
 
 
@@ -121,6 +129,23 @@ def _unequal(accounts: Sequence[CellLedger]) -> list[str]:
         if account.offered:
             offers.setdefault((account.dataset, account.model), {})[account.method] = account.offered
     return unequal_workloads(offers)
+
+
+def _unequal_tasks(accounts: Sequence[CellLedger], sweeps: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """In what the compared methods' workloads differ, as far as their sweeps' tags say what they were."""
+    compared = {(account.dataset, account.model, account.method) for account in accounts}
+    recorded = {
+        (tags["dataset"], tags["model"], tags["method"]): json.loads(tags["workload"])
+        for tags in sweeps.values()
+        if tags.get("workload")
+    }
+    return unequal_workload({key: values for key, values in recorded.items() if key in compared})
+
+
+def _tasks_banner(lines: Sequence[str]) -> list[str]:
+    if not lines:
+        return []
+    return ["UNEQUAL WORKLOADS, so nothing below compares methods (PROTOCOL §2.3): " + "; ".join(lines)]
 
 
 def _unequal_banner(lines: Sequence[str]) -> list[str]:
@@ -158,11 +183,7 @@ def _margin(sweeps: Mapping[str, Mapping[str, str]]) -> float:
 
 def _named(sweeps: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str]]:
     """The comparisons that the study file asks for, which its sweeps' tags hold; each once, in order."""
-    found: dict[tuple[str, str], None] = {}
-    for tags in sweeps.values():
-        for one, other in json.loads(tags.get("contrasts") or "[]"):
-            found[str(one), str(other)] = None
-    return list(found)
+    return list(dict.fromkeys(pair for tags in sweeps.values() for pair in recorded_contrasts(tags.get("offered"))))
 
 
 def _overall_as_dict(found: Overall | None) -> dict[str, Any] | None:

@@ -1,6 +1,8 @@
 """What a reader of one workload's table should know beside its numbers: each a sentence that cites the protocol."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from study.compare.budget import CellLedger, Key
@@ -36,6 +38,7 @@ def remarks(
         for account in own
         if account.unfinished
     )
+    yield from _additions(tags)
     yield from _use_unknown(own)
     yield from _test_openings(rows)
     two = any(two_objectives(one) for one in tags)
@@ -86,6 +89,15 @@ def _incomplete(group: CellGroup) -> Iterator[str]:
                 f"{row.label}: {row.planned - len(row.seeds)} of {row.planned} {row.phase} runs of its configuration "
                 "did not complete and are left out (§4.3)."
             )
+
+
+def _additions(sweeps: Sequence[Mapping[str, str]]) -> Iterator[str]:
+    """What was added after test accuracies were known, with its date."""
+    for tags in sweeps:
+        for one in json.loads(tags.get("added") or "[]"):
+            day = datetime.fromtimestamp(one["at"], UTC).date()
+            known = f"{one['known']} test accurac" + ("y" if one["known"] == 1 else "ies")
+            yield f"Added to {tags.get('method')} on {day}, after {known} had been seen: {one['what']} (§4.7)."
 
 
 def _use_unknown(accounts: Sequence[CellLedger]) -> Iterator[str]:

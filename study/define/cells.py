@@ -142,16 +142,26 @@ class StudyConfig:
     confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     tracking_uri: str | None = None
+    contrasts: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        methods = {cell.method for cell in self.cells}
+        for pair in self.contrasts:
+            for method in pair:
+                if method not in methods:
+                    raise UserError(
+                        f"contrasts: {method!r} is no method of this study; use two of {', '.join(sorted(methods))}"
+                    )
+            if pair[0] == pair[1]:
+                raise UserError(f"contrasts: {pair[0]!r} is compared with itself; give two methods")
         names = [cell.name for cell in self.cells]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise UserError(
                 f"cell {twice[0]} appears twice in study {self.name!r}; list each data set, model, method once"
             )
-        if self.search.seed in self.confirm.seeds:
+        if self.confirm.k and self.search.seed in self.confirm.seeds:
             raise UserError(
                 f"confirmation seed {self.search.seed} is the search's own seed; give fresh seeds, e.g. 11, 12, 13"
             )

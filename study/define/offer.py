@@ -83,14 +83,24 @@ class Offered:
 
 
 def offers_of(study: StudyConfig, confirm: ConfirmConfig | None) -> dict[str, dict[str, Any]]:
-    """By cell name, what a command offers, as plain values; and with it the margin by which scores are compared (§6.2).
+    """By cell name, what a command offers, as plain values; and how scores are compared: margin and contrasts (§6).
 
     Args:
         study: whose cells.
         confirm: the confirmation; None where the command confirms nothing.
     """
-    margin = {"margin": confirm.margin} if confirm else {}
-    return {cell.name: {**Offered.to_cell(cell, confirm).as_dict(), **margin} for cell in study.cells}
+    compared: dict[str, Any] = {"margin": confirm.margin} if confirm else {}
+    if study.contrasts:
+        compared["contrasts"] = [list(pair) for pair in study.contrasts]
+    return {cell.name: {**Offered.to_cell(cell, confirm).as_dict(), **compared} for cell in study.cells}
+
+
+def recorded_contrasts(tag: str | None) -> list[tuple[str, str]]:
+    """The pairs of methods that a sweep's tag `offered` names for comparison (§6.1)."""
+    try:
+        return [(str(one), str(other)) for one, other in json.loads(tag or "null").get("contrasts", ())]
+    except (ValueError, TypeError, AttributeError):
+        return []
 
 
 def recorded_margin(tag: str | None) -> float | None:

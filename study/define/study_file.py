@@ -97,6 +97,9 @@ class StudyFile(BaseModel):
     search: SearchConfig = Field(default_factory=SearchConfig)
     confirm: ConfirmConfig = Field(default_factory=ConfirmConfig)
     resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
+    contrasts: list[tuple[StrictStr, StrictStr]] = Field(default_factory=list)
+    """Pairs of methods to compare beside each with the baseline and with the frozen control, as they are called in the
+    table: `[[binary-4bit, bop], [binary-4bit, binary-0bit]]`."""
     tracking_uri: StrictStr | None = None
     """An MLflow tracking URI; a database in the study's folder where it is left out."""
 
@@ -161,7 +164,15 @@ def load_study(
     if refused:
         raise document.refusal(refused)
     try:
-        return StudyConfig(file.name, tuple(cells), search, file.confirm, resources, tracking_uri or file.tracking_uri)
+        return StudyConfig(
+            file.name,
+            tuple(cells),
+            search,
+            file.confirm,
+            resources,
+            tracking_uri or file.tracking_uri,
+            tuple(file.contrasts),
+        )
     except UserError as error:
         raise UserError(f"{document.path}: {error}") from None
 

@@ -98,12 +98,24 @@ def confirm(
             places[spec["trial_id"]] = Place(progress, cell.name, tags)
     if waiting:
         recorder = TuneRecorder(log, places)
-        need = largest_need([needs[cell.name] for cell in cells])
-        run_listed(waiting, cells[0].base, recorder, call_folder(folder.tune, "confirm"), need, cells[0].at_once)
+        need, base = largest_need([needs[cell.name] for cell in cells]), cells[0].base
+        together = [spec for spec in waiting if not out_of_memory(log, spec)]
+        if together:
+            run_listed(together, base, recorder, call_folder(folder.tune, "confirm"), need, cells[0].at_once)
+        alone = [TrialSpec(**{**spec, "alone": True}) for spec in waiting if out_of_memory(log, spec)]
+        if alone and not folder.stop_file.exists():
+            say(f"{len(alone)} confirmation runs ran out of memory; each is tried once more, alone")
+            run_listed(alone, base, recorder, call_folder(folder.tune, "confirm-alone"), need, at_once=1)
         outcomes |= recorder.outcomes
     for name in opened:
         log.append("sweep_end", cell=name, tags={})
     return outcomes
+
+
+def out_of_memory(log: StudyLog, spec: TrialSpec) -> bool:
+    """Whether a run is not over because memory did not hold it beside others, so that it is to be tried alone."""
+    record = log.trials().get(spec["trial_id"])
+    return record is not None and not record.ended and record.out_of_memory > 0
 
 
 def confirmed(log: StudyLog) -> dict[str, str]:

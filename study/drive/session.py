@@ -28,10 +28,17 @@ class Session:
 
 
 @contextmanager
-def open_session(folder: StudyFolder, show: Callable[[str], None] = say) -> Iterator[Session]:
+def open_session(
+    folder: StudyFolder, show: Callable[[str], None] = say, *, claim: Callable[[], None] = lambda: None
+) -> Iterator[Session]:
     """Work in a study's folder, which is made where it is not there, and where Ctrl-C stops its runs.
 
     MLflow is told meanwhile; what it could not be told is said at the end.
+
+    Args:
+        folder: the study's.
+        show: where a line for the user goes.
+        claim: enters what the command asks for into `study.json`, while it is alone there, before anything is logged.
 
     Raises:
         UserError: another command is at work there, its log cannot be used, or it was lost.
@@ -41,6 +48,7 @@ def open_session(folder: StudyFolder, show: Callable[[str], None] = say) -> Iter
     folder.create()
     with only_one(folder.path), interruptible(folder.stop_file):
         require_log(folder.path)
+        claim()
         log = StudyLog(folder.log, show)
         delivery = delivery_of(folder, log, show)
         close_attempts(log)

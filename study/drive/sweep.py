@@ -142,6 +142,8 @@ def open_sweep(cell: Cell, folder: StudyFolder, log: StudyLog) -> None:
     }
     if (offered := folder.offered(cell.name)) is not None:
         tags["offered"] = json.dumps(offered)
+    if workload := folder.workload(cell.name):
+        tags["workload"] = json.dumps(workload)
     log.append("sweep", cell=cell.name, tags=tags, params=cell.identity())
 
 

@@ -77,6 +77,7 @@ class StudyFolder:
         self._cells: dict[str, dict[str, Any]] = content["cells"]
         self._offers: dict[str, list[dict[str, Any]]] = content["offered"]
         self._plugins: dict[str, str] = content["plugins"]
+        self._workloads: dict[str, dict[str, Any]] = content["workloads"]
 
     @property
     def journal(self) -> Path:
@@ -114,20 +115,34 @@ class StudyFolder:
         history = self._offers.get(cell)
         return {key: value for key, value in history[-1].items() if key != "at"} if history else None
 
+    def workload(self, cell: str) -> dict[str, Any]:
+        """What a cell's data and task were when its study began; empty where that was not recorded."""
+        return dict(self._workloads.get(cell, {}))
+
     def claim(
-        self, cells: Mapping[str, Mapping[str, Any]], offers: Mapping[str, Mapping[str, Any]] | None = None
+        self,
+        cells: Mapping[str, Mapping[str, Any]],
+        offers: Mapping[str, Mapping[str, Any]] | None = None,
+        workloads: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         """Enter cells by name with their identities; all of them, or none where one differs from what is there.
+
+        Only who is alone at work in the folder may (`study.drive.session`): what others wrote meanwhile is read anew.
 
         Args:
             cells: each cell's identity.
             offers: each cell's budget (`Offered.as_dict`). It extends what was offered before; a command
                 that asks for less takes nothing back.
+            workloads: each cell's workload (`study.define.workload`), data included.
 
         Raises:
-            UserError: a cell is there with another identity, and the settings that differ are named; or a plug-in that
+            UserError: a cell is there with another identity or workload, and what differs is named; or a plug-in that
                 one needs was another version.
         """
+        content = self._read()
+        self._cells, self._offers, self._workloads = content["cells"], content["offered"], content["workloads"]
+        self._plugins = content["plugins"]
+        self._require_workloads(workloads or {})
         needed: dict[str, str] = {}
         for name, identity in cells.items():
             needed |= origins(*(str(identity.get(part, "")) for part in ("dataset", "model", "algorithm")))
@@ -158,6 +173,17 @@ class StudyFolder:
         self._require_plugins(origins(config.dataset, config.model, config.algorithm))
         self.create()
 
+    def _require_workloads(self, workloads: Mapping[str, Mapping[str, Any]]) -> None:
+        """Enter workloads by cell, unless one is there with other data or another task."""
+        for name, workload in workloads.items():
+            begun, wanted = self._workloads.get(name, {}), json.loads(json.dumps(workload))
+            if other := changed(begun, wanted):
+                raise UserError(
+                    f"{name} is not what its study began with: {'; '.join(other)}. Nothing was trained; put the data "
+                    "and files back as they were, or give another --output"
+                )
+            self._workloads[name] = {**begun, **wanted}
+
     def _require_plugins(self, needed: Mapping[str, str]) -> None:
         """Enter plug-ins, SHA-256 by name, unless one is there in another version."""
         for name, sha256 in needed.items():
@@ -184,6 +210,7 @@ class StudyFolder:
             "cells": self._cells,
             "offered": self._offers,
             "plugins": self._plugins,
+            "workloads": self._workloads,
         }
         text = json.dumps(content, indent=1, sort_keys=True) + "\n"
         file = self.path / "study.json"
@@ -210,7 +237,7 @@ class StudyFolder:
     def _read(self) -> dict[str, Any]:
         file = self.path / "study.json"
         empty: dict[str, Any] = {"id": None, "name": None, "tracking_uri": None, "simulated": ""}
-        empty |= {"cells": {}, "offered": {}, "plugins": {}}
+        empty |= {"cells": {}, "offered": {}, "plugins": {}, "workloads": {}}
         if not file.exists():
             return empty
         try:
@@ -224,6 +251,12 @@ class StudyFolder:
         if not whole:
             raise UserError(f"{file} is of format {content['format']!r}, not {FORMAT}; give another --output")
         return {key: content.get(key, default) for key, default in empty.items()}
+
+
+def changed(known: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What of a workload is another than it was, in words; what was not recorded then is let pass."""
+    different = (name for name in known if known[name] != now.get(name))
+    return [f"{name.replace('_', ' ')} was {known[name]}, now {now.get(name)}" for name in different]
 
 
 def _extended(before: Mapping[str, Any] | None, offer: Mapping[str, Any]) -> dict[str, Any]:

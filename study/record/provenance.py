@@ -29,7 +29,9 @@ def provenance() -> dict[str, str]:
 
 @lru_cache(maxsize=8)
 def git_commit(source: Path = HERE) -> str:
-    """The commit that `source` (a file) was read from, 40 hex digits, with `-dirty` where tracked files differ from it.
+    """The commit that `source` (a file) was read from, 40 hex digits, with `-dirty` where its checkout differs from it.
+
+    That is where tracked files were changed, and where there are modules (`*.py`) that it does not track.
 
     `unknown` where there is no git, no checkout, or the file lies in a checkout that does not track it: a package
     installed into a virtual environment inside somebody's repository is not of that repository's commit.
@@ -43,7 +45,9 @@ def git_commit(source: Path = HERE) -> str:
     try:
         git("ls-files", "--error-unmatch", source.name)
         commit = git("rev-parse", "HEAD")
-        changed = git("status", "--porcelain", "--untracked-files=no")
+        changed = git("status", "--porcelain", "--untracked-files=no") or git(
+            "ls-files", "--others", "--exclude-standard", "--", ":(top)*.py"
+        )
     except (OSError, subprocess.SubprocessError):
         return UNKNOWN
     return f"{commit}-dirty" if changed else commit

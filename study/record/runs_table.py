@@ -4,6 +4,7 @@ The table is what every comparison stands on: it can be scored again on another 
 run's method or model does not read are null, however they were set.
 """
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from study.record.additions import Additions
 from study.record.columns import OUTCOME, configuration, schema
 from study.record.folder import study_identity
 from study.record.metrics import METRIC_KEYS
@@ -56,8 +58,10 @@ def read_study(directory: str | Path) -> StudyRecords:
     origins: dict[str, Mapping[str, Any]] = {}
     sweeps: dict[str, dict[str, str]] = {}
     origin: Mapping[str, Any] = {}
+    additions = Additions()
     for event in read_events(log):
         add(trials, event)
+        additions.read(event)
         if event["event"] == "session":
             origin = event
         elif event["event"] == "start":
@@ -65,6 +69,8 @@ def read_study(directory: str | Path) -> StudyRecords:
         else:
             add_sweep(sweeps, event)
     rows = [_row(study, trial, origins[trial_id]) for trial_id, trial in trials.items()]
+    for cell, added in additions.found.items():
+        sweeps[cell]["added"] = json.dumps(added)
     rows.sort(key=lambda row: (row["dataset"], row["model"], row["method"], row["phase"], row["trial_id"]))
     return StudyRecords(
         study, pa.Table.from_pylist(rows, schema=schema(trial.config for trial in trials.values())), sweeps

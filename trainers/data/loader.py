@@ -151,7 +151,7 @@ class PreparedData:
         channels, image_size: Shape of an image: (channels, image_size, image_size).
         mean, std: Per channel, for `normalise`.
         fingerprint: Hash of everything a run can see of the data, hex; equal for equal data on any machine.
-        test_set: The same of the test set alone, 16 digits.
+        test_set, test_images: The same of the test set alone, 16 digits, and how many images it has.
     """
 
     def __init__(self, path: Path, choice: DatasetChoice) -> None:
@@ -169,6 +169,7 @@ class PreparedData:
         self.image_size = manifest.image_size
         self.fingerprint = manifest.fingerprint()
         self.test_set = manifest.test_set()
+        self.test_images = manifest.rows("test")
         if choice.info is not None:
             self.mean, self.std = choice.info.mean, choice.info.std
         elif manifest.channels == 1:

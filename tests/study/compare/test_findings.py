@@ -75,3 +75,37 @@ def test_everything_can_be_written_as_plain_json() -> None:
     assert values["overall"]["methods"][1]["error_ratios"][1] is None
     account = next(entry for entry in values["ledger"] if entry["dataset"] == "Digits")
     assert account["offered"] == OFFER.as_dict() and account["used"]["search"]["epochs"] == 20
+
+
+def test_methods_of_another_depth_are_refused_with_both_depths_or_shown_below_a_banner() -> None:
+    """§2.3"""
+    rows = table(confirmed("bop", [0.9, 0.91]), confirmed("real-Adam", [0.95, 0.96], 40))
+    tags = sweep_tags("bop", "real-Adam")
+    tags["Digits-MLP-bop"]["workload"] = '{"depth": 3, "data": "x"}'
+    tags["Digits-MLP-real-Adam"]["workload"] = '{"depth": 4, "data": "x"}'
+    with pytest.raises(UserError, match=r"depth is 3 for bop; 4 for real-Adam"):
+        find("s", rows, tags)
+    (banner,) = find("s", rows, tags, allow_unequal=True).banners
+    assert banner.startswith("UNEQUAL WORKLOADS") and "depth is 3 for bop; 4 for real-Adam" in banner
+
+
+def test_what_was_added_after_a_look_is_disclosed_in_table_and_values() -> None:
+    """§4.7"""
+    rows = table(confirmed("bop", [0.9, 0.91]), confirmed("real-Adam", [0.95, 0.96], 40))
+    tags = sweep_tags("bop", "real-Adam")
+    tags["Digits-MLP-bop"]["added"] = '[{"at": 86400.0, "what": "confirmation seeds 13", "known": 4}]'
+    found = find("s", rows, tags)
+    text = "Added to bop on 1970-01-02, after 4 test accuracies had been seen: confirmation seeds 13 (§4.7)."
+    assert text in found.remarks[0]
+    assert found.as_dict()["added_after_a_look"]["Digits-MLP-bop"][0]["known"] == 4
+
+
+def test_a_named_contrast_of_the_study_file_is_in_the_family() -> None:
+    rows = table(*(confirmed(name, [0.9, 0.91, 0.92]) for name in ("bop", "binary", "real-Adam")))
+    tags = sweep_tags("bop", "binary", "real-Adam")
+    tags["Digits-MLP-bop"]["offered"] = tags["Digits-MLP-bop"]["offered"][:-1] + ', "contrasts": [["binary", "bop"]]}'
+    (workload,) = find("s", rows, tags).workloads
+    assert workload.family == 3
+    assert [(one.row.method, one.against.method, one.sort) for one in workload.contrasts] == [
+        ("binary", "bop", "named")
+    ]

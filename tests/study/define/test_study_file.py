@@ -130,3 +130,15 @@ def test_every_preset_is_a_valid_study_of_its_own_name(preset: str) -> None:
     assert study.name == preset
     assert len(study.confirm.seeds) == 3
     assert {cell.method for cell in study.cells} == {"binary", "bop", "frozen", "real-SGD", "real-Adam"}
+
+
+def test_contrasts_name_methods_of_the_study(tmp_path: Path) -> None:
+    assert load(tmp_path, contrasts=[["binary", "real-SGD"]]).contrasts == (("binary", "real-SGD"),)
+    with pytest.raises(UserError, match="contrasts: 'bop' is no method of this study; use two of binary, real-SGD"):
+        load(tmp_path, contrasts=[["binary", "bop"]])
+    with pytest.raises(UserError, match="contrasts: 'binary' is compared with itself"):
+        load(tmp_path, contrasts=[["binary", "binary"]])
+
+
+def test_seeds_that_confirm_nothing_may_be_the_searchs(tmp_path: Path) -> None:
+    assert load(tmp_path, search={"trials": 2, "seed": 11}, confirm={"k": 0}).search.seed == 11

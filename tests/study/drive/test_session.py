@@ -87,3 +87,29 @@ def test_a_study_whose_server_is_away_neither_waits_nor_errs_and_says_what_it_la
     assert read_study(folder.path).table.num_rows == 1
     assert said[-1].startswith("MLflow has not been told of 2 runs (no server answers at http://127.0.0.1:9")
     assert said[-1].endswith(f"`python -m study mlflow {folder.path}` delivers them")
+
+
+@pytest.mark.integration
+def test_a_command_that_is_kept_out_has_extended_no_budget(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path / "study", name="s")
+    offer = {"trials": 4, "epochs": 2, "pruner": None, "k": 1, "seeds": [11]}
+    with open_session(folder, claim=lambda: folder.claim({"c": {}}, {"c": offer})):
+        later = StudyFolder(tmp_path / "study")
+
+        def claim() -> None:
+            later.claim({"c": {}}, {"c": {**offer, "trials": 99}})
+
+        with pytest.raises(UserError, match="another command is at work"), open_session(later, claim=claim):
+            pass
+    assert StudyFolder(tmp_path / "study").offered("c") == offer
+
+
+def test_a_claim_reads_what_others_wrote_meanwhile(tmp_path: Path) -> None:
+    first, second = StudyFolder(tmp_path / "study", name="s"), StudyFolder(tmp_path / "study", name="s")
+    first.claim({"a": {}})
+    second.claim({"b": {}}, {"b": {"trials": 1, "epochs": 1, "pruner": None, "k": 0, "seeds": []}})
+    first.claim({"c": {}})
+    third = StudyFolder(tmp_path / "study")
+    assert third.offered("b") is not None
+    with pytest.raises(UserError, match="belongs to another configuration of a"):
+        third.claim({"a": {"lr": 2}})

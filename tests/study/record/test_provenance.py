@@ -28,6 +28,17 @@ def test_a_clean_checkout_gives_its_commit_and_a_changed_one_a_mark(checkout: Pa
     assert git_commit(checkout) == f"{commit}-dirty"
 
 
+def test_a_module_that_git_does_not_track_makes_a_commit_dirty(checkout: Path) -> None:
+    git_commit.cache_clear()
+    commit = git_commit(checkout)
+    checkout.with_name("notes.txt").touch()
+    git_commit.cache_clear()
+    assert git_commit(checkout) == commit
+    checkout.with_name("new.py").touch()
+    git_commit.cache_clear()
+    assert git_commit(checkout) == f"{commit}-dirty"
+
+
 def test_outside_a_checkout_and_untracked_in_one_the_commit_is_unknown(checkout: Path, tmp_path_factory) -> None:
     untracked = checkout.with_name("installed.py")
     untracked.touch()
