@@ -51,6 +51,7 @@ def parser(command: str = "") -> Parser:
     plan = _command(subparsers, "plan", "the memory that a study's runs will take, predicted", commands.plan)
     plan.add_argument("study", metavar="STUDY", help="a preset or a study file (YAML)")
     add_option(plan, "device_memory", metavar="SIZE", help="of the device to fill: 16GiB (default: this machine's)")
+    plan.add_argument("--pilot", metavar="DIR", help="a study that was run: say what its variances let this one decide")
     _add_data_options(plan)
 
     sweep = _command(subparsers, "sweep", "search one data set, model and algorithm", commands.sweep)

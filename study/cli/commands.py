@@ -238,6 +238,11 @@ def plan(options: argparse.Namespace) -> int:
     study = load_study(options.study, data_root=options.data_root, prepared_root=options.prepared_root)
     for line in planned(study, memory):
         say(line)
+    if options.pilot is not None:
+        from study.compare.pilot import power_of_plan
+
+        for line in power_of_plan(study, options.pilot):
+            say(line)
     return 0
 
 

@@ -58,7 +58,7 @@ def compare(directory: str | Path, *, allow_unequal: bool = False, margin: float
     if margin is not None:
         check_margin(margin, "margin")
     records = read_study(directory)
-    predictions = _predictions(directory, records.table)
+    predictions = read_predictions(directory, records.table)
     findings = find(
         records.study,
         records.table,
@@ -84,7 +84,7 @@ def compare(directory: str | Path, *, allow_unequal: bool = False, margin: float
     return Comparison(table, findings, results, verdicts, draw_figures(findings, Path(directory)))
 
 
-def _predictions(directory: str | Path, table: pa.Table) -> dict[str, Predictions]:
+def read_predictions(directory: str | Path, table: pa.Table) -> dict[str, Predictions]:
     """The answers of completed confirmation runs.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a study can decide, before it is paid for and after it did not (PROTOCOL §6.5).
+"""What a study can decide, before it is paid for and after it did not (PROTOCOL §6.6).
 
 A difference of 0 is found comparable where the interval, whose half-width is C times the standard error SE, fits into
 the margin δ. By a normal calculation that happens in

@@ -1,4 +1,4 @@
-"""What would decide a comparison, held against simulated studies (PROTOCOL §6.5)."""
+"""What would decide a comparison, held against simulated studies (PROTOCOL §6.6)."""
 
 import pytest
 

@@ -1,0 +1,59 @@
+"""What a planned study will be able to decide, by the variances of one that was run (PROTOCOL §6.6)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from study.compare.compare import read_predictions
+from study.compare.contrasts import CONTROL, contrasts_of, measure
+from study.compare.power import POWER, Variances, needed
+from study.compare.scores import summarise
+from study.define.cells import StudyConfig
+from study.record.runs_table import read_study
+from trainers.errors import UserError
+
+
+def planned_comparisons(study: StudyConfig) -> int:
+    """How many comparisons a study will make: with the baselines, with the control, and those that it names."""
+    count = 0
+    for workload in dict.fromkeys((cell.base.dataset, cell.base.model) for cell in study.cells):
+        methods = [cell.method for cell in study.cells if (cell.base.dataset, cell.base.model) == workload]
+        lifts = max(0, len(methods) - 2) if CONTROL in methods else 0
+        named = sum(set(pair) <= set(methods) for pair in study.contrasts)
+        count += len(methods) - 1 + lifts + named
+    return count
+
+
+def power_of_plan(study: StudyConfig, pilot: str | Path) -> Iterator[str]:
+    """A line a workload of the plan: how often it will find no difference comparable, and what would do so in 80 %.
+
+    Args:
+        study: the plan.
+        pilot: the folder of a study of the same workloads, with at least two seeds confirmed and their answers kept.
+
+    Raises:
+        UserError: the pilot knows none of the plan's workloads.
+    """
+    records = read_study(pilot)
+    groups = summarise(records.table, records.sweeps, read_predictions(pilot, records.table))
+    margin, seeds, comparisons = study.confirm.margin, len(study.confirm.seeds), planned_comparisons(study)
+    yield f"power, by the variances of {pilot}: margin {margin:g}, {seeds} seeds, Holm over {comparisons} comparisons"
+    wanted = {(cell.base.dataset, cell.base.model) for cell in study.cells}
+    known = 0
+    for group in groups:
+        measured = [measure(group, row, against) for row, against, _ in contrasts_of(group, study.contrasts)]
+        moments = [one.moments for one in measured if one and one.moments and one.moments.seeds > 1]
+        if (group.dataset, group.model) not in wanted or not moments:
+            continue
+        known += 1
+        variances, images = Variances.largest([Variances.of(one) for one in moments]), moments[0].images
+        power = variances.power(margin, seeds, images, comparisons) if seeds > 1 else 0.0
+        line = f"{group.dataset}, {group.model}: no difference is found comparable in {100 * power:.0f} % of studies"
+        if power < POWER:
+            line += f"; in {100 * POWER:.0f} % by "
+            line += needed(variances, margin, seeds, images, comparisons).text(seeds, images)
+        yield line
+    if not known:
+        raise UserError(
+            f"{pilot} holds no workload of this study with two methods whose answers to the test set are kept for two "
+            "seeds or more; give a study of the same data sets and models"
+        )
