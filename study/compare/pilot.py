@@ -6,7 +6,7 @@ from pathlib import Path
 from study.compare.compare import read_predictions
 from study.compare.contrasts import CONTROL, contrasts_of, measure
 from study.compare.power import POWER, Variances, needed
-from study.compare.scores import summarise
+from study.compare.scores import BASELINE, summarise
 from study.define.cells import StudyConfig
 from study.record.runs_table import read_study
 from trainers.errors import UserError
@@ -18,7 +18,8 @@ def planned_comparisons(study: StudyConfig) -> int:
     for workload in dict.fromkeys((cell.base.dataset, cell.base.model) for cell in study.cells):
         methods = [cell.method for cell in study.cells if (cell.base.dataset, cell.base.model) == workload]
         lifts = max(0, len(methods) - 2) if CONTROL in methods else 0
-        named = sum(set(pair) <= set(methods) for pair in study.contrasts)
+        pairs = {frozenset(pair) for pair in study.contrasts if set(pair) <= set(methods)}
+        named = sum(not pair & {BASELINE, CONTROL} for pair in pairs)
         count += len(methods) - 1 + lifts + named
     return count
 

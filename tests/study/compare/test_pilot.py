@@ -22,7 +22,7 @@ def plan(tmp_path: Path, methods: list[str], **changes: object):  # type: ignore
 def test_a_plan_counts_baseline_control_and_named_comparisons_once(tmp_path: Path) -> None:
     assert planned_comparisons(plan(tmp_path, ["binary", "bop"])) == 1
     assert planned_comparisons(plan(tmp_path, ["binary", "bop", "frozen", "real-Adam"])) == 3 + 2
-    named = plan(tmp_path, ["binary", "bop", "real-Adam"], contrasts=[["binary", "bop"]])
+    named = plan(tmp_path, ["binary", "bop", "real-Adam"], contrasts=[["binary", "bop"], ["bop", "real-Adam"]])
     assert planned_comparisons(named) == 3
 
 
