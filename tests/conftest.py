@@ -112,6 +112,23 @@ def integration() -> None:
 
 
 @pytest.fixture(scope="session")
+def one_ray(integration: None) -> Iterator[None]:
+    """Ends the Ray of this process with the session."""
+    yield
+    import ray
+
+    ray.shutdown()
+
+
+@pytest.fixture
+def running_ray(one_ray: None) -> None:
+    """A Ray of this process, the same for all tests that do not test its start: starting one takes seconds."""
+    from study.drive.cluster import connect
+
+    connect(num_cpus=2)  # nothing where one is connected
+
+
+@pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """The folder of `data/` (real image packs) and `reference/` (test vectors); without it the test is skipped."""
     folder = Path(os.environ.get("BINSFO_SHARED", REPOSITORY.parent / "shared"))

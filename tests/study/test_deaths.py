@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,6 @@ from study.search.journal_search import ended, open_journal, open_search
 from trainers.data.prepare import prepare
 
 EPOCHS = 40
-
-
-@pytest.fixture(scope="module")
-def running_ray(integration: None) -> Iterator[None]:
-    import ray
-
-    from study.drive.cluster import connect
-
-    connect()
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")

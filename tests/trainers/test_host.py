@@ -1,6 +1,6 @@
 """One loop, two hosts: a Ray Train worker group trains what this process trains."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -18,18 +18,7 @@ from trainers.progress import Metrics
 MakeConfig = Callable[..., TrialConfig]
 
 
-@pytest.fixture(scope="module")
-def ray_is_up(integration: None) -> Iterator[None]:
-    import ray
-
-    from study.drive.cluster import connect
-
-    connect(num_cpus=2)
-    yield
-    ray.shutdown()
-
-
-@pytest.mark.usefixtures("ray_is_up")
+@pytest.mark.usefixtures("running_ray")
 def test_a_ray_train_worker_holds_the_bits_that_this_process_holds(digits: MakeConfig, tmp_path: Path) -> None:
     config = digits(test=True)
     local: list[Metrics] = []
@@ -47,7 +36,7 @@ def test_a_ray_train_worker_holds_the_bits_that_this_process_holds(digits: MakeC
     assert [(metrics["epoch"], metrics["replayed"]) for metrics in again] == [(1, True), (2, True)]
 
 
-@pytest.mark.usefixtures("ray_is_up")
+@pytest.mark.usefixtures("running_ray")
 def test_two_ray_workers_train_together_and_their_own_error_comes_back(digits: MakeConfig, tmp_path: Path) -> None:
     config = digits(workers=2)
     assert run_ray(config, tmp_path)["status"] == "completed"
@@ -65,7 +54,7 @@ def _kill_a_train_worker() -> None:
     workers[0].kill()
 
 
-@pytest.mark.usefixtures("ray_is_up")
+@pytest.mark.usefixtures("running_ray")
 def test_workers_of_which_one_is_killed_are_started_again_and_end_with_the_same_bits(
     digits: MakeConfig, tmp_path: Path
 ) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +25,6 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
     prepare("Digits", root)
     return root
-
-
-@pytest.fixture(scope="module")
-def running_ray(integration: None) -> Iterator[None]:
-    import ray
-
-    from study.drive.cluster import connect
-
-    connect()
-    yield
-    ray.shutdown()
 
 
 def cell(data_root: Path, method: str, trials: int, **settings: Any) -> Cell:
