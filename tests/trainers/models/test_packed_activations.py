@@ -17,14 +17,25 @@ from trainers.models import set_activation_memory
 from trainers.models.branch import Branch
 from trainers.models.fused_residual import fused
 
+CONVOLUTIONAL = ("AdamBNN", "BCDNet")
+PATHS = [
+    *((name, "packed") for name in (*CONVOLUTIONAL, "MLP", "own")),
+    *((name, "generic") for name in (*CONVOLUTIONAL, "MLP")),
+]
+
+
+def slow_if(slow: bool, *values: object) -> Any:
+    """A case, left to the slow tests where that is so: in all, those of convolutional networks take minutes."""
+    return pytest.param(*values, marks=pytest.mark.slow if slow else ())
+
 
 @pytest.mark.parametrize("pack", [False, True], ids=["latent", "bits"])
-@pytest.mark.parametrize(("approx", "scale"), [("STE", "none"), ("ApproxSign", "channel"), ("ReSTE", "layer")])
 @pytest.mark.parametrize(
-    ("name", "path"),
+    ("name", "path", "approx", "scale"),
     [
-        *((name, "packed") for name in ("AdamBNN", "BCDNet", "MLP", "own")),
-        *((name, "generic") for name in ("AdamBNN", "BCDNet", "MLP")),
+        slow_if(name in CONVOLUTIONAL and approx != "ReSTE", name, path, approx, scale)
+        for name, path in PATHS
+        for approx, scale in (("STE", "none"), ("ApproxSign", "channel"), ("ReSTE", "layer"))
     ],
 )
 def test_logits_gradients_and_running_statistics_equal_the_stock_paths(
@@ -67,7 +78,7 @@ def test_frozen_modules_stay_as_they_are(freeze_num: int) -> None:
     ],
     ids=["binary", "inertia", "bop"],
 )
-@pytest.mark.parametrize("name", ["AdamBNN", "BCDNet", "MLP", "own"])
+@pytest.mark.parametrize("name", [slow_if(name in CONVOLUTIONAL, name) for name in (*CONVOLUTIONAL, "MLP", "own")])
 def test_after_fifty_steps_every_path_holds_the_same_bits(name: str, rule: dict[str, Any]) -> None:
     # float64, and new images at every step: a network that has learnt its few images by heart amplifies any rounding.
     config = TrialConfig("Digits", "AdamBNN" if name == "own" else name, batch_size=12, width=0.25, **rule)
