@@ -138,7 +138,8 @@ def _type(about: dict[str, Any]) -> str:
     if isinstance(kind, list):
         return " or ".join(_WORDS[one] for one in kind)
     if kind == "array":
-        return f"a list of: {_type(about['items'])}"
+        within = [about["items"]] if "items" in about else about["prefixItems"]
+        return f"a list of: {', '.join(map(_type, within))}"
     if kind == "object" and "additionalProperties" in about and isinstance(about["additionalProperties"], dict):
         keys = about.get("propertyNames", {}).get("enum")
         return f"by {', '.join(f'`{key}`' for key in keys)}" if keys else "by name"

@@ -21,9 +21,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 INTEGRATION_FOLDERS = ("tests/study/mlflow_export/", "tests/study/repair/")
 
 # Audit events (https://docs.python.org/3/library/audit_events.html) that no unit test may cause. `git` is let through:
-# a run's origin is its commit, and asking takes milliseconds.
+# a run's origin is its commit, and asking takes milliseconds; so is `uname`, which importing MLflow asks for the
+# processor.
 HEAVY_EVENTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "sqlite3.connect"}
-LIGHT_PROGRAMS = {"git"}
+LIGHT_PROGRAMS = {"git", "uname"}
 
 # Bytes that this process may grow by before what was freed is looked for and given back. A network is freed by Python's
 # collector alone (a layer and its weight store know each other), whose full rounds come rarely where so many modules
