@@ -19,7 +19,7 @@ from trainers.methods.masks import flip_probability
 from trainers.methods.real import cosine_rate
 from trainers.methods.temperature import LayerDeviation, TemperatureScheduler
 from trainers.models import build_model
-from trainers.registry import METHODS
+from trainers.registry import METHODS, method_named
 from trainers.testing import RuleContract
 
 PACKED_RULES = tuple(name for name, method in METHODS.all().items() if method.packed)
@@ -84,14 +84,15 @@ class TestEveryRule(RuleContract):
 
 
 @pytest.mark.parametrize("algorithm", PACKED_RULES)
-def test_a_packed_rule_leaves_no_float_of_a_binary_layers_size_but_bops_momentum(algorithm: str) -> None:
+def test_a_packed_rule_leaves_no_float_of_a_binary_layers_size_but_the_state_that_it_declares(algorithm: str) -> None:
     model, rule = start(setting(algorithm=algorithm))
     steps(model, rule, 1)
     sizes = {layer.store.shape.numel() for _, layer in binary_layers(model)}
     assert all(isinstance(layer.store, PackedWeight) for _, layer in binary_layers(model))
     assert not [name for name, p in model.named_parameters() if p.numel() in sizes and "binary" in name]
     states = [tensor for layer_rule in rule.layer_rules().values() for tensor in layer_rule.tensors().values()]
-    assert len(states) == (len(list(binary_layers(model))) if algorithm == "bop" else 0)
+    declared = method_named(algorithm).state_bits(rule.config) > 1
+    assert len(states) == (len(list(binary_layers(model))) if declared else 0)
 
 
 def test_the_control_changes_no_binary_weight() -> None:
