@@ -22,8 +22,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tests.fuzz.inputs import fuzz, mutated, only_user_errors
+from tests.trainers.registered import registered
 from trainers.binary.layers import BinaryConv2d, binary_layers
 from trainers.errors import UserError
+from trainers.model import Model, Pretrained
 from trainers.models.checkpoints import check_pretrained
 from trainers.models.packed import DESCRIPTION, WEIGHTS, ModelDescription, load_packed, save_packed
 from trainers.models.safe_read import read_checkpoint
@@ -42,18 +44,24 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-class AdamBNN(nn.Module):
-    """Stands for the network of this name: the same kinds of layers, a few hundred weights."""
+class TinyNetwork(nn.Module):
+    """Stands for the networks that authors' files exist for: the same kinds of layers, a few hundred weights."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_classes: int = 7) -> None:
         super().__init__()
         self.feature = nn.Sequential(BinaryConv2d(3, 4, 3), nn.BatchNorm2d(4))
-        self.fc = nn.Linear(4, 7)
+        self.fc = nn.Linear(4, num_classes)
 
 
 @lru_cache(maxsize=1)
 def network() -> nn.Module:
-    return AdamBNN()
+    return TinyNetwork()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known() -> Iterator[None]:
+    with registered(Model("TinyNetwork", "for damaged files", TinyNetwork, pretrained=Pretrained(heads=("fc.",)))):
+        yield
 
 
 @lru_cache(maxsize=8)
