@@ -76,14 +76,22 @@ def edit(folder: Path, **changes: Any) -> None:
 
 @pytest.mark.parametrize("weight_scale", ["none", "layer", "channel"])
 @pytest.mark.parametrize("model", MODELS)
-def test_loaded_logits_are_those_of_the_latent_model_bit_for_bit(model: str, weight_scale: str, tmp_path: Path) -> None:
+def test_loaded_logits_are_the_packed_models_bit_for_bit_and_the_latent_ones(
+    model: str, weight_scale: str, tmp_path: Path
+) -> None:
+    """To the bit also the latent MLP's; convolutional units on bits, fused, round otherwise than stock modules."""
     about = description(model, weight_scale=weight_scale)
     latent = trained(about)
+    in_memory = restored_model(about, latent.state_dict(), "memory").eval()
     with torch.no_grad():
-        expected = latent(images(about))
-    save_packed(tmp_path / "model", restored_model(about, latent.state_dict(), "memory"), about)
+        expected, stock = in_memory(images(about)), latent(images(about))
+    save_packed(tmp_path / "model", in_memory, about)
     loaded, read = load_packed(tmp_path / "model")
-    assert torch.equal(loaded(images(about)), expected)
+    logits = loaded(images(about))
+    assert torch.equal(logits, expected)
+    if model == "MLP":
+        assert torch.equal(logits, stock)
+    torch.testing.assert_close(logits, stock, rtol=1e-5, atol=1e-5)
     assert read == about
     assert not loaded.training
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
