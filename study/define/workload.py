@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from study.define.cells import Cell
-from trainers.data.loader import open_prepared
-from trainers.data.store import verify_prepared
 from trainers.errors import UserError
 
 _ELSEWHERE = ("dataset", "model", "epochs", "pretrained", "xnor", "weight_scale", "activation_memory")
@@ -48,6 +46,9 @@ def data_of_workload(cell: Cell, verified: set[Path]) -> dict[str, Any]:
     Raises:
         UserError: a prepared file was changed, or the pretrained file cannot be read.
     """
+    from trainers.data.loader import open_prepared
+    from trainers.data.store import verify_prepared
+
     base = cell.base
     data = open_prepared(base.dataset, base.data_root, prepared_root=base.prepared_root, image_size=base.image_size)
     if data.path not in verified:

@@ -203,7 +203,9 @@ class FusedUnit:
                 part.rows, unit.bias_in.detach().view(-1), grad_s, unit.sign.approx, unit.sign.order, grad_part.rows
             ).view_as(bias_in)
             del grad_s
-        own: list[Tensor | None] = [bias_in, beta.view_as(unit.bias_mid), slope, bias_out.view_as(unit.bias_out)]
+        # b_mid and batch norm's bias have the same gradient, and each its own memory: workers sum theirs up in place.
+        bias_mid = beta.clone().view_as(unit.bias_mid)
+        own: list[Tensor | None] = [bias_in, bias_mid, slope, bias_out.view_as(unit.bias_out)]
         for total, taken in zip(sums, weights, strict=True):
             own += [total.gamma, total.beta, *(weight.hand_over() for weight in taken)]
         return grad_x if wants_input else None, own
