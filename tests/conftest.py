@@ -33,6 +33,8 @@ MOST_GROWTH = 150 * 2**20
 
 _libc = ctypes.CDLL(None)
 _held = 0  # bytes, when that was last done
+MOST_MODULES = 100  # that may be imported before they are forgotten in turn, at the end of a file of tests
+_modules = 0
 _breaches: list[str] | None = None  # of the unit test that runs; None while another test does, or none
 
 
@@ -81,19 +83,28 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     return result
 
 
-def pytest_collection_finish() -> None:
-    """Take what importing made out of the collector's sight: it is never freed, and walking it takes 0.1 s a time."""
-    global _held
+def forget_imported() -> None:
+    """Take what importing made out of the collector's sight: it is never freed, and each walk over it takes seconds.
+
+    (Tests that look for a tensor that should be gone walk over all that there is, some after every step.)
+    """
+    global _held, _modules
     gc.collect()
     gc.freeze()
-    _held = resident()
+    _held, _modules = resident(), len(sys.modules)
+
+
+def pytest_collection_finish() -> None:
+    forget_imported()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown() -> Iterator[None]:
-    """Give back what the test has left in memory, where that is much."""
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Give back what the test has left in memory, where that is much; forget what it has imported, where that is."""
     global _held
     result = yield
+    if (nextitem is None or nextitem.path != item.path) and len(sys.modules) > _modules + MOST_MODULES:
+        forget_imported()
     if resident() > _held + MOST_GROWTH:
         gc.collect()
         if hasattr(_libc, "malloc_trim"):
