@@ -55,12 +55,14 @@ class Replicas:
         if self.size > 1:
             dist.barrier()
 
-    def require_equal(self, model: nn.Module, state: Mapping[str, float | Tensor | None], epoch: int) -> str:
-        """Compare all workers' weights and their rules' state by hash; returns the common hash.
+    def require_equal(self, model: nn.Module, state: Mapping[str, float | Tensor | None], epoch: int) -> None:
+        """Compare all workers' weights and their rules' state by hash; one worker has nothing to compare.
 
         Raises:
             ReplicaError: they differ; it names the ranks that disagree with rank 0.
         """
+        if self.size == 1:
+            return
         digest = state_hash(model, state)
         local = torch.tensor(list(bytes.fromhex(digest)), dtype=torch.uint8, device=self._device())
         hashes = [bytes(other.tolist()).hex() for other in self.gather(local)]
@@ -70,7 +72,6 @@ class Replicas:
                 f"after epoch {epoch} workers {strays} hold other weights than worker 0, so this run's numbers mean "
                 "nothing; all workers need the same software, device kind and number of threads"
             )
-        return digest
 
     @staticmethod
     def _device() -> torch.device:

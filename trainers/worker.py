@@ -206,9 +206,8 @@ class _Run:
         return loss
 
     def _measures_next_step(self) -> bool:
-        """The second step of a run is the measured one (Adam's moments exist from the first on), or the only one."""
-        few = len(self.training) < 2 * self.config.batch_size and self.config.epochs == 1
-        return self.progress.steps_done == (0 if few else 1)
+        """Whether the next step is the one whose memory the run reports."""
+        return self.progress.steps_done == measured_step_number(len(self.training), self.config)
 
     def _measured_step(self, batch: np.ndarray, epoch: int) -> float:
         loss, local = measured_step(lambda: self._step(batch, epoch), self.learner)
@@ -304,6 +303,16 @@ def epoch_batches(count: int, config: TrialConfig, epoch: int) -> list[np.ndarra
     if len(batches) > 1 and len(batches[-1]) < max(2, config.workers):
         batches.pop()
     return batches
+
+
+def measured_step_number(count: int, config: TrialConfig) -> int:
+    """Which step of a run on `count` images is measured: the first after step 0 that has a full batch.
+
+    In step 0 an optimizer's state is made; a smaller last batch takes less memory. Without such a step it is step 0.
+    """
+    sizes = [len(batch) for batch in epoch_batches(count, config, 0)]
+    ahead = sizes[1:] + (sizes[:1] if config.epochs > 1 else [])
+    return next((number for number, size in enumerate(ahead, start=1) if size == sizes[0]), 0)
 
 
 def require_run_dir(run_dir: Path) -> None:

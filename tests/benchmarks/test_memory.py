@@ -8,8 +8,10 @@ import torch
 
 from benchmarks import memory
 from benchmarks.memory import FAIR, LADDER, UNBOUNDED, Figures, Rung, Work, markdown, measure, measure_apart, verdict
+from benchmarks.step import make_step
 from trainers.binary import weights
 from trainers.config import TrialConfig
+from trainers.errors import UserError
 from trainers.memory.report import CATEGORIES
 from trainers.models import packed_residual
 from trainers.registry import METHODS
@@ -64,9 +66,20 @@ def test_each_rung_takes_away_what_its_title_says() -> None:
     assert packed.memory["saved_activations"] < blocks.memory["saved_activations"]
 
 
+def test_a_lean_adam_needs_less_at_the_peak_and_the_ladder_names_it() -> None:
+    conventional, lean = measure(MLP, LADDER[0], 1), measure(MLP, LADDER[-1], 1)
+    assert "fused" in LADDER[-1].title
+    assert lean.memory["optimizer_state"] == conventional.memory["optimizer_state"]
+    assert lean.total < conventional.total
+    with pytest.raises(UserError, match="no Adam"):
+        make_step(MLP.config, 10, 1).lean_adam()
+
+
 def test_the_fair_ladder_shows_every_algorithm_as_shipped_with_both_activation_memories() -> None:
     assert {rung.changes["algorithm"] for rung in FAIR} <= set(METHODS.all())
-    for stock, packed in zip(FAIR[::2], FAIR[1::2], strict=True):
+    *both, lean = FAIR
+    assert lean.lean and lean.changes == FAIR[0].changes
+    for stock, packed in zip(both[::2], both[1::2], strict=True):
         assert packed.changes == stock.changes | {"activation_memory": "packed"}
         assert FAIR[packed.compared_with] is stock
     assert all(rung.blocks and rung.chunks for rung in FAIR)
@@ -74,7 +87,7 @@ def test_the_fair_ladder_shows_every_algorithm_as_shipped_with_both_activation_m
 
 @pytest.mark.parametrize("ladder", [LADDER, FAIR])
 def test_limits_are_judged_by_the_shipped_packed_path_against_conventional_and_stock(ladder: tuple[Rung, ...]) -> None:
-    packed, stock = len(ladder) - 1, 2 if ladder is LADDER else len(ladder) - 2
+    packed, stock = len(ladder) - 2, 2 if ladder is LADDER else len(ladder) - 3
     found = [figures(1000, 99.0) for _ in ladder]
     found[packed], found[stock] = figures(100, 3.0), figures(500, 2.0)
     says = verdict(MLP, ladder, found)
@@ -83,12 +96,12 @@ def test_limits_are_judged_by_the_shipped_packed_path_against_conventional_and_s
 
 
 def test_the_table_says_bytes_in_mib_the_ratio_the_change_and_what_is_met() -> None:
-    found = [figures(size * 2**20, 2.0) for size in (1000, 800, 600, 150, 120)]
+    found = [figures(size * 2**20, 2.0) for size in (1000, 800, 600, 150, 120, 900)]
     table = markdown(MLP, LADDER, found).splitlines()
     rows = [line for line in table if line.startswith("|")]
     assert len(rows) == 2 + len(LADDER) and len({line.count("|") for line in rows}) == 1
     assert [cell.strip() for cell in rows[5].split("|")][-6:-1] == ["150.0", "150.0", "0.150", "-75 %", "4.00"]
-    assert "- memory, binary packed to conventional: 0.120 (at most 0.50: met)" in table
+    assert "- memory, binary packed to conventional: 0.120 (at most 0.5: met)" in table
     assert "- time, binary packed to binary stock: 1.00 (at most 1.3: met)" in table
 
 
@@ -104,7 +117,7 @@ def test_the_script_prints_a_json_line_a_rung_and_the_verdict(
     monkeypatch.setattr(memory, "measure_apart", lambda work, rung, steps: figures(100, 0.5))
     assert memory.main(["--json", "--rows", "small", "--steps", "1"]) == 0
     *lines, last = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["rung"] for line in lines] == [1, 2, 3, 4, 5]
+    assert [line["rung"] for line in lines] == [1, 2, 3, 4, 5, 6]
     for line in lines:
         assert line["images_per_second"] == 16 and line["ratio"] == 1 and line["config"]["model"] == "MLP"
         assert {"hardware", "git_commit", "versions", "threads", "clock"} <= line.keys()

@@ -20,7 +20,7 @@ from trainers.memory.report import CATEGORIES
 from trainers.preflight import preflight
 from trainers.progress import Metrics
 from trainers.replicas import Replicas, state_hash
-from trainers.worker import epoch_batches
+from trainers.worker import epoch_batches, measured_step_number
 
 MakeConfig = Callable[..., TrialConfig]
 
@@ -202,9 +202,9 @@ def test_a_checkpoint_holds_the_counters_in_their_bits_and_the_check_of_replicas
     checked: list[set[str]] = []
     compare = Replicas.require_equal
 
-    def watched(self: Replicas, model: Any, state: Any, epoch: int) -> str:
+    def watched(self: Replicas, model: Any, state: Any, epoch: int) -> None:
         checked.append(set(state))
-        return compare(self, model, state, epoch)
+        compare(self, model, state, epoch)
 
     monkeypatch.setattr(Replicas, "require_equal", watched)
     run_local(digits(hid_dim=512, epochs=1, inertia_bits=4, scheduler_type="relative", temperature=0.3), tmp_path)
@@ -240,19 +240,35 @@ def test_a_last_batch_too_small_for_batch_statistics_is_left_out(digits: MakeCon
     assert [len(batch) for batch in epoch_batches(22, digits(batch_size=10, workers=3), 0)] == [10, 10]
 
 
+@pytest.mark.parametrize(
+    ("count", "epochs", "number"),
+    [(30, 1, 1), (25, 1, 1), (19, 2, 2), (19, 1, 0), (8, 2, 1), (8, 1, 0), (11, 1, 0), (11, 2, 1)],
+)
+def test_the_measured_step_is_the_first_full_batch_after_the_first_step(
+    count: int, epochs: int, number: int, digits: MakeConfig
+) -> None:
+    assert measured_step_number(count, digits(batch_size=10, epochs=epochs)) == number
+
+
+def test_one_worker_hashes_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainers.replicas.state_hash", lambda model, state: pytest.fail("hashed"))
+    Replicas().require_equal(torch.nn.Linear(2, 2), {}, 1)
+
+
 def test_workers_that_hold_other_weights_are_found_and_named(
     digits: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = digits()
     data = open_prepared("Digits", config.data_root, image_size=8)
     learner = Learner(config, data, Replicas(), torch.device("cpu"))
-    replicas = Replicas(rank=0, size=1)
-    digest = replicas.require_equal(learner.model, {}, 1)
-    assert digest == state_hash(learner.model, {}) != state_hash(learner.model, {"accumulator": 1.0})
+    assert state_hash(learner.model, {}) != state_hash(learner.model, {"accumulator": 1.0})
     counters = torch.zeros(2, 3, dtype=torch.uint8)
     kept = state_hash(learner.model, {"counters": counters, "deviation": 1.0})
     counters[1, 2] = 1
     assert state_hash(learner.model, {"counters": counters, "deviation": 1.0}) != kept
+    replicas = Replicas(rank=0, size=3)
+    monkeypatch.setattr(Replicas, "gather", lambda self, tensor: [tensor, tensor, tensor])
+    replicas.require_equal(learner.model, {}, 1)
     monkeypatch.setattr(Replicas, "gather", lambda self, tensor: [tensor, tensor, tensor + 1])
     with pytest.raises(ReplicaError, match=r"after epoch 7 workers \[2\] hold other weights"):
         replicas.require_equal(learner.model, {}, 7)

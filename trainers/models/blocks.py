@@ -5,12 +5,13 @@ the input, then PReLU between two biases. Attribute names are the parameter name
 """
 
 from abc import abstractmethod
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from trainers.binary.layers import BinaryConv2d, SignActivation
-from trainers.models.fused_residual import fused, run_fused
+from trainers.models.fused_residual import Chain, fused, run_fused
 from trainers.models.packed_residual import Branch, ResidualUnit, run_units, shift
 from trainers.models.recompute import PackedBlock
 
@@ -26,15 +27,18 @@ class LearnableBias(nn.Module):
         return x + self.bias
 
 
-class Stem(nn.Module):
-    """Real 3x3 convolution, stride 2, and batch norm, no activation: (N, C, H, W) -> (N, out, ceil(H/2), ceil(W/2))."""
+class Stem(PackedBlock):
+    """Real 3x3 convolution, stride 2, and batch norm, no activation: (N, C, H, W) -> (N, out, ceil(H/2), ceil(W/2)).
+
+    With packed activations it keeps the images, and not its convolution's output, which is several times as large.
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(out_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def compute(self, x: Tensor) -> Tensor:
         return self.bn1(self.conv1(x))
 
 
@@ -44,6 +48,10 @@ class ResidualBlock(PackedBlock):
     @abstractmethod
     def units(self) -> list[ResidualUnit]:
         """The block as units that share its modules."""
+
+    def chains(self, x: Tensor) -> bool:
+        """Whether the block trains in the fused form, in which several may keep one input."""
+        return self.packed_activations and torch.is_grad_enabled() and fused(x, self.units())
 
     def packed(self, x: Tensor) -> Tensor:
         units = self.units()
@@ -60,6 +68,24 @@ def _takes_gradient(x: Tensor, units: list[ResidualUnit]) -> bool:
     """Whether backward will come by: a model whose tensors want no gradient computes alike with autograd on and off."""
     tensors = [x, *(tensor for unit in units for tensor in unit.tensors())]
     return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+CHAINED = 4  # units of which one input is kept: two blocks of two, or four of one
+
+
+def run_blocks(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """Modules one after the other; with packed activations one input is kept for `CHAINED` residual units."""
+    chain: Chain | None = None
+    for block in blocks:
+        if not isinstance(block, ResidualBlock) or not block.chains(x):
+            chain, x = None, block(x)
+            continue
+        units = block.units()
+        if chain is None or len(chain.units) + len(units) > CHAINED:
+            chain = Chain(x)
+        for unit in units:  # one at a time, so that nothing holds what went before
+            x = chain.run(x, unit)
+    return x
 
 
 class SeparableBlock(ResidualBlock):
@@ -194,7 +220,7 @@ class ShiftGroup(nn.Module):
         self.mlp_layer = nn.Sequential(*shifts, PointBlock(channels, approx))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.mlp_layer(x)
+        return run_blocks(self.mlp_layer, x)
 
 
 def head(channels: int, num_classes: int) -> nn.Sequential:

@@ -1,15 +1,15 @@
 """Residual units on packed bits: the fast form of `trainers.models.packed_residual`, where compiled kernels run.
 
-The same equations and the same things kept, a block's input. Between a unit's products lies one pass over pixels each
-way; signs exist as bits, and as floats only for the chunk of images whose backward products are being computed.
+The same equations, with one pass over pixels each way between a unit's products; signs exist as bits. One input is kept
+for a `Chain` of units, and no product is: with products on bits nearly free, backward works out again whatever it
+needs, chunk by chunk of images.
 
     forward   x -> words of sgn(x + b_in) -> integers z -> their exact sums and sums of squares -> y
-    backward  z again from the words; (z, x, dL/dy) -> sums -> dL/dz, chunk by chunk -> dL/ds, dL/dW -> dL/dx
+    backward  x from the chain's start; z -> (z, x, dL/dy) -> sums over all images; z -> dL/dz -> dL/ds, dL/dW -> dL/dx
 
 Tensors lie channels last: rows of pixels (N·H·W, C), one after the other as torch's channels_last format has them.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,38 +24,8 @@ from trainers.binary.layers import BinaryLayer
 from trainers.binary.weights import PackedWeight
 from trainers.models.branch import Branch, BranchSums, Statistics, corrections
 from trainers.models.packed_residual import ResidualUnit
+from trainers.models.pixels import Pixels
 from trainers.replicas import Replicas
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """Rows of pixels (N·H·W, C) with the shape of the images that they are of."""
-
-    rows: Tensor
-    images: int
-    high: int
-    wide: int
-
-    @classmethod
-    def of(cls, x: Tensor) -> "Pixels":
-        """(N, C, H, W), copied only where its channels are not last already."""
-        images, channels, high, wide = x.shape
-        last = x.permute(0, 2, 3, 1).contiguous()
-        return cls(last.view(-1, channels), images, high, wide)
-
-    def planes(self) -> Tensor:
-        """The same memory as (N, C, H, W), channels last."""
-        return self.rows.view(self.images, self.high, self.wide, -1).permute(0, 3, 1, 2)
-
-    def of_rows(self, rows: Tensor) -> "Pixels":
-        """Other channels of the same images."""
-        return Pixels(rows, self.images, self.high, self.wide)
-
-    def part(self, images: slice) -> "Pixels":
-        """Some of the images."""
-        area = self.high * self.wide
-        first, last, _ = images.indices(self.images)
-        return Pixels(self.rows[first * area : last * area], last - first, self.high, self.wide)
 
 
 class FusedUnit:
@@ -89,21 +59,21 @@ class FusedUnit:
         rows = unit_passes.pack_biased(x.rows, self.unit.bias_in.detach().view(-1))
         return SignWords(rows, x.images, x.rows.shape[1], x.high, x.wide)
 
-    def products(self, signs: SignWords) -> Pixels:
+    def weights(self) -> list[kernels.WeightWords]:
+        """The words of the weights, as `products` takes them: all branches' side by side, or one's, in order."""
+        groups = [[layer] for layer, _ in self.unit.branches[0].products]
+        if len(self.unit.branches) > 1:
+            groups = [[branch.products[0][0] for branch in self.unit.branches]]
+        channels = groups[0][0].store.shape[1]
+        return [kernels.pack_weights([_bits(layer) for layer in group], channels, self.geometry) for group in groups]
+
+    def products(self, signs: SignWords, weights: list[kernels.WeightWords]) -> Pixels:
         """z of all branches side by side."""
         z: Tensor | None = None
-        if len(self.unit.branches) > 1:
-            layers = [branch.products[0][0] for branch in self.unit.branches]
-            z = kernels.product(signs, self._weights(layers), self.geometry)
-        else:
-            for layer, distance in self.unit.branches[0].products:
-                z = kernels.product(unit_passes.shift(signs, distance), self._weights([layer]), self.geometry, z)
+        for (_, distance), words in zip(self.unit.branches[0].products, weights, strict=True):
+            z = kernels.product(unit_passes.shift(signs, distance), words, self.geometry, z)
         assert z is not None
         return Pixels(z, signs.images, self.geometry.side(signs.high), self.geometry.side(signs.wide))
-
-    def _weights(self, layers: list[BinaryLayer]) -> kernels.WeightWords:
-        bits = [_bits(layer) for layer in layers]
-        return kernels.pack_weights(bits, layers[0].store.shape[1], self.geometry)
 
     def statistics(self, z: Pixels, dtype: torch.dtype) -> list[Statistics]:
         """As `Branch.statistics`, from exact sums."""
@@ -151,73 +121,99 @@ class FusedUnit:
         """r, (pixels of z, C)."""
         return unit_passes.shortcut(x.rows, (x.high, x.wide, z.high, z.wide)) if self.unit.pools else x.rows
 
-    def output(self, x: Pixels, z: Pixels, known: list[Statistics]) -> Pixels:
-        """y from the unit's input and its products."""
-        return z.of_rows(unit_passes.output(z.rows, self.shortcut(x, z), self.numbers(known, x.rows.dtype)))
+    def forward(self, x: Pixels) -> tuple[Pixels, list[Statistics]]:
+        """y, and the statistics that it took."""
+        z = self.products(self.words(x), self.weights())
+        known = self.statistics(z, x.rows.dtype)
+        y = unit_passes.output(z.rows, self.shortcut(x, z), self.numbers(known, x.rows.dtype))
+        return z.of_rows(y), known
+
+    def again(self, x: Pixels, known: list[Statistics]) -> Pixels:
+        """y once more, chunk by chunk of images."""
+        weights, numbers = self.weights(), self.numbers(known, x.rows.dtype)
+        high, wide = self.geometry.side(x.high), self.geometry.side(x.wide)
+        rows = x.rows.new_empty((x.images * high * wide, self.unit.slope.numel()))
+        y = Pixels(rows, x.images, high, wide)
+        for images in self.unit.chunks(x.planes()):
+            part = x.part(images)
+            z = self.products(self.words(part), weights)
+            unit_passes.output(z.rows, self.shortcut(part, z), numbers, y.part(images).rows)
+        return y
 
     # ---- backward
 
     def backward(
-        self, grad: Pixels, x: Pixels, z: Pixels, known: list[Statistics], wants_input: bool
+        self, grad: Pixels, x: Pixels, known: list[Statistics], wants_input: bool
     ) -> tuple[Pixels | None, list[Tensor | None]]:
-        """dL/dx and the gradients of the unit's tensors, from dL/dy; packed stores have taken theirs on return."""
+        """dL/dx and the gradients of the unit's tensors, from dL/dy; packed stores have taken theirs on return.
+
+        The integers z are worked out again twice, chunk by chunk: for the sums over all images that batch norm's
+        backward needs, and for the gradients themselves.
+        """
         unit, dtype = self.unit, x.rows.dtype
-        numbers, r = self.numbers(known, dtype), self.shortcut(x, z)
-        gamma, beta, slope, bias_out = unit_passes.backward_sums(z.rows, r, numbers, grad.rows)
+        weights, numbers, chunks = self.weights(), self.numbers(known, dtype), unit.chunks(x.planes())
+        totals = torch.zeros((4, unit.slope.numel()), dtype=torch.float64)
+        for images in chunks:
+            part = x.part(images)
+            z = self.products(self.words(part), weights)
+            totals += unit_passes.backward_sums(z.rows, self.shortcut(part, z), numbers, grad.part(images).rows)
+            del z, part
+        gamma, beta, slope, bias_out = totals.to(dtype)
         sums = [BranchSums(gamma[columns], beta[columns]) for columns in self._columns()]
-        means = torch.stack(
-            [
-                torch.cat(parts)
-                for parts in zip(
-                    *[
-                        corrections(branch.norm, statistics, total)
-                        for branch, statistics, total in zip(unit.branches, known, sums, strict=True)
-                    ],
-                    strict=True,
-                )
-            ]
-        )
-        weights = [
+        means = self._means(known, sums)
+        taken = [
             [_WeightGradient(layer, x.images, self.geometry) for layer, _ in branch.products]
             for branch in unit.branches
         ]
         grad_x = x.of_rows(torch.empty_like(x.rows))
         bias_in = torch.zeros_like(unit.bias_in)
-        r_pixels = z.of_rows(r)
-        for images in unit.chunks(x.planes()):
-            part, z_part, grad_part = x.part(images), z.part(images), grad_x.part(images)
-            grad_r = z_part.of_rows(r.new_empty((len(z_part.rows), r.shape[1]))) if unit.pools else grad_part
-            grad_z = z_part.of_rows(x.rows.new_empty(z_part.rows.shape))
-            unit_passes.backward_products(
-                *(z_part.rows, r_pixels.part(images).rows, numbers, grad.part(images).rows, means),
-                grad_z.rows,
-                grad_r.rows,
-            )
+        for images in chunks:
+            part, grad_part = x.part(images), grad_x.part(images)
+            signs = self.words(part)
+            z = self.products(signs, weights)
+            r = self.shortcut(part, z)
+            grad_r = torch.empty_like(r) if unit.pools else grad_part.rows
+            grad_z = r.new_empty(z.rows.shape)
+            unit_passes.backward_products(z.rows, r, numbers, grad.part(images).rows, means, grad_z, grad_r)
             if unit.pools:
-                shape = (x.high, x.wide, z.high, z.wide)
-                unit_passes.unpool(grad_r.rows, shape, grad_part.rows)
-            del grad_r
-            grad_s = self._backward_products(self.words(part), grad_z, weights)
+                unit_passes.unpool(grad_r, (x.high, x.wide, z.high, z.wide), grad_part.rows)
+            del z, r, grad_r
+            grad_s = self._backward_products(signs, grad_z, taken, weights)
             del grad_z
             bias_in += unit_passes.backward_signs(
                 part.rows, unit.bias_in.detach().view(-1), grad_s, unit.sign.approx, unit.sign.order, grad_part.rows
             ).view_as(bias_in)
-            del grad_s
+            del grad_s, part, grad_part
         # b_mid and batch norm's bias have the same gradient, and each its own memory: workers sum theirs up in place.
         bias_mid = beta.clone().view_as(unit.bias_mid)
         own: list[Tensor | None] = [bias_in, bias_mid, slope, bias_out.view_as(unit.bias_out)]
-        for total, taken in zip(sums, weights, strict=True):
-            own += [total.gamma, total.beta, *(weight.hand_over() for weight in taken)]
+        for total, gradients in zip(sums, taken, strict=True):
+            own += [total.gamma, total.beta, *(gradient.hand_over() for gradient in gradients)]
         return grad_x if wants_input else None, own
 
-    def _backward_products(self, signs: SignWords, grad_z: Pixels, taken: list[list["_WeightGradient"]]) -> Tensor:
+    def _means(self, known: list[Statistics], sums: list[BranchSums]) -> Tensor:
+        """(3, O): mean(g), mean(g·hat) and factor of every branch, side by side."""
+        found = [
+            corrections(branch.norm, statistics, total)
+            for branch, statistics, total in zip(self.unit.branches, known, sums, strict=True)
+        ]
+        return torch.stack([torch.cat(parts) for parts in zip(*found, strict=True)])
+
+    def _backward_products(
+        self,
+        signs: SignWords,
+        grad_z: Tensor,
+        taken: list[list["_WeightGradient"]],
+        weights: list[kernels.WeightWords],
+    ) -> Tensor:
         """dL/ds (pixels, C) of a chunk of images, whose weight gradients go to `taken`."""
         total: Tensor | None = None
         for branch, columns, gradients in zip(self.unit.branches, self._columns(), taken, strict=True):
-            for (layer, distance), gradient in zip(branch.products, gradients, strict=True):
+            for index, ((layer, distance), gradient) in enumerate(zip(branch.products, gradients, strict=True)):
                 shifted = unit_passes.shift(signs, distance)
-                gradient.add(grad_z.rows, columns, shifted)
-                rows = self._sign_gradients(layer, grad_z.rows, columns, shifted)
+                gradient.add(grad_z, columns, shifted)
+                own = weights[index] if len(self.unit.branches) == 1 else self._weights_of(layer)
+                rows = self._sign_gradients(layer, grad_z, columns, own, shifted)
                 if distance:
                     rows = unit_passes.add_shifted(rows, (signs.high, signs.wide), distance, total)
                 elif total is not None:
@@ -226,11 +222,16 @@ class FusedUnit:
         assert total is not None
         return total
 
-    def _sign_gradients(self, layer: BinaryLayer, grad: Tensor, columns: slice, signs: SignWords) -> Tensor:
+    def _weights_of(self, layer: BinaryLayer) -> kernels.WeightWords:
+        return kernels.pack_weights([_bits(layer)], layer.store.shape[1], self.geometry)
+
+    def _sign_gradients(
+        self, layer: BinaryLayer, grad: Tensor, columns: slice, words: kernels.WeightWords, signs: SignWords
+    ) -> Tensor:
         scale = layer.store.scale()
         if scale is not None:
             grad, columns = grad[:, columns] * scale.detach(), slice(0, columns.stop - columns.start)
-        return sign_gradients(grad, columns, layer.store, self._weights([layer]), signs, self.geometry)
+        return sign_gradients(grad, columns, layer.store, words, signs, self.geometry)
 
 
 class _WeightGradient:
@@ -262,48 +263,55 @@ class _WeightGradient:
         return None
 
 
-class _FusedResidual(torch.autograd.Function):
+class Chain:
+    """Units one after the other of which only the first one's input is kept.
+
+    In backward each works its own input out again from that: once more through the units before it.
+
+    Args:
+        x: the first unit's input, (N, C, H, W).
+    """
+
+    def __init__(self, x: Tensor) -> None:
+        self.start = Pixels.of(x.detach()).planes()
+        self.units: list[tuple[FusedUnit, list[Statistics]]] = []
+
+    def run(self, x: Tensor, unit: ResidualUnit) -> Tensor:
+        """The next unit, (N, C, H, W) -> (N, C', H', W'), channels last; x is the chain's end, or its start."""
+        y: Tensor = _FusedUnit.apply(x, self.start, self.units, FusedUnit(unit), *unit.tensors())
+        return y
+
+
+def run_fused(x: Tensor, units: list[ResidualUnit]) -> Tensor:
+    """Units one after the other in a chain of their own."""
+    chain = Chain(x)
+    for unit in units:
+        x = chain.run(x, unit)
+    return x
+
+
+class _FusedUnit(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, units: list[FusedUnit], *tensors: Tensor | None) -> Tensor:
-        first = y = Pixels.of(x)
-        known = []
-        for unit in units:
-            z = unit.products(unit.words(y))
-            known.append(unit.statistics(z, x.dtype))
-            y = unit.output(y, z, known[-1])
-        ctx.save_for_backward(first.planes())
-        ctx.units, ctx.known = units, known
+    def forward(ctx: Any, x: Tensor, start: Tensor, units: Any, unit: FusedUnit, *tensors: Tensor | None) -> Tensor:
+        y, known = unit.forward(Pixels.of(x if units else start))
+        ctx.save_for_backward(start)
+        ctx.earlier, ctx.unit, ctx.known = list(units), unit, known
+        units.append((unit, known))
         return y.planes()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (x,) = ctx.saved_tensors
-        units, known = ctx.units, ctx.known
-        inputs = [Pixels.of(x)]
-        products = [units[0].products(units[0].words(inputs[0]))]
-        for unit, following, statistics in zip(units, units[1:], known, strict=False):
-            inputs.append(unit.output(inputs[-1], products[-1], statistics))
-            products.append(following.products(following.words(inputs[-1])))
-        grad: Pixels | None = Pixels.of(grads[0])
-        own: list[Tensor | None] = []
-        for index in reversed(range(len(units))):
-            assert grad is not None
-            wants_input = index > 0 or ctx.needs_input_grad[0]
-            grad, of_unit = units[index].backward(grad, inputs.pop(), products.pop(), known[index], wants_input)
-            own = of_unit + own
-        return None if grad is None else grad.planes(), None, *own
+        (start,) = ctx.saved_tensors
+        x = Pixels.of(start)
+        for unit, known in ctx.earlier:
+            x = unit.again(x, known)
+        grad, own = ctx.unit.backward(Pixels.of(grads[0]), x, ctx.known, ctx.needs_input_grad[0])
+        return None if grad is None else grad.planes(), None, None, None, *own
 
 
 def fused(x: Tensor, units: list[ResidualUnit]) -> bool:
-    """Whether `run_fused` takes these units on inputs such as x."""
+    """Whether a `Chain` takes these units on inputs such as x."""
     return all(FusedUnit.fits(unit, x) for unit in units)
-
-
-def run_fused(x: Tensor, units: list[ResidualUnit]) -> Tensor:
-    """The units one after the other, with only x kept for backward: (N, C, H, W) -> (N, C', H', W'), channels last."""
-    tensors = [tensor for unit in units for tensor in unit.tensors()]
-    y: Tensor = _FusedResidual.apply(x, [FusedUnit(unit) for unit in units], *tensors)
-    return y
 
 
 def _bits(layer: BinaryLayer) -> Tensor:

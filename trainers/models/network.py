@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from trainers.errors import UserError
-from trainers.models.blocks import SeparableBlock, Stem, head
+from trainers.models.blocks import SeparableBlock, Stem, head, run_blocks
 from trainers.settings import Setting
 
 BASE_CHANNELS = 32  # of the stem at width 1; every stage is a power of two of it
@@ -135,4 +135,4 @@ class ConvolutionalNetwork(nn.Module):
                 f"{type(self).__name__} cannot take images of {height}x{width}: each side must be a multiple of 32 or "
                 f"one less (31, 32, 63, 64, ...); resize them"
             )
-        return self.fc(self.trunk(self.feature(x)).mean(dim=(2, 3)))
+        return self.fc(self.trunk(run_blocks(self.feature, x)).mean(dim=(2, 3)))

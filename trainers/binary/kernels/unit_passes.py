@@ -89,22 +89,23 @@ def shortcut(x: Tensor, image: tuple[int, int, int, int]) -> Tensor:
     return pooled
 
 
-def output(z: Tensor, r: Tensor, numbers: Tensor) -> Tensor:
-    """y (pixels, O)."""
-    y = r.new_empty(z.shape)
+def output(z: Tensor, r: Tensor, numbers: Tensor, y: Tensor | None = None) -> Tensor:
+    """y (pixels, O), into the one given if there is one."""
+    if y is None:
+        y = r.new_empty(z.shape)
     if not simulated(y):
         _passes().output.split(len(z), z.numpy(), r.numpy(), numbers.numpy(), y.numpy(), least=_LEAST_PIXELS)
     return y
 
 
-def backward_sums(z: Tensor, r: Tensor, numbers: Tensor, grad: Tensor) -> tuple[Tensor, ...]:
-    """Sums over pixels of g·hat, g, min(v, 0)·dL/dy and dL/dy, (O,) each in r's type."""
+def backward_sums(z: Tensor, r: Tensor, numbers: Tensor, grad: Tensor) -> Tensor:
+    """Sums over pixels of g·hat, g, min(v, 0)·dL/dy and dL/dy: (4, O) in float64."""
     blocks = -(-len(z) // _passes().BLOCK)
     sums = torch.empty((blocks, 4, z.shape[1]), dtype=torch.float64)
     if not simulated(z):
         arguments = [tensor.numpy() for tensor in (z, r, numbers, grad, sums)]
         _passes().backward_sums.split(blocks, *arguments)
-    return tuple(sums.sum(dim=0).to(r.dtype))
+    return sums.sum(dim=0)
 
 
 def backward_products(
