@@ -57,7 +57,13 @@ def predict_step(config: TrialConfig, num_classes: int, channels: int, image_siz
 def _predicted(config: TrialConfig, shapes: InputShape) -> MemoryReport:
     size = shapes.image_size
     allocator = _Allocator(config.threads)
-    with _caches_kept(), _modules_stay(), FakeTensorMode(allow_non_fake_inputs=True), allocator:
+    with (
+        _threads(config.threads),
+        _caches_kept(),
+        _modules_stay(),
+        FakeTensorMode(allow_non_fake_inputs=True),
+        allocator,
+    ):
         learner = Learner(config, shapes, Replicas(), torch.device("cpu"))
         learner.start_epoch(0)
         images = torch.empty(config.batch_size, shapes.channels, size, size, dtype=torch.uint8)
@@ -126,6 +132,17 @@ def _harmless(dtype: torch.dtype) -> bool | int | float:
     if dtype is torch.bool:
         return False
     return 0.5 if dtype.is_floating_point else 1
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let torch have as many threads as the run will: compiled kernels make room for each."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -106,5 +106,12 @@ def test_a_pretrained_start_is_predicted_without_its_file() -> None:
     assert predicted(config) == predicted(make("AdamBNN", "bop", weight_scale="channel"))
 
 
+def test_the_runs_threads_count_not_this_processes() -> None:
+    config = make("AdamBNN", activation_memory="packed", width=0.5)
+    before = torch.get_num_threads()
+    assert predicted(config.replace(threads=3)).total > predicted(config).total
+    assert torch.get_num_threads() == before
+
+
 def test_several_workers_are_predicted_by_their_share() -> None:
     assert predicted(make("MLP", batch_size=8, workers=2)) == predicted(make("MLP", batch_size=4))
