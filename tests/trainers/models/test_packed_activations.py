@@ -1,6 +1,7 @@
 """Packed activations compute what stock autograd computes, from a fraction of the memory."""
 
 import copy
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -114,6 +115,15 @@ def test_fused_units_compute_what_their_slow_twin_does(name: str, monkeypatch: p
     assert got_grads.keys() == grads.keys()
     for parameter, grad in grads.items():
         torch.testing.assert_close(got_grads[parameter], grad, **CLOSE)
+
+
+@pytest.mark.parametrize("name", ["AdamBNN", "BCDNet"])
+def test_no_two_parameters_gradients_share_memory(name: str) -> None:
+    model = network(name)
+    set_activation_memory(model, "packed")
+    gradients(model, images(name), True)
+    places = sorted((p.grad.data_ptr(), p.grad.nbytes) for p in model.parameters() if p.grad is not None)
+    assert all(start + size <= following for (start, size), (following, _) in pairwise(places))
 
 
 @pytest.mark.parametrize("kind", ["stock", "packed"])
