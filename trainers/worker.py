@@ -127,6 +127,7 @@ class _Run:
                 f"workers start from checkpoints of {sorted(steps)} steps; all must read the same {run_dir}"
             )
         if replicas.rank == 0:
+            run_dir.mkdir(parents=True, exist_ok=True)
             clear_partials(run_dir)
             clear_partials(run_dir / "checkpoints")
             if self.note:

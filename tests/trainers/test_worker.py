@@ -20,7 +20,7 @@ from trainers.memory.report import CATEGORIES
 from trainers.preflight import preflight
 from trainers.progress import Metrics
 from trainers.replicas import Replicas, state_hash
-from trainers.worker import epoch_batches, measured_step_number
+from trainers.worker import epoch_batches, measured_step_number, train
 
 MakeConfig = Callable[..., TrialConfig]
 
@@ -127,6 +127,12 @@ def test_the_test_set_is_opened_once_and_only_if_asked_for(
     again = run_local(digits(test=True), tmp_path)
     assert opened.count("test") == 1
     assert first["test_accuracy"] == again["test_accuracy"]
+
+
+def test_the_runs_folder_is_made_where_there_is_none(digits: MakeConfig, tmp_path: Path) -> None:
+    run_dir = tmp_path / "not" / "yet"
+    train(digits(epochs=1), run_dir, Replicas(0, 1), torch.device("cpu"), lambda metrics: None)
+    assert best_checkpoint(run_dir).exists()
 
 
 def test_without_validation_all_of_train_is_trained_on(digits: MakeConfig, tmp_path: Path) -> None:
