@@ -9,13 +9,14 @@ On data where one class is common, a model that always names it looks good. So b
 Top-5 accuracy is given for more than five classes; for fewer every answer would be right.
 """
 
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from trainers.data.loader import Split
+from trainers.data.prefetch import gathered
 from trainers.learner import Learner
 from trainers.progress import Metrics
 from trainers.replicas import Replicas
@@ -80,12 +81,12 @@ def evaluate(
     learner.model.eval()
     first = torch.zeros(len(split) if answers else 0, dtype=torch.int64, device=learner.device)
     right = torch.zeros(num_classes + 1, dtype=torch.int64, device=learner.device)  # and, last, those among five
-    for start in range(0, len(split), batch_size):
-        batch = np.arange(start, min(start + batch_size, len(split)))
-        mine = batch[replicas.share(len(batch))]
-        if len(mine):
-            labels: Tensor = torch.from_numpy(split.labels[mine]).to(learner.device)
-            named = learner.answers(split.images(mine), TOP)
+    batches = np.split(np.arange(len(split)), range(batch_size, len(split), batch_size))
+    shares = [mine for batch in batches if len(mine := batch[replicas.share(len(batch))])]
+    with closing(gathered(split, shares, learner.device)) as ahead:
+        for mine, (images, labels) in zip(shares, ahead, strict=True):
+            labels = labels.to(learner.device, non_blocking=True)
+            named = learner.answers(images, TOP)
             if answers:
                 first[torch.from_numpy(mine).to(learner.device)] = named[:, 0]
             hits = named == labels.unsqueeze(1)

@@ -53,6 +53,17 @@ class InputShape:
         return (0.5,) * self.channels
 
 
+def finite(loss: float, where: str) -> float:
+    """The loss itself.
+
+    Raises:
+        DivergedError: it is NaN or infinite; `where` says of which step or epoch.
+    """
+    if not math.isfinite(loss):
+        raise DivergedError(f"the loss became {loss} {where}; try a smaller lr")
+    return loss
+
+
 class Learner:
     """A model in training.
 
@@ -72,7 +83,7 @@ class Learner:
         self.config = config
         self.replicas = replicas
         self.device = device
-        self.mean, self.std = data.mean, data.std
+        self.mean, self.std = (torch.tensor(values, device=device) for values in (data.mean, data.std))
         model = new_model(config, data.num_classes, data.channels, data.image_size)
         pretrained = False
         self.pretrained: PretrainedReport | None = None
@@ -97,23 +108,27 @@ class Learner:
         set_epoch(self.model, epoch, self.config.epochs)
         self.model.train()
 
-    def train_step(self, images: Tensor, labels: Tensor, step: int, step_batch: int, epoch: int) -> float:
+    def train_step(self, images: Tensor, labels: Tensor, step: int, step_batch: int, epoch: int) -> float | Tensor:
         """One step on this worker's share of `step_batch` images; returns the mean loss over the global batch.
 
+        On a GPU that is a tensor () of the device, which the host does not wait for; whether it is finite is asked of
+        an epoch's sum (`finite`).
+
         Raises:
-            DivergedError: the loss is NaN or infinite; no weight has been changed by this step.
+            DivergedError: on a CPU, the loss is NaN or infinite; no weight has been changed by this step.
         """
         self.rule.start_step(step, step_batch, epoch)
         logits = self.model(self.inputs(images))
-        losses = nn.functional.cross_entropy(logits, labels.to(self.device), reduction="sum")
+        losses = nn.functional.cross_entropy(logits, labels.to(self.device, non_blocking=True), reduction="sum")
         loss = losses / step_batch
-        total = float(self.replicas.sum(loss.detach().clone()))
-        if not math.isfinite(total):
-            raise DivergedError(f"the loss became {total} at step {step + 1} (epoch {epoch + 1}); try a smaller lr")
+        total = self.replicas.sum(loss.detach().clone())
+        if self.device.type != "cuda":
+            finite(float(total), f"at step {step + 1} (epoch {epoch + 1})")
         if loss.requires_grad:  # the frozen MLP has nothing to differentiate
             loss.backward()
         self.rule.finish_step()
-        return total
+        # As wide as a Python float, so that an epoch's sum loses nothing.
+        return total.double() if self.device.type == "cuda" else float(total)
 
     @torch.no_grad()
     def answers(self, images: Tensor, count: int) -> Tensor:

@@ -17,13 +17,13 @@ class EpochSums:
     """
 
     steps: int = 0
-    loss: float = 0.0
-    flip_rate: float | Tensor = 0.0  # tensors () while a GPU adds up, see `settled`
+    loss: float | Tensor = 0.0  # these three are tensors () while a GPU adds up, see `settled`
+    flip_rate: float | Tensor = 0.0
     temperature: float | Tensor = 0.0
     temperature_steps: int = 0  # steps that had a temperature
 
-    def add(self, loss: float, flip_rate: float | Tensor, temperature: float | Tensor | None) -> None:
-        """Take one step's loss, flip rate and temperature; the latter two may be tensors () that stay on a GPU."""
+    def add(self, loss: float | Tensor, flip_rate: float | Tensor, temperature: float | Tensor | None) -> None:
+        """Take one step's loss, flip rate and temperature; each may be a tensor () that stays on a GPU."""
         self.steps += 1
         self.loss += loss
         self.flip_rate += flip_rate
@@ -33,7 +33,9 @@ class EpochSums:
 
     def settled(self) -> "EpochSums":
         """The same with plain numbers: what a GPU has added up is read here, once an epoch."""
-        return replace(self, flip_rate=float(self.flip_rate), temperature=float(self.temperature))
+        return replace(
+            self, loss=float(self.loss), flip_rate=float(self.flip_rate), temperature=float(self.temperature)
+        )
 
     def means(self) -> Metrics:
         """The epoch's metrics of these steps: `train_loss`, `flip_rate` and, where there is one, `temperature`."""

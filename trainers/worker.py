@@ -8,6 +8,8 @@ and only if asked for (`trainers.gate`).
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +22,13 @@ from trainers.attempt import Attempt
 from trainers.batch_norm import reestimate_statistics
 from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData, Split, open_prepared
+from trainers.data.prefetch import gathered
 from trainers.errors import ReplicaError, StoppedError, UserError
 from trainers.evaluation import Evaluation, evaluate
 from trainers.exhaustion import exhausted
 from trainers.gate import measured_before, measured_once
 from trainers.inputs import inputs_of
-from trainers.learner import Learner
+from trainers.learner import Learner, finite
 from trainers.memory.invariants import Bystanders, check_invariants
 from trainers.memory.measure import measured_step
 from trainers.memory.state import state_bits_per_weight
@@ -70,7 +73,7 @@ def train(
         replay: whether to report the epochs that the run has from earlier attempts, first, with `replayed` set.
 
     Raises:
-        DivergedError: the loss became NaN or infinite.
+        DivergedError: the loss became NaN or infinite (on a GPU: found at the epoch's end); nothing of it is saved.
         StoppedError: the attempt's stop file is there; the run is saved as it was after the step.
         OutOfMemoryError: memory does not hold the run.
         DiskFullError: a checkpoint or result could not be written; the last whole one is there.
@@ -147,19 +150,23 @@ class _Run:
         sums = self.progress.sums or EpochSums()
         binary_weights = self.learner.rule.binary_weights
         started = time.perf_counter()
-        for batch in epoch_batches(len(self.training), self.config, epoch)[sums.steps :]:
-            if self._measures_next_step():
-                paused = time.perf_counter()
-                loss = self._measured_step(batch, epoch)
-                started += time.perf_counter() - paused
-            else:
-                loss = self._step(batch, epoch)
-            if self.bystanders is not None:
-                check_invariants(self.learner, self.bystanders)
-            sums.add(loss, self.learner.rule.flips / binary_weights, self.learner.rule.temperature())
-            if stop_requested(self.attempt.stop_file, self.replicas):
-                self._add_seconds(started)
-                self._stop(sums)
+        batches = epoch_batches(len(self.training), self.config, epoch)[sums.steps :]
+        shares = [batch[self.replicas.share(len(batch))] for batch in batches]
+        with closing(gathered(self.training, shares, self.device)) as ahead:
+            for batch, (images, labels) in zip(batches, ahead, strict=True):
+                step = partial(self._step, images, labels, len(batch), epoch)
+                if self._measures_next_step():
+                    paused = time.perf_counter()
+                    loss = self._measured(step)
+                    started += time.perf_counter() - paused
+                else:
+                    loss = step()
+                if self.bystanders is not None:
+                    check_invariants(self.learner, self.bystanders)
+                sums.add(loss, self.learner.rule.flips / binary_weights, self.learner.rule.temperature())
+                if stop_requested(self.attempt.stop_file, self.replicas):
+                    self._add_seconds(started)
+                    self._stop(self._settled(sums, epoch))
         self._add_seconds(started)
         self.progress.sums = None
         if self.config.norm_statistics == "reestimated":
@@ -167,7 +174,7 @@ class _Run:
         self.replicas.require_equal(self.learner.model, self._rule_state(), epoch + 1)
         metrics: Metrics = {
             "epoch": epoch + 1,
-            **sums.settled().means(),
+            **self._settled(sums, epoch).means(),
             "lr": self.learner.rule.lr,
             **self.progress.memory,
         }
@@ -178,10 +185,19 @@ class _Run:
         self._end_epoch(metrics)
         return metrics
 
+    def _settled(self, sums: EpochSums, epoch: int) -> EpochSums:
+        """What the epoch's steps have added up, read from a GPU, before anything of them is saved."""
+        settled = sums.settled()
+        finite(float(settled.loss), f"in epoch {epoch + 1}")
+        return settled
+
     def _last_inputs(self, epoch: int) -> Iterator[Tensor]:
         """This worker's share of the epoch's last batches, as the network sees them."""
-        for batch in epoch_batches(len(self.training), self.config, epoch)[-STATISTICS_BATCHES:]:
-            yield self.learner.inputs(self.training.images(batch[self.replicas.share(len(batch))]))
+        batches = epoch_batches(len(self.training), self.config, epoch)[-STATISTICS_BATCHES:]
+        shares = [batch[self.replicas.share(len(batch))] for batch in batches]
+        with closing(gathered(self.training, shares, self.device)) as ahead:
+            for images, _ in ahead:
+                yield self.learner.inputs(images)
 
     def _add_seconds(self, started: float) -> None:
         self.progress.train_seconds += time.perf_counter() - started
@@ -193,16 +209,14 @@ class _Run:
 
     def _stop(self, sums: EpochSums) -> None:
         """Save in the middle of an epoch, then stop."""
-        self.progress.sums = sums.settled()
+        self.progress.sums = sums
         self._save(best=False)
         raise StoppedError(
             f"stopped as asked, after {self.progress.epochs_done} epochs and {sums.steps} steps; both are saved"
         )
 
-    def _step(self, batch: np.ndarray, epoch: int) -> float:
-        mine = batch[self.replicas.share(len(batch))]
-        images, labels = self.training.images(mine), torch.from_numpy(self.training.labels[mine])
-        loss = self.learner.train_step(images, labels, self.progress.steps_done, len(batch), epoch)
+    def _step(self, images: Tensor, labels: Tensor, step_batch: int, epoch: int) -> float | Tensor:
+        loss = self.learner.train_step(images, labels, self.progress.steps_done, step_batch, epoch)
         self.progress.steps_done += 1
         return loss
 
@@ -210,8 +224,8 @@ class _Run:
         """Whether the next step is the one whose memory the run reports."""
         return self.progress.steps_done == measured_step_number(len(self.training), self.config)
 
-    def _measured_step(self, batch: np.ndarray, epoch: int) -> float:
-        loss, local = measured_step(lambda: self._step(batch, epoch), self.learner)
+    def _measured(self, step: Callable[[], float | Tensor]) -> float | Tensor:
+        loss, local = measured_step(step, self.learner)
         # The categories must add up, so all are of the worker whose total is the largest.
         ranks = self.replicas.size
         largest = self.replicas.maximum(local.total * ranks + self.replicas.rank) % ranks

@@ -150,6 +150,16 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_weights_take_it(
     assert not last_checkpoint(tmp_path).exists()
 
 
+def test_a_loss_left_on_a_gpu_is_found_at_the_epochs_end_before_anything_is_saved(
+    digits: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([1.0, torch.nan])
+    monkeypatch.setattr(Learner, "train_step", lambda *_: torch.tensor(next(losses, 1.0), dtype=torch.float64))
+    with pytest.raises(DivergedError, match="nan in epoch 1"):
+        run_local(digits(), tmp_path)
+    assert not last_checkpoint(tmp_path).exists()
+
+
 def test_a_folder_of_another_run_is_refused_with_what_differs(digits: MakeConfig, tmp_path: Path) -> None:
     run_local(digits(), tmp_path)
     with pytest.raises(UserError, match=r"belongs to another run: lr was 1.0, is 2.0"):

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
 
@@ -29,11 +30,12 @@ from trainers.data.report import report_lines
 from trainers.data.splits import carve_validation
 from trainers.data.store import Manifest, check_sizes, read_manifest
 from trainers.errors import UserError
-from trainers.machine import allowed_cpus
 
 SPLITS = ("train", "validation", "test")
 # For one's own grey pictures, where neither ImageNet's colours nor MNIST's ink say anything: 0..1 becomes -1..1.
 OWN_GREY_MEAN, OWN_GREY_STD = (0.5,), (0.5,)
+
+PerChannel = Sequence[float] | torch.Tensor
 
 
 class _Shard:
@@ -73,6 +75,7 @@ class _Rows:
     def __init__(self, folder: Path, manifest: Manifest, split: str) -> None:
         self._manifest = manifest
         self._shards = [_Shard(folder / shard.file, manifest, shard.rows) for shard in manifest.shards[split]]
+        self.encoded = manifest.storage == "encoded"
         self._starts = np.concatenate([[0], np.cumsum([shard.rows for shard in manifest.shards[split]])]).astype(
             np.int64
         )
@@ -86,7 +89,7 @@ class _Rows:
         size = self._manifest.image_size
         out = np.empty((len(rows), self._manifest.channels, size, size), dtype=np.uint8)
         shard_of = np.searchsorted(self._starts, rows, side="right") - 1
-        if self._manifest.storage == "encoded":
+        if self.encoded:
             self._decode(rows, shard_of, out)
             return out
         for index in np.unique(shard_of):
@@ -101,11 +104,17 @@ class _Rows:
         local = [int(row - self._starts[index]) for row, index in zip(rows, shard_of, strict=True)]
         encoded = [shard.encoded(row) for shard, row in zip(shards, local, strict=True)]
         places = [f"{shard.path} row {row}" for shard, row in zip(shards, local, strict=True)]
-        with ThreadPoolExecutor(allowed_cpus()) as pool:
-            shape = (repeat(self._manifest.channels), repeat(self._manifest.image_size))
-            arrays = pool.map(pixels, encoded, *shape, places, repeat(self._manifest.grey_ranges))
-            for index, array in enumerate(arrays):
-                out[index] = array
+        shape = (repeat(self._manifest.channels), repeat(self._manifest.image_size))
+        threads = torch.get_num_threads()  # the run's own: who shares its machine gave it no more
+        each = map if threads == 1 else _decoders(threads).map
+        for index, array in enumerate(each(pixels, encoded, *shape, places, repeat(self._manifest.grey_ranges))):
+            out[index] = array
+
+
+@lru_cache(maxsize=1)
+def _decoders(threads: int) -> ThreadPoolExecutor:
+    """The threads that decode pictures, for as long as their number stays the same."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="decoder")
 
 
 class Split:
@@ -114,10 +123,12 @@ class Split:
     Attributes:
         name: Which of the three.
         labels: int64 (N,), class indices.
+        encoded: Whether its pictures have to be decoded each time.
     """
 
     def __init__(self, name: str, rows: _Rows, chosen: np.ndarray) -> None:
         self.name = name
+        self.encoded = rows.encoded
         self._rows = rows
         self._chosen = chosen
         self.labels: np.ndarray = rows.labels[chosen]
@@ -246,12 +257,13 @@ def _check_unchanged(choice: DatasetChoice, data_root: Path, path: Path) -> None
         raise UserError(f"{choice.path} changed since it was prepared; delete {path} and prepare again")
 
 
-def normalise(images: torch.Tensor, mean: Sequence[float], std: Sequence[float], dtype: torch.dtype) -> torch.Tensor:
+def normalise(images: torch.Tensor, mean: PerChannel, std: PerChannel, dtype: torch.dtype) -> torch.Tensor:
     """What the network sees: `(image / 255 - mean) / std` per channel.
 
     Args:
         images: uint8 (N, C, H, W), on any device; the work is done there.
-        mean, std: Per channel, C values, of pixels scaled to 0..1.
+        mean, std: Per channel, C values, of pixels scaled to 0..1; tensors on the images' device are used as they are,
+            so that a GPU need not wait for them.
         dtype: Of the result. Half precisions are reached from float32, so they are rounded once.
 
     Returns:
@@ -259,6 +271,6 @@ def normalise(images: torch.Tensor, mean: Sequence[float], std: Sequence[float],
     """
     working = torch.float64 if dtype == torch.float64 else torch.float32
     shape = (1, len(mean), 1, 1)
-    centre = torch.tensor(mean, dtype=working, device=images.device).view(shape) * 255
-    scale = torch.tensor(std, dtype=working, device=images.device).view(shape) * 255
+    centre = torch.as_tensor(mean, dtype=working, device=images.device).view(shape) * 255
+    scale = torch.as_tensor(std, dtype=working, device=images.device).view(shape) * 255
     return images.to(working).sub_(centre).div_(scale).to(dtype)
