@@ -61,6 +61,9 @@ def parser(command: str = "") -> Parser:
     add_option(sweep, "temperature_mode", default="decoupled", metavar="TEXT", help="decoupled (default) or coupled")
     _add_asha_switch(sweep)
     _add_at_once(sweep)
+    add_option(sweep, "sampler", metavar="NAME", help="tpe (default), random or qmc")
+    text = "of tpe: random draws until N trials have ended (default: a quarter of the trials, 4 to 10)"
+    add_option(sweep, "startup_trials", type=int, metavar="N", help=text)
     add_option(sweep, "grace_period", type=int, metavar="N", help="epochs before a trial may be stopped (default: 1)")
     add_option(sweep, "reduction_factor", type=int, metavar="N", help="one trial in N goes on at a rung (default: 3)")
     _add_output(sweep, "studies/sweep")

@@ -5,7 +5,7 @@ import dataclasses
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from study.cli.arguments import config_values
 from study.define.cells import (
@@ -116,8 +116,7 @@ def sweep(options: argparse.Namespace) -> int:
     variant = values.pop(method_named(algorithm, "algorithm").variant, None)
     _refuse_foreign(values, algorithm, model)
     method = f"{algorithm}-{variant}" if variant else algorithm
-    pruner = {name: getattr(options, name) for name in ("grace_period", "reduction_factor")}
-    given = {name: value for name, value in pruner.items() if value is not None}
+    given = _given(options, "grace_period", "reduction_factor")
     if given and not options.asha:
         raise UserError(f"{', '.join(given)} means nothing with --no-asha; give only one of them")
     searching = {
@@ -125,6 +124,9 @@ def sweep(options: argparse.Namespace) -> int:
         "seed": values.pop("seed", 1),
         "asha": given if options.asha else None,
         "temperature_mode": options.temperature_mode,
+        **{
+            name: getattr(options, name) for name in ("sampler", "startup_trials") if getattr(options, name) is not None
+        },
     }
     search = checked(SearchConfig, searching, "search")
     taken = {name: values.pop(name) for name in _RESOURCES if name in values}
@@ -324,6 +326,11 @@ def ui(options: argparse.Namespace) -> int:
 
     serve(options.directory, port=options.port, say=say)
     return 0
+
+
+def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Those of the options that the command line gives."""
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 
 def _refuse_foreign(values: Iterable[str], algorithm: str, model: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from study.define.offer import Offered
+from study.define.offer import EARLIER_STARTUP, Offered, recorded_sampler
 
 COUNTED = ("completed", "pruned", "diverged", "failed", "infeasible")
 """The outcomes that count as one of the offered trials (§4.3); `running` and `interrupted` runs go on."""
@@ -59,6 +59,8 @@ class CellLedger:
             the records do not say.
         used: by phase (search, confirm, train), of the phases that have runs.
         side_by_side: the most trials that ran at once; None where the records do not say.
+        sampler: how its configurations were drawn, by name.
+        startup: random draws that its sampler began with; None where it never learns.
     """
 
     dataset: str
@@ -68,6 +70,16 @@ class CellLedger:
     planned: int | None
     used: Mapping[str, Used]
     side_by_side: int | None = None
+    sampler: str = "tpe"
+    startup: int | None = EARLIER_STARTUP
+
+    @property
+    def drawn_at_random(self) -> bool:
+        """Whether no draw can have learnt from another: all trials were random ones, whatever the sampler is called."""
+        ended = self.used.get("search", Used()).ended
+        return self.sampler == "random" or (
+            self.sampler == "tpe" and self.startup is not None and ended <= self.startup
+        )
 
     @property
     def total(self) -> Used:
@@ -98,6 +110,8 @@ class CellLedger:
             "offered": self.offered.as_dict() if self.offered else None,
             "planned_trials": self.planned,
             "side_by_side": self.side_by_side,
+            "sampler": self.sampler,
+            "startup_trials": self.startup,
             "used": {
                 phase: {
                     "runs": dict(sorted(used.outcomes.items())),
@@ -133,7 +147,8 @@ def ledger(rows: Iterable[Mapping[str, Any]], sweeps: Mapping[str, Mapping[str, 
         planned = _number(own.get("trials"))
         used = {phase: _used(by_phase[phase]) for phase in PHASES if phase in by_phase}
         planned = offered.trials if planned is None and offered else planned
-        accounts[key] = CellLedger(*key, offered, planned, used, _number(own.get("side_by_side")))
+        sampler = recorded_sampler(own.get("sampler"))
+        accounts[key] = CellLedger(*key, offered, planned, used, _number(own.get("side_by_side")), *sampler)
     return accounts
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from study.compare.budget import CellLedger, Key
 from study.compare.scores import CellGroup, two_objectives
 from study.compare.statistics import BOOTSTRAP_FROM, Estimate
+from study.define.settings import SAMPLERS
 from trainers.registry import configuration_settings
 
 MIB = 2**20
@@ -39,6 +40,7 @@ def remarks(
         if account.unfinished
     )
     yield from _additions(tags)
+    yield from _samplers(own)
     yield from _use_unknown(own)
     yield from _test_openings(rows)
     two = any(two_objectives(one) for one in tags)
@@ -98,6 +100,26 @@ def _additions(sweeps: Sequence[Mapping[str, str]]) -> Iterator[str]:
             day = datetime.fromtimestamp(one["at"], UTC).date()
             known = f"{one['known']} test accurac" + ("y" if one["known"] == 1 else "ies")
             yield f"Added to {tags.get('method')} on {day}, after {known} had been seen: {one['what']} (§4.7)."
+
+
+def _samplers(accounts: Sequence[CellLedger]) -> Iterator[str]:
+    """How configurations were drawn, and how many of the draws could learn from others."""
+    sorts: dict[str, list[str]] = {}
+    for account in accounts:
+        trials = account.used["search"].ended if "search" in account.used else 0
+        if trials < 2:  # one trial is the whole search where nothing is left to tune
+            continue
+        if account.sampler == "tpe":
+            first = f"random draws until {account.startup} trials had ended"
+            drawn = f"TPE, {first}"
+            if account.drawn_at_random:
+                drawn = f"TPE, {first}, so that all {trials} trials are random draws"
+        else:
+            drawn = SAMPLERS.get(account.sampler, account.sampler)
+        sorts.setdefault(drawn, []).append(account.method)
+    for drawn, methods in sorts.items():
+        whose = "" if len(sorts) == 1 else f" of {', '.join(methods)}"
+        yield f"Sampler{whose}: {drawn} (§3.1)."
 
 
 def _use_unknown(accounts: Sequence[CellLedger]) -> Iterator[str]:

@@ -99,6 +99,9 @@ class Cell:
             "asha": [asha.grace_period, asha.reduction_factor] if asha else None,
             # Said only where there are several, so that studies of before there were several are still the same.
             **({"objectives": list(self.search.objectives)} if len(self.search.objectives) > 1 else {}),
+            # Likewise; a number of start-up draws that nobody gave is kept by the search's journal.
+            **({"sampler": self.search.sampler} if self.search.sampler != "tpe" else {}),
+            **({"startup_trials": self.search.startup_trials} if self.search.startup_trials is not None else {}),
         }
 
     def searched_memory(self) -> dict[str, Sequence[Any]]:

@@ -12,6 +12,8 @@ from typing import Any
 from study.define.cells import Cell, ConfirmConfig, StudyConfig
 from trainers.errors import UserError
 
+EARLIER_STARTUP = 10
+"""Start-up draws of every search that does not say how many it had: Optuna's own number, then and now."""
 PARTS = {
     "trials": "search trials",
     "epochs": "epochs a trial",
@@ -93,6 +95,21 @@ def offers_of(study: StudyConfig, confirm: ConfirmConfig | None) -> dict[str, di
     if study.contrasts:
         compared["contrasts"] = [list(pair) for pair in study.contrasts]
     return {cell.name: {**Offered.to_cell(cell, confirm).as_dict(), **compared} for cell in study.cells}
+
+
+def sampler_tag(sampler: str, startup: int | None) -> str:
+    """The value of a sweep run's tag `sampler`: its name, and the random draws that it began with."""
+    return json.dumps({"name": sampler, "startup_trials": startup})
+
+
+def recorded_sampler(tag: str | None) -> tuple[str, int | None]:
+    """What such a tag says; where there is none it is a search of before there was a choice."""
+    try:
+        said = json.loads(tag or "null")
+        startup = said["startup_trials"]
+        return str(said["name"]), None if startup is None else int(startup)
+    except (ValueError, KeyError, TypeError):
+        return "tpe", EARLIER_STARTUP
 
 
 def recorded_contrasts(tag: str | None) -> list[tuple[str, str]]:

@@ -34,6 +34,9 @@ METRIC = "val_accuracy"
 OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {METRIC: "maximize", "peak_memory_bytes": "minimize"}
 """What a search may go by, and which way; validation accuracy always, first, and in early stopping alone."""
 
+SAMPLERS = {"tpe": "TPE", "random": "random draws", "qmc": "quasi-random draws"}
+"""How a search draws its configurations, each with its name in words."""
+
 CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 """How every part of a study file is read: no other keys, and no number that is infinite or none."""
 
@@ -127,6 +130,11 @@ class SearchConfig:
         tuple[Annotated[StrictStr, OneOf(lambda: OBJECTIVES)], ...], AfterValidator(_objectives), Field(min_length=1)
     ] = (METRIC,)
     """What the best is best in: validation accuracy, and peak memory where two are given."""
+    sampler: Annotated[StrictStr, OneOf(lambda: SAMPLERS)] = "tpe"
+    """How configurations are drawn: tpe learns from the trials so far (Watanabe, arXiv:2304.11127), random draws them
+    independently of one another, qmc spreads them evenly (scrambled Sobol' points)."""
+    startup_trials: Count | None = None
+    """Of tpe: random draws, until so many trials have ended. A quarter of the trials, 4 to 10, where it is left out."""
     asha: Annotated[AshaConfig | None, BeforeValidator(_early_stopping, json_schema_input_type=AshaConfig | bool)] = (
         Field(default_factory=lambda given: AshaConfig() if len(given["objectives"]) == 1 else None)
     )
@@ -150,6 +158,25 @@ class SearchConfig:
                         "have; take it out of here"
                     )
         return self
+
+    @model_validator(mode="after")
+    def _startup_of_what_learns(self) -> "SearchConfig":
+        if self.startup_trials is not None and self.sampler != "tpe":
+            raise UserError(
+                f"startup_trials is a setting of tpe, and the sampler is {self.sampler}; take one of them out"
+            )
+        return self
+
+    @property
+    def startup(self) -> int | None:
+        """Random draws of a search that begins now, before its sampler learns; None where it never does.
+
+        A model needs one trial more than there are parameters (Falkner et al., "BOHB", ICML 2018); spaces here have up
+        to three.
+        """
+        if self.sampler != "tpe":
+            return None
+        return min(10, max(4, self.trials // 4)) if self.startup_trials is None else self.startup_trials
 
     @model_validator(mode="after")
     def _no_early_stopping_by_two_objectives(self) -> "SearchConfig":

@@ -88,7 +88,7 @@ def confirm(
             reason = f"all {len(wanted)} confirmation runs are there already" if wanted else "no search trial completed"
             say(f"[{cell.name}] nothing to confirm: {reason}")
             continue
-        open_sweep(cell, folder, log)
+        open_sweep(cell, folder, log, open_search(cell, open_journal(folder.journal)))
         opened.append(cell.name)
         progress = Progress(f"{cell.name} confirm", len(wanted), ended=len(wanted) - len(missing), keep_best=False)
         for spec, tags in missing:

@@ -15,6 +15,7 @@ import optuna
 from search_spaces import edge_notes
 from study.define.cells import Cell
 from study.define.memory_plan import Need
+from study.define.offer import sampler_tag
 from study.drive.disk import disk_line
 from study.drive.recorder import Place, TuneRecorder
 from study.drive.tune_run import run_search
@@ -31,6 +32,7 @@ from study.search.journal_search import (
     open_search,
     search_trial_id,
     settle,
+    startup_trials,
     waiting_alone,
 )
 from trainers.config import TrialConfig
@@ -85,7 +87,7 @@ def sweep(cell: Cell, folder: StudyFolder, log: StudyLog, need: Need) -> SweepRe
     study = open_search(cell, storage)
     records = log.trials()
     settle(study, cell, records)
-    open_sweep(cell, folder, log)
+    open_sweep(cell, folder, log, study)
     earlier = ended(study)
     over = {search_trial_id(cell, trial.number): trial.user_attrs.get("outcome", "failed") for trial in earlier}
     write_missing(folder.tune, over, {trial_id: record.attempts for trial_id, record in records.items()})
@@ -129,8 +131,8 @@ def _remove_pruned(folder: StudyFolder, outcomes: Mapping[str, str]) -> None:
             shutil.rmtree(folder.run_dir(trial_id), ignore_errors=True)
 
 
-def open_sweep(cell: Cell, folder: StudyFolder, log: StudyLog) -> None:
-    """Log that a cell's parent run is open, with what the cell is offered."""
+def open_sweep(cell: Cell, folder: StudyFolder, log: StudyLog, study: optuna.Study) -> None:
+    """Log that a cell's parent run is open, with what the cell is offered and how it is searched."""
     tags = {
         "dataset": cell.base.dataset,
         "model": cell.base.model,
@@ -139,6 +141,7 @@ def open_sweep(cell: Cell, folder: StudyFolder, log: StudyLog) -> None:
         "trials": str(cell.trials),
         "simulated": folder.simulated,
         "objectives": json.dumps(list(cell.search.objectives)),
+        "sampler": sampler_tag(cell.search.sampler, startup_trials(study, cell)),
     }
     if (offered := folder.offered(cell.name)) is not None:
         tags["offered"] = json.dumps(offered)

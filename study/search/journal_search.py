@@ -1,4 +1,4 @@
-"""How the next configuration is chosen: Optuna's TPE, with every trial kept in the study folder's journal.
+"""How the next configuration is chosen: by a sampler, with every trial kept in the study folder's journal.
 
 The journal is the only state of a search. A sweep that is started again reads it, counts the trials that ended, takes
 up the ones that were running when it was stopped under the numbers they had, and asks for what is missing.
@@ -20,6 +20,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from study.define.cells import Cell
+from study.define.offer import EARLIER_STARTUP
 from study.define.settings import METRIC, OBJECTIVES
 from study.define.trial_spec import trial_spec
 from study.record.folder import StudyFolder
@@ -53,20 +54,38 @@ OUTCOME_STATES = {
     "diverged": TrialState.FAIL,
     "failed": TrialState.FAIL,
 }
+STARTUP = "startup_trials"
+"""The search's own note, in its journal, of how many random draws it begins with."""
 # The constraint that an infeasible trial violates: above 0 is a violation.
 _CONSTRAINT = "memory"
 
 
 def open_search(cell: Cell, storage: JournalStorage) -> optuna.Study:
-    """The Optuna study of a cell; its name is the cell's."""
-    return optuna.create_study(
+    """The Optuna study of a cell; its name is the cell's.
+
+    How many draws its sampler begins with is decided once, when the search begins, and kept there: a search that is
+    extended goes on as it began, and one of before there was a choice has Optuna's own number.
+    """
+    study = optuna.create_study(
         storage=storage,
         study_name=cell.name,
         directions=[OBJECTIVES[objective] for objective in cell.search.objectives],
         load_if_exists=True,
-        sampler=SeededSampler(cell.search.seed, cell.name),
         pruner=optuna.pruners.NopPruner(),
     )
+    study.sampler = SeededSampler(cell.search.seed, cell.name, cell.search.sampler, startup_trials(study, cell) or 0)
+    return study
+
+
+def startup_trials(study: optuna.Study, cell: Cell) -> int | None:
+    """How many random draws a cell's search begins with; None where its sampler never learns."""
+    if cell.search.startup is None:
+        return None
+    if STARTUP not in study.user_attrs:
+        if study.get_trials(deepcopy=False):
+            return EARLIER_STARTUP
+        study.set_user_attr(STARTUP, cell.search.startup)
+    return int(study.user_attrs[STARTUP])
 
 
 def ended(study: optuna.Study) -> list[FrozenTrial]:

@@ -7,6 +7,7 @@ import pytest
 from study.compare.budget import ledger
 from study.compare.footnotes import remarks
 from study.compare.scores import summarise
+from study.define.offer import sampler_tag
 from tests.study.made_up_runs import Row, confirmed, run, searched, sweep_tags, table
 
 COMPLETE = [*confirmed("bop", [0.9, 0.91, 0.92]), *searched("bop")]
@@ -27,8 +28,30 @@ def changed(**changes: Any) -> list[Row]:
 def test_a_complete_study_says_how_its_intervals_came_about_and_how_often_it_was_tested() -> None:
     assert told(COMPLETE) == (
         "Accuracies: mean [95 % interval: Student's t] over n confirmation seeds (§5.2).\n"
+        "Sampler: TPE, random draws until 10 trials had ended, so that all 5 trials are random draws (§3.1).\n"
         "Test set: opened once in each of 3 runs, after the last epoch (§3.3)."
     )
+
+
+@pytest.mark.parametrize(
+    ("tag", "words"),
+    [
+        (sampler_tag("tpe", 4), "Sampler: TPE, random draws until 4 trials had ended (§3.1)."),
+        (sampler_tag("tpe", 5), "so that all 5 trials are random draws"),
+        (sampler_tag("random", None), "Sampler: random draws (§3.1)."),
+        (sampler_tag("qmc", None), "Sampler: quasi-random draws (§3.1)."),
+    ],
+)
+def test_the_sampler_is_named_with_its_start_up_draws(tag: str, words: str) -> None:
+    assert words in told(COMPLETE, sweep_tags("bop", sampler=tag))
+
+
+def test_searches_that_were_drawn_differently_are_told_apart() -> None:
+    rows = [*COMPLETE, *confirmed("binary", [0.9, 0.91]), *searched("binary")]
+    tags = sweep_tags("bop", sampler=sampler_tag("random", None)) | sweep_tags("binary", sampler=sampler_tag("tpe", 2))
+    found = told(rows, tags)
+    assert "Sampler of binary: TPE, random draws until 2 trials had ended (§3.1)." in found
+    assert "Sampler of bop: random draws (§3.1)." in found
 
 
 def test_the_kind_of_interval_follows_n() -> None:

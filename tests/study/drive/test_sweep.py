@@ -10,7 +10,7 @@ import pytest
 from study.compare.scores import two_objectives
 from study.define.cells import AshaConfig, Cell, ConfirmConfig, ResourcesConfig, SearchConfig, StudyConfig, make_cell
 from study.define.memory_plan import need_of_cell, needs_of_cells
-from study.define.offer import Offered, offers_of, recorded_margin
+from study.define.offer import Offered, offers_of, recorded_margin, recorded_sampler
 from study.drive.session import open_session
 from study.drive.sweep import open_sweep
 from study.record.folder import StudyFolder
@@ -49,12 +49,13 @@ def test_a_sweeps_run_says_what_it_is_offered_and_what_it_searches_by(tmp_path: 
     study = StudyConfig("study", (wanted,), wanted.search, confirm)
     folder.claim(study.identity(), offers_of(study, confirm))
     log = StudyLog(tmp_path / "log.jsonl")
-    open_sweep(wanted, folder, log)
+    open_sweep(wanted, folder, log, open_search(wanted, open_journal(folder.journal)))
     (event,) = log.events()
     tags = event["tags"]
     assert (
         Offered.from_tag(tags["offered"]) == Offered(5, 3, None, 2, (5, 6)) and recorded_margin(tags["offered"]) == 2.5
     )
+    assert recorded_sampler(tags["sampler"]) == ("tpe", 4)
     assert two_objectives(tags) and not two_objectives({**tags, "objectives": '["val_accuracy"]'})
 
 
