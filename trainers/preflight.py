@@ -8,12 +8,12 @@ import torch
 from trainers.config import TrialConfig, learning_rates
 from trainers.data.loader import PreparedData, open_prepared
 from trainers.data.report import note_lines, summary_line
+from trainers.epochs import epoch_batches
 from trainers.errors import UserError
 from trainers.learner import new_model
 from trainers.models import check_image_size
 from trainers.models.checkpoints import check_pretrained
 from trainers.registry import method_named
-from trainers.worker import epoch_batches
 
 Say = Callable[[str], None]
 

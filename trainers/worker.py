@@ -12,7 +12,6 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from trainers.batch_norm import reestimate_statistics
 from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData, Split, open_prepared
 from trainers.data.prefetch import gathered
+from trainers.epochs import epoch_batches, measured_step_number
 from trainers.errors import ReplicaError, StoppedError, UserError
 from trainers.evaluation import Evaluation, evaluate
 from trainers.exhaustion import exhausted
@@ -32,7 +32,6 @@ from trainers.learner import Learner, finite
 from trainers.memory.invariants import Bystanders, check_invariants
 from trainers.memory.measure import measured_step
 from trainers.memory.state import state_bits_per_weight
-from trainers.methods.draws import derived_seed
 from trainers.predictions import Predictions, read_predictions, write_predictions
 from trainers.progress import EpochSums, Metrics
 from trainers.replicas import Replicas
@@ -305,29 +304,6 @@ class _Run:
                 damaged = f"{path} was damaged; it has been written anew, from the run's checkpoint"
                 self.note = "; ".join(part for part in (self.note, damaged) if part)
         write_json(path, metrics)
-
-
-def epoch_batches(count: int, config: TrialConfig, epoch: int) -> list[np.ndarray]:
-    """The global batches of epoch 0, 1, ...: a permutation of `count` images seeded by (seed, epoch), cut in order.
-
-    The last batch may be smaller; it is left out where it could not give every worker an image or has only one in all,
-    of which batch statistics cannot be taken.
-    """
-    order = np.random.default_rng(derived_seed(config.seed, "order", epoch)).permutation(count)
-    batches = [order[start : start + config.batch_size] for start in range(0, count, config.batch_size)]
-    if len(batches) > 1 and len(batches[-1]) < max(2, config.workers):
-        batches.pop()
-    return batches
-
-
-def measured_step_number(count: int, config: TrialConfig) -> int:
-    """Which step of a run on `count` images is measured: the first after step 0 that has a full batch.
-
-    In step 0 an optimizer's state is made; a smaller last batch takes less memory. Without such a step it is step 0.
-    """
-    sizes = [len(batch) for batch in epoch_batches(count, config, 0)]
-    ahead = sizes[1:] + (sizes[:1] if config.epochs > 1 else [])
-    return next((number for number, size in enumerate(ahead, start=1) if size == sizes[0]), 0)
 
 
 def require_run_dir(run_dir: Path) -> None:

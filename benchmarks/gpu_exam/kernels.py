@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,8 +12,8 @@ from benchmarks.gpu_exam.parts import Record
 from benchmarks.gpu_exam.timing import milliseconds
 from trainers.binary.bits import pack_bits, sgn
 from trainers.binary.counters import pack_counters
+from trainers.binary.kernels import Geometry, gpu, gpu_flips
 from trainers.binary.kernels import flips as cpu
-from trainers.binary.kernels import gpu, gpu_flips
 from trainers.binary.kernels.philox import key_of
 from trainers.methods.inertia import SMALLEST_DRAW
 
@@ -26,20 +25,6 @@ SMALL_LAYERS = [(8, 16, 3), (5, 9, 1)]
 SHAPES = [(96, 64, 64, 1), (96, 128, 32, 1), (96, 256, 16, 1), (96, 512, 8, 1), (96, 1024, 4, 1)]
 SMALL_SHAPES = [(2, 64, 6, 1), (1, 70, 5, 2)]
 PRECISIONS = (torch.float32, torch.float16, torch.bfloat16)
-
-
-@dataclass(frozen=True)
-class Window:
-    """A 3x3 convolution with zero padding of 1."""
-
-    stride: int
-    kernel: int = 3
-    padding: int = 1
-    ones: bool = False
-
-    def side(self, pixels: int) -> int:
-        """Of the output, from the input's."""
-        return (pixels + 2 * self.padding - self.kernel) // self.stride + 1
 
 
 def flips(rehearsal: bool, record: Record) -> None:
@@ -98,7 +83,7 @@ def _product(images: int, channels: int, side: int, stride: int, device: torch.d
     draws = torch.Generator(device).manual_seed(1)
     x = torch.randn(images, channels, side, side, generator=draws, device=device)
     positive = torch.rand(channels, channels, 3, 3, generator=draws, device=device) < 0.5
-    window, bits, signs, weight = Window(stride), pack_bits(positive), sgn(x), positive.float() * 2 - 1
+    window, bits, signs, weight = Geometry(3, stride, padding=1), pack_bits(positive), sgn(x), positive.float() * 2 - 1
     z = torch.empty(images * window.side(side) ** 2, channels, dtype=torch.int16, device=device)
 
     def packed() -> None:

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from trainers.checkpoint import best_checkpoint, last_checkpoint
 from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData, open_prepared
+from trainers.epochs import epoch_batches, measured_step_number
 from trainers.errors import DivergedError, ReplicaError, UserError
 from trainers.host import run_local
 from trainers.learner import Learner
@@ -20,7 +21,7 @@ from trainers.memory.report import CATEGORIES
 from trainers.preflight import preflight
 from trainers.progress import Metrics
 from trainers.replicas import Replicas, state_hash
-from trainers.worker import epoch_batches, measured_step_number, train
+from trainers.worker import train
 
 MakeConfig = Callable[..., TrialConfig]
 

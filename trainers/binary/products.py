@@ -96,10 +96,20 @@ def _multiply_bits(inputs: Tensor, store: WeightStore, operator: ProductOperator
     """The same from bits alone; None where the inputs are no signs, or no kernel takes them."""
     if not isinstance(store, PackedWeight) or not getattr(store.layer, "sign_inputs", True):
         return None
-    geometry = operator.geometry(store.shape)
-    if geometry.taps > kernels.MOST_TAPS or not kernels.usable(inputs, getattr(store.layer, "kernels", "auto")):
+    geometry, kind = operator.geometry(store.shape), getattr(store.layer, "kernels", "auto")
+    if (gpu := kernels.on_gpu(inputs, kind)) is not None:
+        product: Tensor = gpu.sign_product(inputs, store.bits, geometry)
+        return product if _signs_seen(store, inputs) else None
+    if geometry.taps > kernels.MOST_TAPS or not kernels.usable(inputs, kind):
         return None
     return kernels.sign_product(inputs, store.bits, geometry)
+
+
+def _signs_seen(store: PackedWeight, inputs: Tensor) -> bool:
+    """Whether a layer on a GPU is given signs; looked at once, for to look is to wait for the GPU."""
+    if store.signs_seen is None:
+        store.signs_seen = bool((inputs.abs() == 1).all())
+    return store.signs_seen
 
 
 def scaled(tensor: Tensor, store: WeightStore, operator: ProductOperator) -> Tensor:

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from trainers.binary.bits import pack_bits, sgn, unpack_bits, unpack_signs
+from trainers.binary.parts import part_size
 
-# Float weights or gradients of a packed layer that exist at a time: few enough not to show in the peak, enough for a
-# product over a block to run at full speed.
+# Float weights or gradients of a packed layer that exist at a time on a CPU (`part_size`): few enough not to show in
+# the peak, enough for a product over a block to run at full speed.
 BLOCK_WEIGHTS = 1 << 19
 
 
@@ -102,12 +103,18 @@ class LatentWeight:
 
 
 class PackedWeight:
-    """1 bit a weight in the layer's `weight_bits` (uint8, (out, ceil(n/8))), and a constant scale."""
+    """1 bit a weight in the layer's `weight_bits` (uint8, (out, ceil(n/8))), and a constant scale.
+
+    Attributes:
+        consumer: takes the layer's gradients.
+        signs_seen: whether the layer was given signs when a GPU's products asked; None before.
+    """
 
     def __init__(self, layer: nn.Module, shape: torch.Size) -> None:
         self.layer = layer
         self.shape = shape
         self.consumer: GradientConsumer | None = None
+        self.signs_seen: bool | None = None
 
     @classmethod
     def from_latent(cls, latent: LatentWeight) -> "PackedWeight":
@@ -132,7 +139,8 @@ class PackedWeight:
 
     def blocks(self, weights: int | None = None) -> list[slice]:
         """The output channels in blocks of about `weights` weights each (`BLOCK_WEIGHTS`), at least one channel."""
-        rows = max(1, (weights or BLOCK_WEIGHTS) * self.shape[0] // self.numel)
+        weights = weights or part_size(BLOCK_WEIGHTS, self.bits.device)
+        rows = max(1, weights * self.shape[0] // self.numel)
         return [slice(start, min(start + rows, self.shape[0])) for start in range(0, self.shape[0], rows)]
 
     def positive(self, rows: slice) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from trainers.binary.kernels.flips import words
 from trainers.binary.kernels.philox import MASKS, key_of, uniform
 from trainers.binary.layers import BinaryLayer, binary_layers
+from trainers.binary.parts import part_size
 from trainers.binary.weights import PackedWeight
 from trainers.config import TrialConfig, learning_rates
 from trainers.method import PackedNumbers
@@ -23,13 +24,14 @@ from trainers.methods.temperature import annealing
 Average = Callable[[Tensor], Tensor]  # a worker's share of a mean gradient -> the sum over workers, in place
 
 
-# Weights whose flips are worked out at a time: their float temporaries stay in a processor's cache and out of the peak.
+# Weights whose flips a CPU works out at a time (`part_size`): their float temporaries stay in its cache and out of the
+# peak.
 _UPDATE_WEIGHTS = 1 << 15
 
 
 def parts(rows: slice, grad: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """A block of gradient, whose output channels are `rows`, in the parts that are worked on at a time."""
-    step = max(1, _UPDATE_WEIGHTS * len(grad) // grad.numel())
+    step = max(1, part_size(_UPDATE_WEIGHTS, grad.device) * len(grad) // grad.numel())
     for first in range(0, len(grad), step):
         part = grad[first : first + step]
         yield slice(rows.start + first, rows.start + first + len(part)), part

@@ -24,11 +24,13 @@ from torch.nn import functional
 from trainers.binary.bits import sgn
 from trainers.binary.functional import surrogate_gradient
 from trainers.binary.layers import BinaryLayer, SignActivation
+from trainers.binary.parts import part_size
 from trainers.binary.products import WeightGradients, multiply, multiply_back
 from trainers.binary.weights import PackedWeight
 from trainers.models.branch import Branch, BranchSums, Statistics, along_channels, corrections, scaled_by, shift
 
-# Floats of one unit's output that are worked on at a time: the temporaries of a chunk are a few times as many.
+# Floats of one unit's output that a CPU works on at a time (`part_size`): the temporaries of a chunk are a few times as
+# many.
 CHUNK_ELEMENTS = 1 << 18
 
 
@@ -70,7 +72,7 @@ class ResidualUnit:
         elements = max(x.shape[1], self.slope.numel()) * x.shape[2] * x.shape[3]
         if weights > len(x) * elements:
             return [slice(0, len(x))]
-        count = max(1, max(CHUNK_ELEMENTS, 2 * weights) // elements)
+        count = max(1, max(part_size(CHUNK_ELEMENTS, x.device), 2 * weights) // elements)
         return [slice(start, start + count) for start in range(0, len(x), count)]
 
     def products(self, x: Tensor) -> list[Tensor]:

@@ -14,6 +14,7 @@ from trainers.binary.kernels.philox import key_of, uniform, words_reference
 from trainers.binary.layers import binary_layers
 from trainers.config import TrialConfig
 from trainers.data.loader import open_prepared
+from trainers.epochs import epoch_batches
 from trainers.errors import UserError
 from trainers.learner import Learner
 from trainers.methods import make_update_rule
@@ -24,7 +25,6 @@ from trainers.methods.masks import event_probability, flip_probability
 from trainers.methods.temperature import TemperatureScheduler, annealing
 from trainers.models import build_model, set_activation_memory
 from trainers.replicas import Replicas
-from trainers.worker import epoch_batches
 
 CPU = torch.device("cpu")
 SHAPES = [torch.Size((4, 9)), torch.Size((3, 2, 3, 3)), torch.Size((2, 16))]

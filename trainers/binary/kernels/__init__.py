@@ -1,8 +1,8 @@
 """Products of signs computed on the bits themselves: what may run them, chosen here, and the tensors they work on.
 
-`trainers.binary.kernels.cpu` holds the compiled functions, `reference` says the same in plain torch. A product of
-signs is an exact integer, so both give the same; `torch` as a layer's kind keeps to torch's own float products, as
-does a tensor or a machine that the compiled functions do not serve.
+`trainers.binary.kernels.cpu` holds the compiled functions, `gpu` those for GPUs, `reference` says the same in plain
+torch. A product of signs is an exact integer, so all give the same; `torch` as a layer's kind keeps to torch's own
+float products, as does a tensor or a machine that the compiled functions do not serve.
 
 Every buffer is a torch tensor made here, so that whoever counts memory sees it. On simulated tensors
 (`trainers.memory.predict`) the buffers are made and nothing is computed.
@@ -44,6 +44,22 @@ def usable(tensor: Tensor, kind: str) -> bool:
     """Whether compiled functions take tensors such as this one, under a layer's `kind` (auto or torch)."""
     floats = tensor.dtype in (torch.float32, torch.float64)
     return kind == "auto" and tensor.device.type == "cpu" and floats and compiled() is not None
+
+
+def on_gpu(tensor: Tensor, kind: str) -> Any | None:
+    """The module of Triton's products, for tensors on a GPU under a layer's `kind`; None where they do not run."""
+    return _triton() if kind == "auto" and tensor.device.type == "cuda" else None
+
+
+@lru_cache(maxsize=1)
+def _triton() -> Any | None:
+    """The module; None where Triton is missing, or compiles nothing that is right here, which a warning says once."""
+    try:
+        gpu = importlib.import_module("trainers.binary.kernels.gpu")
+        return gpu if gpu.exact(torch.device("cuda")) else None
+    except Exception as error:  # whatever keeps Triton from compiling for this GPU
+        warnings.warn(f"products of bits run as float products on this GPU: {error!r}", stacklevel=2)
+        return None
 
 
 @dataclass(frozen=True)

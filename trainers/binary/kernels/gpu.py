@@ -11,26 +11,17 @@ K - 2·(popcount a + popcount b) + 4·popcount(a AND b) and two further counts; 
 the kernels run through Triton's interpreter (`TRITON_INTERPRET=1`), which is how they are tested.
 """
 
-from typing import Protocol
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.nn import functional
+
+from trainers.binary.bits import pack_bits, sgn
+from trainers.binary.kernels import Geometry
 
 PIXELS, OUTPUTS, CHANNELS = 64, 64, 64
 """Of one tile of a product: 64 x 64 sums in 128 threads take 32 registers each, channels as many as one word has."""
-
-
-class Window(Protocol):
-    """A convolution's window; see `trainers.binary.kernels.Geometry`."""
-
-    kernel: int
-    stride: int
-    padding: int
-    ones: bool
-
-    def side(self, pixels: int) -> int: ...
 
 
 @triton.jit
@@ -128,7 +119,7 @@ def pack_weights(bits: Tensor, channels: int, taps: int) -> Tensor:
 
 
 def product(
-    words: Tensor, image: tuple[int, int, int], weights: Tensor, channels: int, window: Window, z: Tensor, add: bool
+    words: Tensor, image: tuple[int, int, int], weights: Tensor, channels: int, window: Geometry, z: Tensor, add: bool
 ) -> None:
     """op(signs, weights) into z (N·H'·W', out) of int16 or int32, or added to it.
 
@@ -149,3 +140,35 @@ def product(
         high_out, wide_out, KERNEL=window.kernel, STRIDE=window.stride, PADDING=window.padding, ONES=window.ones,
         ADD=add, BLOCK_P=PIXELS, BLOCK_O=OUTPUTS, BLOCK_H=CHANNELS // 32,
     )  # fmt: skip
+
+
+def sign_product(x: Tensor, bits: Tensor, window: Geometry) -> Tensor:
+    """op(x, w) for signs x (N, C) or (N, C, H, W) and packed weights, as floats of x's type, (N, out[, H', W']).
+
+    Args:
+        x: -1 and +1, which is not looked at.
+        bits: uint8 (out, ceil(C·k²/8)), as `trainers.binary.bits` packs them.
+        window: the convolution's; 1x1 for a matrix product.
+    """
+    images, channels = x.shape[:2]
+    high, wide = x.shape[2:] if x.dim() == 4 else (1, 1)
+    taps = window.kernel**2
+    kind = torch.int16 if taps * channels <= torch.iinfo(torch.int16).max else torch.int32
+    shape = (images, window.side(high), window.side(wide), len(bits))
+    z = torch.empty(shape, dtype=kind, device=x.device)
+    weights = pack_weights(bits, channels, taps)
+    product(pack_signs(x.detach()), (images, high, wide), weights, channels, window, z.flatten(0, 2), False)
+    if x.dim() == 2:
+        return z.flatten(0, 2).to(x.dtype)
+    return x.new_empty(images, len(bits), *shape[1:3]).copy_(z.permute(0, 3, 1, 2))
+
+
+def exact(device: torch.device) -> bool:
+    """Whether a small product comes out right on this device: channels beyond a word, several images, a border."""
+    draws = torch.Generator().manual_seed(1)
+    x = sgn(torch.randn(2, 70, 9, 9, generator=draws))
+    positive = torch.rand(33, 70, 3, 3, generator=draws) < 0.5
+    expected = functional.conv2d(x, positive.float() * 2 - 1, stride=2, padding=1).round()
+    return torch.equal(
+        sign_product(x.to(device), pack_bits(positive).to(device), Geometry(3, stride=2, padding=1)).cpu(), expected
+    )

@@ -1,7 +1,6 @@
 """The GPU's products of packed signs are exact; without a GPU the kernels run through Triton's interpreter."""
 
 import os
-from dataclasses import dataclass
 
 import pytest
 import torch
@@ -11,36 +10,28 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported, and where a kernel is defined
 pytest.importorskip("triton", reason="Triton comes with torch's CUDA build, or with the test extra on Linux")
 
+from trainers.binary import kernels
 from trainers.binary.bits import pack_bits, sgn
-from trainers.binary.kernels import gpu
+from trainers.binary.kernels import Geometry, gpu
+from trainers.binary.layers import BinaryConv2d, BinaryLinear
+from trainers.binary.products import multiply
 
 pytestmark = [pytest.mark.integration, pytest.mark.cuda]
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@dataclass(frozen=True)
-class Window:
-    kernel: int = 1
-    stride: int = 1
-    padding: int = 0
-    ones: bool = False
-
-    def side(self, pixels: int) -> int:
-        return (pixels + 2 * self.padding - self.kernel) // self.stride + 1
-
-
 @pytest.mark.parametrize(
     ("images", "channels", "outputs", "side", "window"),
     [
-        (2, 3, 5, 5, Window(3, 1, 1)),
-        (1, 64, 70, 8, Window(3, 2, 1)),
-        (2, 70, 33, 7, Window(3, 1, 1, ones=True)),
-        (1, 130, 20, 6, Window(1, 2)),
-        (9, 100, 50, 1, Window()),
+        (2, 3, 5, 5, Geometry(3, 1, 1)),
+        (1, 64, 70, 8, Geometry(3, 2, 1)),
+        (2, 70, 33, 7, Geometry(3, 1, 1, ones=True)),
+        (1, 130, 20, 6, Geometry(1, 2)),
+        (9, 100, 50, 1, Geometry()),
     ],
 )
-def test_products_are_those_of_the_signs(images: int, channels: int, outputs: int, side: int, window: Window) -> None:
+def test_products_are_those_of_the_signs(images: int, channels: int, outputs: int, side: int, window: Geometry) -> None:
     draws = torch.Generator().manual_seed(channels)
     x = torch.randn(images, channels, side, side, generator=draws)
     bias = 0.3 * torch.randn(channels, generator=draws)
@@ -56,3 +47,36 @@ def test_products_are_those_of_the_signs(images: int, channels: int, outputs: in
         gpu.product(words, (images, side, side), weights, channels, window, z, add=times == 2)
         planes = z.cpu().view(images, window.side(side), window.side(side), outputs).permute(0, 3, 1, 2)
         assert torch.equal(planes.float(), times * expected)
+
+
+def test_a_layers_product_runs_on_its_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = BinaryConv2d(70, 20, 3, stride=2)
+    layer.pack()
+    x = sgn(torch.randn(2, 70, 9, 9, generator=torch.Generator().manual_seed(1)))
+    expected = multiply(x, layer.store, layer.operator)
+    asked: list[str] = []
+
+    def on_gpu(tensor: torch.Tensor, kind: str) -> object:
+        asked.append(kind)
+        return gpu
+
+    monkeypatch.setattr(kernels, "on_gpu", on_gpu)
+    layer.to(DEVICE)
+    assert torch.equal(multiply(x.to(DEVICE), layer.store, layer.operator).cpu(), expected)
+    halves = x.to(DEVICE).to(torch.bfloat16)
+    assert multiply(halves, layer.store, layer.operator).dtype == torch.bfloat16
+    assert asked == ["auto"] * 2
+
+
+def test_a_layer_that_is_not_given_signs_is_multiplied_in_floats(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = BinaryLinear(70, 20)
+    layer.pack()
+    x = torch.randn(4, 70, generator=torch.Generator().manual_seed(1))
+    monkeypatch.setattr(kernels, "on_gpu", lambda tensor, kind: gpu)
+    layer.to(DEVICE)
+    found = multiply(x.to(DEVICE), layer.store, layer.operator).cpu()
+    assert torch.allclose(found, x @ layer.store.signs(slice(0, 20), torch.float32).cpu().T, atol=1e-4)
+
+
+def test_products_are_tried_out_before_they_are_used() -> None:
+    assert gpu.exact(DEVICE)
