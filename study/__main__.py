@@ -1,4 +1,4 @@
-"""`python -m study`: run, plan, sweep, train, prepare, compare, export, doctor, mlflow, ui and schema.
+"""`python -m study`: run, plan, sweep, train, prepare, compare, report, export, doctor, mlflow, ui and schema.
 
 A problem that the user can mend ends with one line on stderr and exit status 2, Ctrl-C with one line and 130. What is
 heavy to import (torch, Ray, MLflow) is imported by the command that needs it, so that `--help` answers at once.
@@ -91,6 +91,16 @@ def parser(command: str = "") -> Parser:
     add_option(compare, "margin", type=float, metavar="POINTS", help="of comparable accuracies (default: the study's)")
     _add_unequal_switch(compare)
 
+    text = "a study's report, as one HTML file and in Markdown; of several studies, all of them side by side"
+    report = _command(subparsers, "report", text, commands.report)
+    report.add_argument("directories", nargs="+", metavar="DIR", help="the study's folder, or several studies' folders")
+    report.add_argument(
+        "--output", metavar="DIR", help="the folder to write into (default: the study's; of several, this one)"
+    )
+    add_option(report, "margin", type=float, metavar="POINTS", help="of comparable accuracies (default: the study's)")
+    add_option(report, "no_pictures", action="store_true", help="leave out the test images that methods disagree on")
+    _add_unequal_switch(report)
+
     export = _command(
         subparsers, "export", "a trained run as a folder of packed weights, for prediction", commands.export
     )
@@ -121,7 +131,7 @@ def parser(command: str = "") -> Parser:
 
     text = "the JSON schema of study files, for editors to complete and check them by"
     schema = _command(subparsers, "schema", text, commands.schema)
-    _add_plugins(run, plan, sweep, train, prepare, compare, export, doctor, mlflow, schema)
+    _add_plugins(run, plan, sweep, train, prepare, compare, report, export, doctor, mlflow, schema)
     return whole
 
 

@@ -18,7 +18,7 @@ from study.define.cells import (
 )
 from study.define.offer import check_offers, offers_of, refuse_unequal
 from study.define.refusals import checked
-from study.define.study_file import load_study
+from study.define.study_file import load_study, study_text
 from study.define.workload import refuse_unequal_workloads, unequal_settings, workloads_of
 from study.drive.ray_address import check_address
 from study.record.folder import StudyFolder
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     def claim() -> None:
         folder.claim(study.identity(), offers_of(study, study.confirm), workloads)
 
-    with open_session(folder, claim=claim) as session:
+    with open_session(folder, claim=claim, study_file=study_text(options.study)) as session:
         refuse_replaced(session.log.trials(), [cell.base for cell in study.cells])
         return run_study(
             study, folder, session, needs, allow_unequal=options.allow_unequal, reopen_test=options.reopen_test
@@ -104,7 +104,7 @@ def _simulated(options: argparse.Namespace, study: StudyConfig) -> int:
         write_simulation(folder.path, study, options.simulate, memory)
         folder.claim(study.identity(), offers_of(study, study.confirm), workloads)
 
-    with open_session(folder, claim=claim) as session:
+    with open_session(folder, claim=claim, study_file=study_text(options.study)) as session:
         return run_study(study, folder, session, needs, allow_unequal=options.allow_unequal)
 
 
@@ -279,6 +279,13 @@ def compare(options: argparse.Namespace) -> int:
 
     show_comparison(options.directory, allow_unequal=options.allow_unequal, margin=options.margin)
     return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """A study's report as HTML and Markdown, or several studies side by side."""
+    from study.cli.report import write
+
+    return write(options)
 
 
 def export(options: argparse.Namespace) -> int:

@@ -39,7 +39,7 @@ VARIANT_LINES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
 INK, FAINT_INK, WARNING_INK = "#333333", "#666666", "#B00020"
 PANEL_INCHES = (6.4, 4.8)
 MOST_COLUMNS = 3
-CAPTION_CHARACTERS = 78  # that fit below one panel
+CAPTION_CHARACTERS = 12.2  # that fit below one panel, an inch
 LEAST_OCTAVES = 2  # of memory that an axis spans, so that a difference of a few bytes does not look like one
 CHANCE_GAP = 25  # per cent; further below the lowest point the chance line would squeeze the points: say it in words
 
@@ -107,14 +107,32 @@ def draw_figure(
     Raises:
         UserError: the files cannot be written.
     """
+    return _write(_panels(workloads, f"Accuracy against {across.name}, study {study}", banners, across), stem)
+
+
+def panel_of(workload: WorkloadVerdicts, banners: Sequence[str], across: Across, inches: tuple[float, float]) -> Figure:
+    """One workload's panel as a figure of its own, without the study's title and without its `caption`."""
+    return _panels([workload], "", banners, across, inches, captioned=False)
+
+
+def _panels(
+    workloads: Sequence[WorkloadVerdicts],
+    title: str,
+    banners: Sequence[str],
+    across: Across,
+    inches: tuple[float, float] = PANEL_INCHES,
+    captioned: bool = True,
+) -> Figure:
     columns = min(MOST_COLUMNS, len(workloads))
     rows = math.ceil(len(workloads) / columns)
-    figure = _page((PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows + 0.3))
-    _title(figure, f"Accuracy against {across.name}, study {study}", banners)
+    figure = _page((inches[0] * columns, inches[1] * rows + 0.3))
+    if title or banners:
+        _title(figure, title, banners)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     styles = styles_of(row.method for workload in workloads for row in workload.group.methods)
     panels = [
-        (axis, *_draw_frame(axis, workload, styles, across)) for axis, workload in zip(axes, workloads, strict=False)
+        (axis, *_draw_frame(axis, workload, styles, across, inches[0], captioned))
+        for axis, workload in zip(axes, workloads, strict=False)
     ]
     for spare in axes[len(workloads) :]:
         spare.remove()
@@ -124,7 +142,7 @@ def draw_figure(
         set_side_by_side(axis, points)
         _draw_points(axis, points)
         place_labels(axis, points, [line] if line else [])
-    return _write(figure, stem)
+    return figure
 
 
 def draw_profiles(overall: Overall, stem: Path, study: str, banners: Sequence[str] = ()) -> tuple[Path, Path]:
@@ -190,14 +208,19 @@ def _write(figure: Figure, stem: Path) -> tuple[Path, Path]:
 
 
 def _draw_frame(
-    axis: Axes, workload: WorkloadVerdicts, styles: Mapping[str, tuple[str, str]], across: Across
+    axis: Axes,
+    workload: WorkloadVerdicts,
+    styles: Mapping[str, tuple[str, str]],
+    across: Across,
+    inches: float,
+    captioned: bool,
 ) -> tuple[list[Point], list[tuple[float, float]]]:
     """Everything of a panel but its points, which it returns with the corners of the front's line."""
     group = workload.group
     measure, rows = shown(group, across)
     info = lookup(group.dataset)
     title = group.dataset.rstrip("/").rsplit("/", 1)[-1] if info is None else info.title
-    lines = textwrap.wrap(f"{title}: {group.model}", 62, break_on_hyphens=False)
+    lines = textwrap.wrap(f"{title}: {group.model}", int(9.7 * inches), break_on_hyphens=False)
     axis.set_title("\n".join(lines), fontsize=10.5, color=INK)
     _plain_axes(axis, across.label, f"{measure} accuracy (%)")
     points = _points(group, rows, styles, across)
@@ -209,8 +232,10 @@ def _draw_frame(
     line = _front_line(axis, points) if rows[0].confirmed else []
     if line:
         axis.plot(*zip(*line, strict=True), color="#b5b5b5", linewidth=1.2, zorder=1.5)
-    caption = "\n".join(textwrap.wrap(_caption(workload, rows, across), CAPTION_CHARACTERS))
-    axis.annotate(caption, (0, 0), (0, -42), "axes fraction", "offset points", fontsize=8.5, color=FAINT_INK, va="top")
+    told = textwrap.wrap(caption(workload, across), int(CAPTION_CHARACTERS * inches)) if captioned else []
+    axis.annotate(
+        "\n".join(told), (0, 0), (0, -42), "axes fraction", "offset points", fontsize=8.5, color=FAINT_INK, va="top"
+    )
     return points, line
 
 
@@ -294,7 +319,9 @@ def _front_line(axis: Axes, points: Sequence[Point]) -> list[tuple[float, float]
     return [*corners, (axis.get_xlim()[1], corners[-1][1])] if corners else []
 
 
-def _caption(workload: WorkloadVerdicts, rows: Sequence[MethodSummary], across: Across) -> str:
+def caption(workload: WorkloadVerdicts, across: Across) -> str:
+    """What a reader of a panel should know."""
+    rows = shown(workload.group, across)[1]
     if not rows[0].confirmed:
         return "Hollow: the best single search or train result, not confirmed on fresh seeds; no interval."
     counts = sorted({len(row.seeds) for row in rows})

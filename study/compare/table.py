@@ -222,7 +222,7 @@ def offer_text(offered: Offered) -> str:
 
 def _configurations(group: CellGroup) -> Iterator[str]:
     """The best configuration of each method; settings that all of them share are said once."""
-    every = [_acting(row, group.model) for row in group.methods]
+    every = [acting(row, group.model) for row in group.methods]
     shared = {key: value for key, value in every[0].items() if all(other.get(key) == value for other in every)}
     width = max(len(name) for name in [*(row.label for row in group.methods), "all"])
     yield "Best configuration of each, chosen on validation (§5.1):"
@@ -233,7 +233,7 @@ def _configurations(group: CellGroup) -> Iterator[str]:
         yield from _wrapped(f"  {'all':<{width}}  {configuration_text(shared)}", width + 4)
 
 
-def _acting(row: MethodSummary, model: str) -> dict[str, Any]:
+def acting(row: MethodSummary, model: str) -> dict[str, Any]:
     """A configuration without the learning rate where that drives nothing: neither real parameters, as in the MLP, nor
     binary weights, as where a temperature is given."""
     method, network = METHODS.all().get(row.method.partition("-")[0]), MODELS.all().get(model)

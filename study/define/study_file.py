@@ -177,6 +177,16 @@ def load_study(
         raise UserError(f"{document.path}: {error}") from None
 
 
+def study_text(source: str) -> str:
+    """The text of a study file or preset as it may be recorded: no password in an address.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    text = study_file(source).read_text(encoding="utf-8")
+    return re.sub(r"(//[^/\s@:]*):[^/\s@]*@", r"\1:***@", text)
+
+
 def _read_by_nobody(file: StudyFile) -> list[tuple[Trail, str]]:
     """Settings that none of the methods and models reads which they are given to, with the trail to each."""
     found: list[tuple[Trail, str]] = []

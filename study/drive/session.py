@@ -29,7 +29,11 @@ class Session:
 
 @contextmanager
 def open_session(
-    folder: StudyFolder, show: Callable[[str], None] = say, *, claim: Callable[[], None] = lambda: None
+    folder: StudyFolder,
+    show: Callable[[str], None] = say,
+    *,
+    claim: Callable[[], None] = lambda: None,
+    study_file: str | None = None,
 ) -> Iterator[Session]:
     """Work in a study's folder, which is made where it is not there, and where Ctrl-C stops its runs.
 
@@ -39,6 +43,7 @@ def open_session(
         folder: the study's.
         show: where a line for the user goes.
         claim: enters what the command asks for into `study.json`, while it is alone there, before anything is logged.
+        study_file: the text of the study file that the command was given, which is recorded.
 
     Raises:
         UserError: another command is at work there, its log cannot be used, or it was lost.
@@ -52,7 +57,8 @@ def open_session(
         log = StudyLog(folder.log, show)
         delivery = delivery_of(folder, log, show)
         close_attempts(log)
-        log.append("session", **provenance())
+        given = {} if study_file is None else {"study_file": study_file}
+        log.append("session", **provenance(), **given)
         delivery.start()
         session = Session(log)
         try:

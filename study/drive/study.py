@@ -58,15 +58,23 @@ def run_study(
         outcomes = confirm(study.cells, study.confirm, folder, session.log, needs, reopen_test)
         require_no_stop(folder.stop_file)
         unfinished += [f"{trial_id} {outcome}" for trial_id, outcome in outcomes.items() if outcome != "completed"]
-    show_comparison(folder.path, allow_unequal=allow_unequal, margin=study.confirm.margin)
+    show_comparison(folder.path, allow_unequal=allow_unequal, margin=study.confirm.margin, report=True)
     say(f"open the MLflow UI on this study: python -m study ui {folder.shown}")
     if unfinished:
         say(f"not all is well: {'; '.join(unfinished)}; a failed run's traceback is in {folder.shown}/runs/*/error.txt")
     return 1 if unfinished else 0
 
 
-def show_comparison(directory: str | Path, *, allow_unequal: bool = False, margin: float | None = None) -> None:
-    """Compare the recorded runs of a study's folder and print the table and where the files are."""
+def show_comparison(
+    directory: str | Path, *, allow_unequal: bool = False, margin: float | None = None, report: bool = False
+) -> None:
+    """Compare the recorded runs of a study's folder and print the table and where the files are.
+
+    Args:
+        directory: the study's folder.
+        allow_unequal, margin: as `compare` takes them.
+        report: write the report too, and name it first.
+    """
     from study.compare.compare import compare
 
     comparison = compare(directory, allow_unequal=allow_unequal, margin=margin)
@@ -74,6 +82,11 @@ def show_comparison(directory: str | Path, *, allow_unequal: bool = False, margi
     if comparison.results is None:
         say(f"{directory} cannot be written, so the comparison is shown and no file of it is kept")
         return
+    if report:
+        from study.report.report import make_report
+
+        made = make_report(directory, allow_unequal=allow_unequal, margin=margin)
+        say(f"report: {made.html} (to open in a browser, or to send; {made.markdown.name} says the same)")
     for figure in comparison.figures[::2]:
         say(f"figure: {figure}")
     say(f"results: {comparison.results}")

@@ -36,6 +36,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "test_opened": ("trial_id", "forced", "accuracy"),
 }
 OPTIONAL: dict[str, tuple[str, ...]] = {
+    # the text of the study file that the command was given
+    "session": ("study_file",),
     # which test set that was (`PreparedData.test_set`) and how many images it has, where the run's answers are kept
     "test_opened": ("test_set", "images"),
 }

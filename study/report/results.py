@@ -1,0 +1,223 @@
+"""The table, accuracy against memory and state, and the lift over the control."""
+
+from collections.abc import Iterator
+from dataclasses import astuple, replace
+from statistics import fmean
+
+from study.compare.budget import Used
+from study.compare.contrasts import CONTROL, LIFT, NAMED, Contrast
+from study.compare.figure import PEAK_MEMORY, STATE, Across, panel_of, shown
+from study.compare.figure import caption as panel_caption
+from study.compare.findings import Findings
+from study.compare.scores import CellGroup, MethodSummary
+from study.compare.statistics import Estimate, mean_and_interval
+from study.compare.table import NONE, acting, configuration_text, group_title, percent
+from study.compare.verdict import WorkloadVerdicts, accuracy_text
+from study.report.answer import MIB, runs_anchor
+from study.report.content import StudyContent
+from study.report.document import Block, Figures, Paragraph, Section, Span, Words, anchor, prose, strong, table, text
+from study.report.drawing import Drawing
+
+PANEL = (4.8, 4.3)
+FAR_BELOW = 0.25
+"""Of accuracy: so far below all others a control is left out of a panel."""
+
+
+def results(content: StudyContent) -> Section:
+    """Scores, budgets used and verdicts, one table a workload."""
+    findings = content.findings
+    parts = [
+        Section(anchor("table", str(number + 1)), group_title(workload.group), tuple(_table(findings, workload)))
+        for number, workload in enumerate(findings.workloads)
+    ]
+    blocks: tuple[Block, ...] = ()
+    if not parts:
+        blocks = (Paragraph(text("There is no completed run to show.")),)
+    return Section("table", "The table", blocks, tuple(parts))
+
+
+def _table(findings: Findings, workload: WorkloadVerdicts) -> Iterator[Block]:
+    group, baseline = workload.group, workload.group.baseline
+    with_state = any(row.state_bits for row in group.methods)
+    header = ["method", "n", "validation accuracy %", "test accuracy %", *["bits of state a weight"] * with_state]
+    header += ["peak memory MiB", f"of {baseline.label}" if baseline else "ratio", "epochs", "device-seconds"]
+    header += ["difference in points", "verdict on accuracy"]
+    rows: list[list[Words]] = []
+    for verdict in workload.verdicts:
+        row = verdict.row
+        link = "#" + runs_anchor(group, row.method)
+        account = findings.account(group, row.method)
+        used = account.used[row.phase]
+        if row.confirmed:
+            used += account.used.get("search", Used())
+        memory, base = row.peak_memory, baseline.peak_memory if baseline else None
+        bits = f"{fmean(row.state_bits.values()):.1f}" if row.state_bits else NONE
+        cells: list[Words] = [
+            strong(row.label + ("" if row.confirmed else " *"), link),
+            Span(str(len(row.seeds)), link),
+            _linked(percent(row.val_accuracy), link),
+            _linked(percent(row.test_accuracy), link),
+            *[_linked(bits, link)] * with_state,
+            _linked(NONE if memory is None else f"{memory.mean / MIB:.2f}", link),
+            NONE if memory is None or base is None else f"{memory.mean / base.mean:.2f}×",
+            _linked(_use(used.epochs, used.unknown), link),
+            _linked(_use(used.device_seconds, used.unknown), link),
+            difference_text(verdict.difference),
+            verdict.kind + (f", {verdict.front}" if verdict.front else ""),
+        ]
+        rows.append(cells)
+    yield table(
+        "Means over n confirmation seeds with 95 % intervals; each number leads to its runs",
+        header,
+        rows,
+        numeric=range(1, len(header) - 1),
+    )
+    if any(not row.confirmed for row in group.methods):
+        yield Paragraph(text("* Not confirmed: the best search or train result, chosen by the value that it shows."))
+    yield table(
+        "The configuration of each, chosen on validation accuracy",
+        ["method", "settings"],
+        [
+            [
+                Span(row.label, "#" + runs_anchor(group, row.method)),
+                configuration_text(acting(row, group.model)) or NONE,
+            ]
+            for row in group.methods
+        ],
+        numeric=(),
+    )
+    named = [contrast for contrast in workload.contrasts if contrast.sort == NAMED]
+    if named:
+        yield table(
+            "Further comparisons that the study names",
+            ["comparison", "difference in points", "verdict on accuracy"],
+            [
+                [f"{one.row.label} − {one.against.label}", _difference(one), accuracy_text(one, workload.margin)]
+                for one in named
+            ],
+            numeric=[1],
+        )
+
+
+def _linked(words: str, link: str) -> Span:
+    return Span(words) if words == NONE else Span(words, link)
+
+
+def _use(amount: float | None, unknown: int) -> str:
+    return NONE if amount is None else f"{amount:,.0f}" + ("+" if unknown else "")
+
+
+def difference_text(estimate: Estimate | None) -> str:
+    """A difference in points with its interval."""
+    if estimate is None:
+        return NONE
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.mean:+.1f} [{NONE}]"
+    return f"{estimate.mean:+.1f} [{estimate.low:+.1f}, {estimate.high:+.1f}]"
+
+
+def _difference(contrast: Contrast) -> str:
+    return difference_text(contrast.measured.estimate if contrast.measured else None)
+
+
+def accuracy_against(content: StudyContent) -> Section:
+    """Accuracy against peak memory and against bits of state, a panel a workload."""
+    drawings = []
+    for number, workload in enumerate(content.findings.workloads):
+        for name, across in (("memory", PEAK_MEMORY), ("state", STATE)):
+            drawing = accuracy_panel(content, workload, f"accuracy-{name}-{number + 1}", across)
+            if drawing is not None:
+                drawings.append(drawing)
+    blocks: tuple[Block, ...] = (Figures(tuple(drawings)),) if drawings else ()
+    return Section("accuracy", "Accuracy against memory and against bits of state", blocks)
+
+
+def accuracy_panel(
+    content: StudyContent, workload: WorkloadVerdicts, name: str, across: Across = PEAK_MEMORY, prefix: str = ""
+) -> Drawing | None:
+    """One workload's panel, its title begun by `prefix`; None where no run has both.
+
+    A control that lies far below all others would press them together, so it is left out then, and the caption says so.
+    """
+    whole = workload.group
+    group, below = _without_far_control(whole, across)
+    measure, rows = shown(group, across)
+    if not rows:
+        return None
+    caption = ""
+    if below is not None:
+        low, at = (fmean(by_seed.values()) for by_seed in (whole.accuracy(below), across.by_seed(below)))
+        caption = (
+            f"Not drawn, being far below: {below.label}, {100 * low:.1f} % at {at * across.scale:.3g} "
+            f"{'MiB' if across is PEAK_MEMORY else 'bits'}."
+        )
+    told = []
+    for row in rows:
+        accuracy = mean_and_interval(list(group.accuracy(row).values())).scaled(100)
+        x = fmean(across.by_seed(row).values()) * across.scale
+        told.append(f"{row.label} {accuracy.mean:.1f} % at {x:.3g}")
+    drawn = replace(workload, group=group)
+    banners = tuple(banner.split(":")[0] for banner in content.findings.banners)
+    return Drawing(
+        name,
+        f"{prefix}{measure.capitalize()} accuracy against {across.name}, {group.dataset}, {group.model}.",
+        f"Across: {across.label}. Up: {measure} accuracy in per cent. {'; '.join(told)}. {caption}".rstrip(),
+        panel_of(drawn, banners, across, PANEL),
+        f"{panel_caption(drawn, across)} {caption}".rstrip(),
+    )
+
+
+def _without_far_control(group: CellGroup, across: Across) -> tuple[CellGroup, MethodSummary | None]:
+    """The workload without its control, and the control, where that lies far below; otherwise as it is, and None."""
+    drawn = shown(group, across)[1]
+    control = next((row for row in drawn if row.method == CONTROL and row.confirmed), None)
+    others = [fmean(group.accuracy(row).values()) for row in drawn if row is not control]
+    if control is None or len(others) < 2 or min(others) - fmean(group.accuracy(control).values()) < FAR_BELOW:
+        return group, None
+    return replace(group, methods=tuple(row for row in group.methods if row is not control)), control
+
+
+def lift(content: StudyContent) -> Section:
+    """What training the binary weights is worth: every method against the control whose weights stay as drawn."""
+    blocks: list[Block] = []
+    for workload in content.findings.workloads:
+        rows: list[list[Words]] = [
+            [
+                strong(one.row.label, "#" + runs_anchor(workload.group, one.row.method)),
+                _difference(one),
+                accuracy_text(one, workload.margin),
+            ]
+            for one in lifts_of(workload)
+        ]
+        if rows:
+            caption = f"Accuracy above the control: {group_title(workload.group)}"
+            blocks.append(table(caption, ["method", "lift in points", "verdict"], rows, numeric=[1]))
+    if not blocks:
+        words = "No method whose binary weights stay as they were drawn (`frozen`) is confirmed beside the others, so "
+        words += "what training them is worth cannot be said."
+        return Section("lift", "Lift over the control", (prose(words),))
+    words = "The control, `frozen`, trains everything but the binary weights. Lift is what training those is worth."
+    return Section("lift", "Lift over the control", (prose(words), *blocks))
+
+
+def lifts_of(workload: WorkloadVerdicts) -> list[Contrast]:
+    """The comparisons with the control in the order of the table; the baseline's is the control's own, turned round."""
+    found = {id(one.row): one for one in workload.contrasts if one.sort == LIFT}
+    for verdict in workload.verdicts:
+        if verdict.contrast is not None and verdict.row.method == CONTROL and verdict.row.represents:
+            turned = turned_round(verdict.contrast)
+            found[id(turned.row)] = turned
+    return [found[id(row)] for row in workload.group.methods if id(row) in found]
+
+
+def turned_round(contrast: Contrast) -> Contrast:
+    """The same comparison, told of the other row."""
+    measured = contrast.measured
+    if measured is not None:
+        mean, low, high, n = astuple(measured.estimate)
+        ends = (None if high is None else -high, None if low is None else -low)
+        measured = replace(
+            measured, estimate=Estimate(-mean, *ends, n), differences=tuple(-one for one in measured.differences)
+        )
+    kind = {"higher": "lower", "lower": "higher"}.get(contrast.kind, contrast.kind)
+    return replace(contrast, row=contrast.against, against=contrast.row, measured=measured, kind=kind)
