@@ -40,6 +40,7 @@ PACKED = {"activation_memory": "packed"}
 RUNGS = {
     "real Adam, fused": Rung(ADAM, "fused"),
     "binary, packed": Rung({"algorithm": "binary", **PACKED}),
+    "binary, packed, torch's products": Rung({"algorithm": "binary", "kernels": "torch", **PACKED}),
     "real Adam, torch's default": Rung(ADAM, "foreach"),
     "real Adam, fused, bfloat16 autocast": Rung(ADAM, "fused", autocast=True),
     "binary 4 bits, packed": Rung({"algorithm": "binary", "inertia_bits": 4, **PACKED}),
