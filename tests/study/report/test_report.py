@@ -78,7 +78,7 @@ def test_records_text_is_escaped_in_both_forms() -> None:
     document = Document(evil, (evil,), (Section("a", evil, (prose(evil),)),), evil)
     assert "<script>" not in render_html(document)
     assert "<script>" not in render_markdown(document).replace("\\<script\\>", "")
-    assert "](javascript:" not in render_markdown(document)
+    assert not re.search(r"(?<!\\)\]\(javascript:", render_markdown(document))
 
 
 def test_pages_and_figures_lie_beside_each_other(recorded_copy: Path) -> None:
