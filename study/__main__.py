@@ -1,4 +1,4 @@
-"""`python -m study`: run, plan, sweep, train, prepare, compare, report, export, doctor, mlflow, ui and schema.
+"""`python -m study`: run, plan, sweep, train, pretrain, prepare, compare, report, export, doctor, mlflow, ui and schema.
 
 A problem that the user can mend ends with one line on stderr and exit status 2, Ctrl-C with one line and 130. What is
 heavy to import (torch, Ray, MLflow) is imported by the command that needs it, so that `--help` answers at once.
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from study.cli import commands
 from study.cli.arguments import Parser, add_config_options, add_option
+from study.cli.pretrain import add_output, add_settings
 from study.drive.interrupt import INTERRUPTED
 from trainers.errors import StoppedError, UserError
 from trainers.plugins import load_plugin
@@ -76,6 +77,13 @@ def parser(command: str = "") -> Parser:
     _add_reopen_switch(train)
     train.add_argument("--json", action="store_true", help="print the final metrics as one last JSON line")
 
+    pretrain = _command(
+        subparsers, "pretrain", "a pretrained network of your own, as --pretrained takes it", commands.pretrain
+    )
+    if command == "pretrain":
+        add_settings(pretrain)
+    add_output(pretrain)
+
     prepare = _command(subparsers, "prepare", "turn data sets into memory-mapped files, once", commands.prepare)
     prepare.add_argument("datasets", nargs="+", metavar="DATASET", help="a name of the catalog, or a path")
     _add_data_options(prepare)
@@ -131,7 +139,7 @@ def parser(command: str = "") -> Parser:
 
     text = "the JSON schema of study files, for editors to complete and check them by"
     schema = _command(subparsers, "schema", text, commands.schema)
-    _add_plugins(run, plan, sweep, train, prepare, compare, report, export, doctor, mlflow, schema)
+    _add_plugins(run, plan, sweep, train, pretrain, prepare, compare, report, export, doctor, mlflow, schema)
     return whole
 
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from trainers.content_names import identity_of
 from trainers.errors import UserError
 from trainers.registry import fields_of, foreign, method_named, model_named, owners, settings_of
 from trainers.settings import NEVER, Setting
@@ -55,8 +56,6 @@ class TrialConfig:
                 f"{values['workers']} workers for batch_size {values['batch_size']} leave under 2 images a worker; "
                 f"use at most {values['batch_size'] // 2} workers or a larger batch"
             )
-        if values["pretrained"] is not None and network.pretrained is None:
-            raise UserError(f"pretrained: there are no pretrained files for the {model}; leave pretrained out")
         if values["freeze_num"] and "freeze_num" not in {setting.name for setting in network.settings}:
             raise UserError(
                 f"freeze_num {values['freeze_num']} freezes the first blocks of {' or '.join(owners('freeze_num'))}; "
@@ -139,6 +138,8 @@ class TrialConfig:
             for name, value in self._values.items()
             if known[name].identity and (known[name].before is NEVER or value != known[name].before)
         }
+        if self.pretrained is not None:
+            identity["pretrained"] = identity_of(self.pretrained)
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
 
 

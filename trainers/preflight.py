@@ -41,7 +41,11 @@ def preflight(config: TrialConfig, say: Say | None = None) -> TrialConfig:
     binary_rate = learning_rates(config.model, config.lr, config.batch_size)[1]
     method_named(config.algorithm).check_step(config, binary_rate)
     data = open_prepared(
-        config.dataset, config.data_root, prepared_root=config.prepared_root, image_size=config.image_size
+        config.dataset,
+        config.data_root,
+        prepared_root=config.prepared_root,
+        image_size=config.image_size,
+        classes=config.classes,
     )
     check_image_size(config.model, data.image_size)
     _check_batch(config, data)

@@ -215,6 +215,15 @@ COMMON: Final[tuple[Setting, ...]] = (
         set_by="cells: datasets",
         since=1,
     ),
+    Setting(
+        "classes",
+        str,
+        "which of the data set's classes are used: names and ranges, comma-separated, such as `0..4` or `cat, dog` "
+        "(default: all)",
+        None,
+        "workload",
+        before=None,
+    ),
     Setting("model", str, "the network", scope="workload", memory="other", set_by="cells: models", since=1),
     Setting("algorithm", str, "the update rule", memory="other", set_by="cells: methods", since=1),
     Setting(

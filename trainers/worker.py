@@ -84,7 +84,11 @@ def train(
     attempt = attempt or Attempt()
     try:
         data = open_prepared(
-            config.dataset, config.data_root, prepared_root=config.prepared_root, image_size=config.image_size
+            config.dataset,
+            config.data_root,
+            prepared_root=config.prepared_root,
+            image_size=config.image_size,
+            classes=config.classes,
         )
         run = _Run(config, data, run_dir, replicas, device, attempt)
         if replay:

@@ -81,7 +81,11 @@ def export_run(
     places = {"data_root": data_root, "prepared_root": prepared_root}
     config = config.replace(**{name: place for name, place in places.items() if place is not None})
     data = open_prepared(
-        config.dataset, config.data_root, prepared_root=config.prepared_root, image_size=config.image_size
+        config.dataset,
+        config.data_root,
+        prepared_root=config.prepared_root,
+        image_size=config.image_size,
+        classes=config.classes,
     )
     about = ModelDescription(
         model=config.model,

@@ -218,7 +218,7 @@ def _draw_frame(
     """Everything of a panel but its points, which it returns with the corners of the front's line."""
     group = workload.group
     measure, rows = shown(group, across)
-    info = lookup(group.dataset)
+    info, some = lookup(group.dataset), rows[0].configuration.get("classes") if rows else None
     title = group.dataset.rstrip("/").rsplit("/", 1)[-1] if info is None else info.title
     lines = textwrap.wrap(f"{title}: {group.model}", int(9.7 * inches), break_on_hyphens=False)
     axis.set_title("\n".join(lines), fontsize=10.5, color=INK)
@@ -228,7 +228,7 @@ def _draw_frame(
         axis.text(0.5, 0.5, f"no run with accuracy and {across.name}", transform=axis.transAxes, ha="center", color=INK)
         return [], []
     _scale_across(axis, points)
-    _scale_accuracy(axis, points, None if info is None else 100 / info.num_classes)
+    _scale_accuracy(axis, points, None if info is None or some else 100 / info.num_classes)
     line = _front_line(axis, points) if rows[0].confirmed else []
     if line:
         axis.plot(*zip(*line, strict=True), color="#b5b5b5", linewidth=1.2, zorder=1.5)

@@ -18,6 +18,7 @@ from typing import Any
 from search_spaces import Choice, Space, footprint, space_for
 from study.define.settings import AshaConfig, ConfirmConfig, ResourcesConfig, SearchConfig
 from trainers.config import TrialConfig
+from trainers.content_names import identity_of
 from trainers.errors import UserError
 from trainers.registry import OWN, cell_methods, fields_of, method_named, settings_of
 from trainers.settings import one_of
@@ -89,6 +90,8 @@ class Cell:
         known = fields_of(self.base.algorithm, self.base.model)
         elsewhere = {name for name, setting in known.items() if not setting.identity}
         base = {name: value for name, value in self.base.to_dict().items() if name not in elsewhere}
+        if self.base.pretrained is not None:
+            base["pretrained"] = identity_of(self.base.pretrained)
         asha = self.search.asha
         return {
             **base,

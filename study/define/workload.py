@@ -50,7 +50,13 @@ def data_of_workload(cell: Cell, verified: set[Path]) -> dict[str, Any]:
     from trainers.data.store import verify_prepared
 
     base = cell.base
-    data = open_prepared(base.dataset, base.data_root, prepared_root=base.prepared_root, image_size=base.image_size)
+    data = open_prepared(
+        base.dataset,
+        base.data_root,
+        prepared_root=base.prepared_root,
+        image_size=base.image_size,
+        classes=base.classes,
+    )
     if data.path not in verified:
         verify_prepared(data.path)
         verified.add(data.path)

@@ -45,6 +45,7 @@ def planned(cell: Cell, settings: ConfirmConfig, folder: StudyFolder) -> list[tu
                 test=True,
                 data_root=cell.base.data_root,
                 prepared_root=cell.base.prepared_root,
+                pretrained=cell.base.pretrained,
                 device=cell.base.device,
                 check=cell.base.check,
             )

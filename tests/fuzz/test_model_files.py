@@ -27,6 +27,7 @@ from trainers.binary.layers import BinaryConv2d, binary_layers
 from trainers.errors import UserError
 from trainers.model import Model, Pretrained
 from trainers.models.checkpoints import check_pretrained
+from trainers.models.pretrained_file import save_pretrained
 from trainers.models.packed import DESCRIPTION, WEIGHTS, ModelDescription, load_packed, save_packed
 from trainers.models.safe_read import read_checkpoint
 
@@ -42,6 +43,9 @@ def scratch() -> Iterator[Path]:
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None, prefix="fuzz-") as folder:
         yield Path(folder)
+
+
+KINDS = {"zip": "file.pth", "legacy": "file.pth", "safetensors": "file.safetensors", "own": "own.safetensors"}
 
 
 class TinyNetwork(nn.Module):
@@ -70,6 +74,12 @@ def valid_checkpoint(kind: str) -> bytes:
     state = OrderedDict((f"module.{name}", value) for name, value in network().state_dict().items())
     if kind == "safetensors":
         return bytes(safetensors.torch.save(dict(state)))
+    if kind == "own":
+        with tempfile.TemporaryDirectory() as folder:
+            model = TinyNetwork()
+            model.feature[0].set_weight_scale("channel")
+            model.feature[0].pack()
+            return save_pretrained(Path(folder), "x", model, "TinyNetwork", {}, ("fc.",), {}).read_bytes()
     stream = io.BytesIO()
     content = {"state_dict": state, **COMPANY}
     torch.save(content, stream, _use_new_zipfile_serialization=kind == "zip")
@@ -84,19 +94,19 @@ def read_pretrained(file: Path, data: bytes) -> None:
     file.unlink()
 
 
-@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_valid_files_are_taken(kind: str, scratch: Path) -> None:
-    file = scratch / ("file.safetensors" if kind == "safetensors" else "file.pth")
+    file = scratch / KINDS[kind]
     file.write_bytes(valid_checkpoint(kind))
     check_pretrained(network(), file)
     file.unlink()
 
 
 @fuzz(500)
-@given(data=st.data(), kind=st.sampled_from(["zip", "legacy", "safetensors"]))
+@given(data=st.data(), kind=st.sampled_from(list(KINDS)))
 def test_a_damaged_pretrained_file_is_loaded_or_a_message(data: st.DataObject, kind: str, scratch: Path) -> None:
     changed = data.draw(mutated(valid_checkpoint(kind)))
-    read_pretrained(scratch / ("file.safetensors" if kind == "safetensors" else "file.pth"), changed)
+    read_pretrained(scratch / KINDS[kind], changed)
 
 
 @st.composite

@@ -16,7 +16,10 @@ def config(**settings: Any) -> TrialConfig:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"model": "adambnn"}, r"model 'adambnn' is unknown; use AdamBNN, BCDNet or MLP \(did you mean AdamBNN\?\)"),
+        (
+            {"model": "adambnn"},
+            r"model 'adambnn' is unknown; use AdamBNN, BCDNet, MLP .*\(did you mean AdamBNN\?\)",
+        ),
         ({"algorithm": "sgd"}, "use binary, .*bop, frozen or real; your own comes with --plugin"),
         ({"scheduler_type": "cosine"}, "use const, gaussian, scaled-gaussian or relative"),
         ({"mask_type": "XYZ"}, "use EWM, WPM or RAND"),
@@ -40,7 +43,6 @@ def config(**settings: Any) -> TrialConfig:
         ({"xnor": True, "weight_scale": "channel"}, "give only one of them"),
         ({"workers": 3, "batch_size": 4}, "use at most 2 workers"),
         ({"freeze_num": 1}, "freezes the first blocks of AdamBNN or BCDNet; the MLP has none, use 0"),
-        ({"pretrained": "x.pth"}, "no pretrained files for the MLP"),
     ],
 )
 def test_a_bad_setting_is_refused_with_what_is_allowed(settings: dict[str, Any], message: str) -> None:
@@ -64,6 +66,13 @@ def test_the_fingerprint_ignores_where_data_lie_and_whether_test_is_opened() -> 
     assert config().fingerprint() == config(data_root="/elsewhere", test=True, device="cpu").fingerprint()
     assert config(lr=1).fingerprint() == config(lr=1.0).fingerprint()
     assert config().fingerprint() != config(seed=2).fingerprint()
+
+
+def test_a_file_named_by_its_content_is_the_same_wherever_it_lies() -> None:
+    name = "Digits-MLP-0123456789abcdef.safetensors"
+    here, there = config(pretrained=f"/here/{name}"), config(pretrained=f"elsewhere/{name}")
+    assert here.fingerprint() == there.fingerprint() != config(pretrained="x.pth").fingerprint()
+    assert config(pretrained="a/x.pth").fingerprint() != config(pretrained="b/x.pth").fingerprint()
 
 
 def test_settings_that_came_later_leave_a_run_its_fingerprint_at_their_defaults() -> None:

@@ -22,6 +22,7 @@ import pyarrow as pa
 import torch
 
 from trainers.data.catalog import IMAGENET_MEAN, IMAGENET_STD
+from trainers.data.classes import ClassSubset
 from trainers.data.locate import DatasetChoice, choose_dataset, find_source, prepare_command
 from trainers.data.pictures import pixels
 from trainers.data.prepare import prepare
@@ -154,6 +155,11 @@ class Split:
 class PreparedData:
     """A prepared data set, opened for reading.
 
+    Args:
+        path: The prepared folder.
+        choice: Which data set it is.
+        classes: The classes that are used (`trainers.data.classes`); all where None. Everything here is said of them.
+
     Attributes:
         path: The prepared folder.
         manifest: What it holds, with the notes of its preparation.
@@ -165,11 +171,20 @@ class PreparedData:
         test_set, test_images: The same of the test set alone, 16 digits, and how many images it has.
     """
 
-    def __init__(self, path: Path, choice: DatasetChoice) -> None:
+    def __init__(self, path: Path, choice: DatasetChoice, classes: str | None = None) -> None:
         manifest = read_manifest(path)
         if manifest is None:
             raise UserError(f"{path} holds no prepared data; prepare the data set first")
         check_sizes(path, manifest)
+        self._prepared = manifest
+        if classes is not None and not manifest.class_counts:
+            raise UserError(
+                f"{path} was prepared before its classes were counted, which classes {classes!r} needs; delete that "
+                "folder to prepare anew"
+            )
+        self._subset = None if classes is None else ClassSubset(classes, manifest)
+        if self._subset is not None:
+            manifest = self._subset.manifest
         self.manifest = manifest
         self._opened: dict[str, _Rows] = {}
         self.path = path
@@ -178,9 +193,11 @@ class PreparedData:
         self.num_classes = len(manifest.class_names)
         self.channels = manifest.channels
         self.image_size = manifest.image_size
-        self.fingerprint = manifest.fingerprint()
-        self.test_set = manifest.test_set()
+        self.fingerprint, self.test_set = self._prepared.fingerprint(), self._prepared.test_set()
         self.test_images = manifest.rows("test")
+        if self._subset is not None:
+            self.fingerprint, self.test_set = map(self._subset.identity, (self.fingerprint, self.test_set))
+            self.test_images = sum(manifest.class_counts.get("test", ()))
         if choice.info is not None:
             self.mean, self.std = choice.info.mean, choice.info.std
         elif manifest.channels == 1:
@@ -202,17 +219,27 @@ class PreparedData:
         if name not in SPLITS:
             raise UserError(f"split {name!r} is unknown; use {', '.join(SPLITS)}")
         if name == "test":
-            rows = self._stored("test")
-            return Split(name, rows, np.arange(len(rows.labels)))
+            return self._split(name, self._stored("test"), None)
         if not 0 <= val_fraction < 1:
             raise UserError(f"validation fraction is {val_fraction}; use 0 (none) up to, but not including, 1")
         rows = self._stored("train")
         train, validation = carve_validation(rows.labels, rows.ranks, val_fraction)
-        return Split(name, rows, train if name == "train" else validation)
+        return self._split(name, rows, train if name == "train" else validation)
+
+    def _split(self, name: str, rows: _Rows, wanted: np.ndarray | None) -> Split:
+        split = Split(name, rows, self._chosen(rows, wanted))
+        if self._subset is not None:
+            split.labels = self._subset.numbered(split.labels)
+        return split
+
+    def _chosen(self, rows: _Rows, wanted: np.ndarray | None) -> np.ndarray:
+        """Those of the wanted rows (all where None) that are of the classes that are used."""
+        wanted = np.arange(len(rows.labels)) if wanted is None else wanted
+        return wanted if self._subset is None else self._subset.rows(rows.labels, wanted)
 
     def _stored(self, split: str) -> _Rows:
         if split not in self._opened:
-            self._opened[split] = _Rows(self.path, self.manifest, split)
+            self._opened[split] = _Rows(self.path, self._prepared, split)
         return self._opened[split]
 
 
@@ -222,6 +249,7 @@ def open_prepared(
     *,
     prepared_root: str | Path | None = None,
     image_size: int | None = None,
+    classes: str | None = None,
 ) -> PreparedData:
     """Open a prepared data set; where it is not prepared yet and its files are on disk, prepare it first, saying so.
 
@@ -229,6 +257,7 @@ def open_prepared(
         dataset: Catalogue name, or the path of one's own data.
         data_root, prepared_root: As in `prepare`.
         image_size: Side in pixels; default the catalogue's, or native for one's own data.
+        classes: The classes that are used; all where None.
 
     Raises:
         UserError: Nothing is prepared and no source is found (the message names the command that prepares it), the
@@ -246,7 +275,7 @@ def open_prepared(
             print("\n".join(report_lines(manifest)), file=sys.stderr, flush=True)
     elif choice.path is not None:
         _check_unchanged(choice, data_root, path)
-    return PreparedData(path, choice)
+    return PreparedData(path, choice, classes)
 
 
 def _check_unchanged(choice: DatasetChoice, data_root: Path, path: Path) -> None:

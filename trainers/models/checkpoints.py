@@ -3,7 +3,7 @@
 A file holds a state dict (key `state_dict`, `model` and the like; names perhaps prefixed `module.`, once or more)
 beside an optimizer, an epoch and so on. Every tensor of it but the head's must find its place in our model, and every
 place its tensor, or nothing is loaded. Heads are replaced by ours. What is left out and assumed is said.
-`.safetensors` files with the same names load too.
+`.safetensors` files with the same names load too, and those that `python -m study pretrain` wrote, for any model.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from trainers.binary.bits import sgn
 from trainers.binary.layers import LATENT_STD, binary_layers
 from trainers.binary.weights import LatentWeight
 from trainers.errors import UserError
+from trainers.models.pretrained_file import OwnFile, as_own
 from trainers.models.safe_read import read_checkpoint
 from trainers.registry import MODELS
 
@@ -44,6 +45,7 @@ class PretrainedReport:
         sha256: of the file.
         sign_layers: binary layers whose values were signs only (all of one magnitude); their latents became ±0.01.
         signs_only: that was so for every binary layer, hence there is no weight scale to take from the file.
+        origin: what a file that `python -m study pretrain` wrote says of itself, in a line; empty for others.
     """
 
     path: str
@@ -54,10 +56,13 @@ class PretrainedReport:
     sha256: str
     sign_layers: tuple[str, ...]
     signs_only: bool
+    origin: str = ""
 
     def summary(self) -> str:
         """The report in lines for the terminal: what was loaded, left out and assumed."""
         lines = [f"{self.path}: {len(self.loaded)} tensors, each of which has its place (sha256 {self.sha256[:16]})"]
+        if self.origin:
+            lines.append(self.origin)
         if self.replaced_heads:
             lines.append(f"left out: the head, which a new one replaces: {', '.join(self.replaced_heads)}")
         if self.ignored:
@@ -78,15 +83,19 @@ class _Match:
     replaced_heads: tuple[str, ...]
     ignored: tuple[str, ...]
     assumed: tuple[str, ...]
+    own: OwnFile | None = None
 
     def sign_layers(self, model: nn.Module) -> tuple[str, ...]:
-        """The binary layers of `model` whose values in the file have one magnitude."""
-        weights = ((name, self.tensors[f"{name}.weight"].float().abs()) for name, _ in binary_layers(model))
+        """The binary layers of `model` whose values in the file have one magnitude that is no scale."""
+        scaled = self.own.scaled if self.own else ()
+        names = [name for name, _ in binary_layers(model) if f"{name}.weight" in self.tensors and name not in scaled]
+        weights = ((name, self.tensors[f"{name}.weight"].float().abs()) for name in names)
         return tuple(name for name, magnitudes in weights if magnitudes.min() == magnitudes.max())
 
     def report(self, model: nn.Module, path: Path) -> PretrainedReport:
         """What becomes of the file at `path` in `model`."""
         signs = self.sign_layers(model)
+        filled = [name for name, _ in binary_layers(model) if f"{name}.weight" in self.tensors]
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return PretrainedReport(
@@ -97,7 +106,8 @@ class _Match:
             assumed=self.assumed,
             sha256=sha256,
             sign_layers=signs,
-            signs_only=len(signs) == len(list(binary_layers(model))),
+            signs_only=len(signs) == len(filled),
+            origin=self.own.line() if self.own else "",
         )
 
 
@@ -131,15 +141,24 @@ def _match(model: nn.Module, path: Path) -> _Match:
     known = {own.build: own for own in MODELS.all().values()}
     about = known.get(type(model))
     name = about.name if about else type(model).__name__
-    if about is None or about.pretrained is None:
-        with_files = " and ".join(own.name for own in known.values() if own.pretrained)
-        raise UserError(f"pretrained files exist for {with_files}, not for {name}; leave pretrained out")
-    heads_of_files = about.pretrained.heads
     if not all(isinstance(layer.store, LatentWeight) for _, layer in binary_layers(model)):
         raise RuntimeError(
             "pretrained values go to latent weights, and this model keeps bits only; load before packing"
         )
-    state, ignored, assumed = _state_dict(read_checkpoint(path), path)
+    content = read_checkpoint(path)
+    own = as_own(path, content)
+    if own is not None and own.model != name:
+        raise UserError(f"{path} is a pretrained {own.model}, not a {name}; choose that model, or give another file")
+    if own is None and (about is None or about.pretrained is None):
+        with_files = ", ".join(other.name for other in known.values() if other.pretrained)
+        raise UserError(
+            f"{path} is no file of {name} that `python -m study pretrain` wrote, and published files are read for "
+            f"{with_files} only; pretrain one, or leave pretrained out"
+        )
+    heads_of_files = about.pretrained.heads if about and about.pretrained else own.heads if own else ()
+    if own is not None:
+        content = own.state(model.state_dict())
+    state, ignored, assumed = _state_dict(content, path)
     heads = tuple(key for key in state if key.startswith(heads_of_files))
     offered = {key: value for key, value in state.items() if key not in heads}
     expected = {key: value for key, value in model.state_dict().items() if not key.startswith(heads_of_files)}
@@ -153,12 +172,12 @@ def _match(model: nn.Module, path: Path) -> _Match:
         if value.shape != expected[key].shape
     ]
     if missing or unexpected or shapes:
-        raise UserError(_mismatch(name, path, state, missing, unexpected, shapes))
+        raise UserError(_mismatch(name, path, state, missing, unexpected, shapes, own))
     broken = [key for key, value in fitting.items() if not bool(torch.isfinite(value).all())]
     if broken:
         raise UserError(f"{path} holds values that are not finite, in {_shortened(broken)}; get the file again")
     tensors = {key: fitting[key] for key in expected if key in fitting}
-    return _Match(tensors, heads, ignored, (*assumed, *_assumed_of_values(tensors, expected)))
+    return _Match(tensors, heads, ignored, (*assumed, *_assumed_of_values(tensors, expected)), own)
 
 
 def _assumed_of_values(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
@@ -184,10 +203,14 @@ def _mismatch(
     missing: Sequence[str],
     unexpected: Sequence[str],
     shapes: Sequence[str],
+    own: OwnFile | None,
 ) -> str:
     lines = [f"{path} does not fit this {name}"]
     likely = _looks_like(state)
-    if likely not in (name, None):
+    if own is not None:
+        settings = ", ".join(f"{setting} {value}" for setting, value in own.options.items())
+        lines[0] += f": it is a {name} of {settings}; give the same settings and images, or another file"
+    elif likely not in (name, None):
         lines[0] += f"; it looks like a file of {likely}: choose that model, or give a file of {name}"
     else:
         lines[0] += f"; give a file of {name} at width 1 and with 3 input channels, as the authors publish it"

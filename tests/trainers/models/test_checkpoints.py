@@ -253,8 +253,9 @@ def test_another_width_or_colour_depth_is_a_list_of_shapes(options: dict[str, An
         load_pretrained(build("AdamBNN", **options), tmp_path / "file.pth")
 
 
-def test_the_mlp_has_no_pretrained_files(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="AdamBNN and BCDNet, not for MLP"):
+def test_a_published_file_is_for_models_that_read_one(tmp_path: Path) -> None:
+    torch.save(authors_file("AdamBNN", authors_state("AdamBNN")), tmp_path / "file.pth")
+    with pytest.raises(UserError, match="no file of MLP that `python -m study pretrain` wrote, and published files"):
         load_pretrained(build_model("MLP", num_classes=2, in_features=4), tmp_path / "file.pth")
 
 

@@ -184,8 +184,23 @@ class TestMLP(OwnModelContract):
             self.build(**{option: 0})
 
 
+class TestRealHeadMLP(OwnModelContract):
+    name = "RealHeadMLP"
+    options: ClassVar[dict[str, Any]] = {"hid_dim": 40, "depth": 2}
+    image = (3, 4)
+
+    def test_its_head_alone_is_real(self) -> None:
+        model = self.build()
+        binary = {f"{name}.weight" for name, _ in binary_layers(model)}
+        assert {name for name, _ in model.named_parameters()} - binary == {"fc.weight", "fc.bias"}
+
+    @pytest.mark.parametrize("depth", [1, 2, 5])
+    def test_depth_counts_the_binary_layers(self, depth: int) -> None:
+        assert len(list(binary_layers(self.build(depth=depth)))) == depth
+
+
 def test_an_unknown_model_is_refused_with_the_allowed_ones() -> None:
-    with pytest.raises(UserError, match="model 'ResNet' is unknown; use AdamBNN, BCDNet or MLP"):
+    with pytest.raises(UserError, match="model 'ResNet' is unknown; use AdamBNN, BCDNet, MLP"):
         build_model("ResNet", num_classes=2)
     with pytest.raises(UserError, match="model 'ResNet' is unknown"):
         check_image_size("ResNet", 32)

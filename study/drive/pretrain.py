@@ -1,0 +1,65 @@
+"""One real-space training whose network becomes a pretrained file, for networks of which nobody published one."""
+
+import shutil
+from pathlib import Path
+
+from study.define.cells import dataset_label
+from study.drive.interrupt import interruptible
+from study.drive.trial import train
+from study.record.provenance import git_commit
+from study.record.terminal import Progress, percent, say
+from study.record.working_alone import only_one
+from trainers.attempt import Attempt
+from trainers.config import TrialConfig
+from trainers.data.loader import open_prepared
+from trainers.errors import DivergedError, UserError
+from trainers.preflight import preflight
+from trainers.pretraining import find_pretrained, write_pretrained
+
+
+def pretrain(config: TrialConfig, folder: Path) -> Path:
+    """The pretrained file of this run below `folder`, trained where it is not there yet; says what it does.
+
+    An interrupted training goes on from its last checkpoint, in a hidden folder beside the file, which is removed when
+    the file is there.
+
+    Raises:
+        UserError: anything that `preflight` finds, before work starts; a folder that cannot be written; a run that
+            diverged. StoppedError: Ctrl-C; what was trained is saved.
+    """
+    config = preflight(config, say)
+    data = open_prepared(
+        config.dataset,
+        config.data_root,
+        prepared_root=config.prepared_root,
+        image_size=config.image_size,
+        classes=config.classes,
+    )
+    label = f"{dataset_label(config.dataset)}-{config.model}"
+    if (known := find_pretrained(config, data, folder, label)) is not None:
+        say(f"{known} is there already, from this very training; nothing to do")
+        return known
+    run_dir = folder / f".{label}-{config.fingerprint()[:8]}"
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}); give another --output") from error
+    stop_file = run_dir / ".stop"
+    progress = Progress(f"pretrain {label}", 1, every_epoch=True)
+    with only_one(run_dir), interruptible(stop_file):
+        if config.workers > 1:
+            from study.drive.cluster import connect
+
+            say("starting Ray ...")
+            connect()
+        try:
+            final = train(config, run_dir, lambda metrics: progress.epoch(config, metrics), Attempt(stop_file))
+        except DivergedError as error:
+            raise UserError(f"the run diverged: {error}; use a smaller lr") from None
+        path = write_pretrained(config, data, run_dir, folder, label, final, git_commit())
+    shutil.rmtree(run_dir, ignore_errors=True)
+    say(
+        f"wrote {path} ({path.stat().st_size / 1e6:.2f} MB): {config.model} after epoch {final['epoch']}, validation "
+        f"accuracy {percent(final.get('val_accuracy'))}, binary weights as bits"
+    )
+    return path
