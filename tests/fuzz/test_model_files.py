@@ -27,8 +27,8 @@ from trainers.binary.layers import BinaryConv2d, binary_layers
 from trainers.errors import UserError
 from trainers.model import Model, Pretrained
 from trainers.models.checkpoints import check_pretrained
-from trainers.models.pretrained_file import save_pretrained
 from trainers.models.packed import DESCRIPTION, WEIGHTS, ModelDescription, load_packed, save_packed
+from trainers.models.pretrained_file import save_pretrained
 from trainers.models.safe_read import read_checkpoint
 
 pytestmark = [
