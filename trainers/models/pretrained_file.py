@@ -140,9 +140,7 @@ def describe_own(path: Path) -> dict[str, Any] | None:
         if not isinstance(described["options"], dict) or not isinstance(described["about"], dict):
             raise ValueError("a part of it is missing")
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise UserError(
-            f"{path} does not say what it holds ({error!r}); get the file again"
-        ) from None
+        raise UserError(f"{path} does not say what it holds ({error!r}); get the file again") from None
     return dict(described)
 
 
