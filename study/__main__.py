@@ -1,4 +1,4 @@
-"""`python -m study`: run, plan, sweep, train, pretrain, prepare, compare, report, export, doctor, mlflow, ui and schema.
+"""`python -m study`: run, plan, sweep, train, pretrain, prepare, compare, report, export, doctor, mlflow, ui, schema.
 
 A problem that the user can mend ends with one line on stderr and exit status 2, Ctrl-C with one line and 130. What is
 heavy to import (torch, Ray, MLflow) is imported by the command that needs it, so that `--help` answers at once.
