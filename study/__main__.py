@@ -11,8 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from study.cli import commands
+from study.cli import pretrain as pretraining
 from study.cli.arguments import Parser, add_config_options, add_option
-from study.cli.pretrain import add_output, add_settings
 from study.drive.interrupt import INTERRUPTED
 from trainers.errors import StoppedError, UserError
 from trainers.plugins import load_plugin
@@ -77,12 +77,11 @@ def parser(command: str = "") -> Parser:
     _add_reopen_switch(train)
     train.add_argument("--json", action="store_true", help="print the final metrics as one last JSON line")
 
-    pretrain = _command(
-        subparsers, "pretrain", "a pretrained network of your own, as --pretrained takes it", commands.pretrain
-    )
+    text = "a pretrained network of your own, as --pretrained takes it"
+    pretrain = _command(subparsers, "pretrain", text, pretraining.run)
     if command == "pretrain":
-        add_settings(pretrain)
-    add_output(pretrain)
+        pretraining.add_settings(pretrain)
+    pretraining.add_output(pretrain)
 
     prepare = _command(subparsers, "prepare", "turn data sets into memory-mapped files, once", commands.prepare)
     prepare.add_argument("datasets", nargs="+", metavar="DATASET", help="a name of the catalog, or a path")

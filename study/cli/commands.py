@@ -231,13 +231,6 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
-def pretrain(options: argparse.Namespace) -> int:
-    """A pretrained file of one's own: real-space training, binarized."""
-    from study.cli.pretrain import run as pretrained
-
-    return pretrained(options)
-
-
 def plan(options: argparse.Namespace) -> int:
     """The predicted memory of every cell of a study, and how many runs fit side by side; nothing is trained."""
     from study.define.memory_plan import parse_bytes
