@@ -51,13 +51,14 @@ class Space:
         algorithm: whose space it is.
         suggest: `suggest(trial, model, *, fixed=None, ranges=None, **options)` asks a trial for one configuration and
             returns `TrialConfig` fields.
-        parameters: `parameters(model)` gives every Optuna parameter by name, with its default range or values.
+        parameters: `parameters(model, fixed=None)` gives every Optuna parameter by name, with its default range or
+            values, for what a study fixes.
         options: further keywords that `suggest` takes.
     """
 
     algorithm: str
     suggest: Callable[..., dict[str, Any]]
-    parameters: Callable[[str], Parameters]
+    parameters: Callable[..., Parameters]
     options: tuple[str, ...] = ()
 
     def ask(
@@ -73,11 +74,11 @@ class Space:
         settings = self.suggest(trial, model, fixed=fixed, ranges=ranges, **options)
         return {**settings, **footprint.ask(trial, self.algorithm, model, fixed, ranges)}
 
-    def check_ranges(self, model: str, ranges: Ranges) -> None:
-        """Refuse ranges that no trial of this space could use; ValueError says what is allowed."""
+    def check_ranges(self, model: str, ranges: Ranges, fixed: Mapping[str, Any] | None = None) -> None:
+        """Refuse ranges that no trial of this space could use beside what is fixed; ValueError says what is allowed."""
         beside = footprint.parameters(self.algorithm, model)
         own = {name: values for name, values in ranges.items() if name not in beside}
-        check_ranges(own, self.parameters(model), self.algorithm, beside)
+        check_ranges(own, self.parameters(model, fixed), self.algorithm, beside)
         for name in ranges.keys() - own.keys():
             footprint.check_values(name, ranges[name])
 

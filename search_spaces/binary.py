@@ -4,8 +4,9 @@ The learning rate of a binary layer acts only through the temperature, and a giv
 learning rate out of it, so a search that asked for both would ask for one number twice:
 
 - `decoupled` (default): T0 is asked for. The learning rate then moves nothing but the real parameters, so it is asked
-  for only where the model has some; the MLP has none.
-- `coupled` (the paper): the learning rate is asked for, and sets both the temperature and the real parameters' step.
+  for only where it trains them, which is as published; else they have an optimizer of their own, and the MLP has none.
+- `coupled` (the paper): the learning rate is asked for, and sets the temperature; as published, the real parameters'
+  step too.
 
 RAND masks every weight with probability clip(T, 0, 1), whatever its gradient. There T is a probability, not the size
 of a step of an imagined latent weight, and the temperature that a learning rate implies would saturate at 1 over most
@@ -25,22 +26,28 @@ import optuna
 
 from search_spaces.ranges import Parameters, Ranges, suggest
 from trainers.method import REAL_PARAMETERS_LR, Choice, Range
-from trainers.registry import model_named
+from trainers.registry import lr_trains_real, model_named
 
 TEMPERATURE_MODES = ("decoupled", "coupled")
 OPTIONS = ("temperature_mode",)
 
 PAPER_SCHEDULERS = ("const", "gaussian", "scaled-gaussian")
 
-# Of a model that has no real parameters, so that the learning rate drives flips alone.
-LEARNING_RATE_OF_FLIPS = Range(1e-3, 1e2)
+# Of the binary layers' own rate u, where the learning rate drives flips alone.
+RATE_OF_FLIPS = Range(1e-3, 1e2)
 
 
-def parameters(model: str) -> Parameters:
+def parameters(model: str, fixed: Mapping[str, Any] | None = None) -> Parameters:
     """Every Optuna parameter that this space may ask for, with its default range or all its values.
 
     Of `scheduler_type` only `PAPER_SCHEDULERS` are asked for by default, and `anneal` not at all.
+
+    Args:
+        model: whose binary layers take a share of the learning rate, and whose real parameters all of it or nothing.
+        fixed: the settings that a study fixes.
     """
+    share = model_named(model).binary_rate
+    of_flips = Range(RATE_OF_FLIPS.low / share, RATE_OF_FLIPS.high / share)
     return {
         "mask_type": Choice(("EWM", "WPM", "RAND")),
         "scheduler_type": Choice((*PAPER_SCHEDULERS, "relative")),
@@ -48,7 +55,7 @@ def parameters(model: str) -> Parameters:
         "temperature": Range(1.0, 1e5),
         "temperature_rand": Range(1e-5, 1e-1),
         "temperature_relative": Range(1e-3, 1e1),
-        "lr": REAL_PARAMETERS_LR if model_named(model).real_parameters else LEARNING_RATE_OF_FLIPS,
+        "lr": REAL_PARAMETERS_LR if lr_trains_real(model, fixed or {}) else of_flips,
     }
 
 
@@ -75,7 +82,7 @@ def space(
     if temperature_mode not in TEMPERATURE_MODES:
         raise ValueError(f"temperature_mode {temperature_mode!r} is unknown; use {' or '.join(TEMPERATURE_MODES)}")
     fixed, ranges = fixed or {}, ranges or {}
-    default = parameters(model)
+    default = parameters(model, fixed)
     asked: dict[str, Any] = {}
     for choice, values in _choices(fixed, ranges).items():
         if choice not in fixed:
@@ -90,7 +97,7 @@ def space(
     temperature_is_asked = not temperature_is_fixed and (temperature_mode == "decoupled" or name != "temperature")
     if temperature_is_asked:
         asked["temperature"] = suggest(trial, name, default[name], ranges)
-    lr_acts = model_named(model).real_parameters or not (temperature_is_asked or temperature_is_fixed)
+    lr_acts = lr_trains_real(model, fixed) or not (temperature_is_asked or temperature_is_fixed)
     if lr_acts and "lr" not in fixed:
         asked["lr"] = suggest(trial, "lr", default["lr"], ranges)
     return asked

@@ -10,11 +10,12 @@ from trainers.method import Method
 from trainers.registry import model_named
 
 
-def parameters_of(method: Method) -> Callable[[str], Parameters]:
-    """`parameters(model)`: every Optuna parameter of the method's space with its default; the names are settings."""
+def parameters_of(method: Method) -> Callable[..., Parameters]:
+    """`parameters(model, fixed)`: every Optuna parameter of the method's space with its default; the names are
+    settings."""
 
-    def parameters(model: str) -> Parameters:
-        return method.searched(model_named(model))
+    def parameters(model: str, fixed: Mapping[str, Any] | None = None) -> Parameters:
+        return method.searched(model_named(model), fixed or {})
 
     return parameters
 
@@ -26,7 +27,7 @@ def space_of(method: Method) -> Callable[..., dict[str, Any]]:
     def space(
         trial: optuna.Trial, model: str, *, fixed: Mapping[str, Any] | None = None, ranges: Ranges | None = None
     ) -> dict[str, Any]:
-        asked = {name: default for name, default in parameters(model).items() if name not in (fixed or {})}
+        asked = {name: default for name, default in parameters(model, fixed).items() if name not in (fixed or {})}
         return {name: suggest(trial, name, default, ranges) for name, default in asked.items()}
 
     return space

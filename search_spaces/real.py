@@ -13,7 +13,7 @@ from search_spaces.ranges import Parameters, Ranges, suggest
 from trainers.method import Choice, Range
 
 
-def parameters(model: str) -> Parameters:
+def parameters(model: str, fixed: Mapping[str, Any] | None = None) -> Parameters:
     """Every Optuna parameter that this space may ask for, with its default range or values."""
     return {"optimizer": Choice(("SGD", "Adam")), "lr_sgd": Range(1e-4, 1e1), "lr_adam": Range(1e-5, 1e-1)}
 
@@ -23,7 +23,7 @@ def space(
 ) -> dict[str, Any]:
     """The settings of one trial in real space, as `TrialConfig` fields; arguments as in `binary.space`."""
     fixed = fixed or {}
-    default = parameters(model)
+    default = parameters(model, fixed)
     asked: dict[str, Any] = {}
     if "optimizer" not in fixed:
         asked["optimizer"] = suggest(trial, "optimizer", default["optimizer"], ranges)

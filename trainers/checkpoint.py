@@ -250,9 +250,9 @@ def _differences(metadata: dict[str, str], config: TrialConfig) -> str:
     """The settings in which a checkpoint's run differs from `config`, in words."""
     now = config.to_dict()
     try:
-        then: Any = json.loads(metadata["config"])
+        then: Any = {setting.name: setting.earlier for setting in config.settings} | json.loads(metadata["config"])
         changed = [f"{name} was {then.get(name)!r}, is {now[name]!r}" for name in now if then.get(name) != now[name]]
-    except (ValueError, AttributeError, RecursionError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         changed = []
     if not changed:
         raise DamagedError("its fingerprint is not that of its settings")

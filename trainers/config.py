@@ -13,7 +13,17 @@ from typing import Any
 
 from trainers.content_names import identity_of
 from trainers.errors import UserError
-from trainers.registry import fields_of, foreign, method_named, model_named, owners, settings_of
+from trainers.registry import (
+    METHODS,
+    MODELS,
+    fields_of,
+    foreign,
+    lr_trains_real,
+    method_named,
+    model_named,
+    owners,
+    settings_of,
+)
 from trainers.settings import NEVER, Setting
 
 
@@ -56,6 +66,13 @@ class TrialConfig:
                 f"{values['workers']} workers for batch_size {values['batch_size']} leave under 2 images a worker; "
                 f"use at most {values['batch_size'] // 2} workers or a larger batch"
             )
+        if network.real_parameters and values["real_optimizer"] == "published":
+            for name in ("real_lr", "real_schedule"):
+                if values[name] is not None:
+                    raise UserError(
+                        f"{name} {values[name]!r} beside real_optimizer published, under which lr trains the real "
+                        "parameters too; leave it out, or give real_optimizer Adam or SGD"
+                    )
         if values["freeze_num"] and "freeze_num" not in {setting.name for setting in network.settings}:
             raise UserError(
                 f"freeze_num {values['freeze_num']} freezes the first blocks of {' or '.join(owners('freeze_num'))}; "
@@ -106,6 +123,11 @@ class TrialConfig:
         return method_named(self.algorithm).packed
 
     @property
+    def lr_trains_real(self) -> bool:
+        """Whether the learning rate drives real parameters too, as published."""
+        return lr_trains_real(self.model, self._values)
+
+    @property
     def settings(self) -> tuple[Setting, ...]:
         """The declarations of what concerns this run: every run's settings, its method's and its model's."""
         return settings_of(self.algorithm, self.model)
@@ -129,6 +151,17 @@ class TrialConfig:
         if missing:
             raise UserError(f"{', '.join(missing)} missing; a run needs dataset, model and algorithm")
         return cls(**{str(name): value for name, value in values.items()})
+
+    @classmethod
+    def recorded(cls, values: Mapping[str, Any]) -> "TrialConfig":
+        """A configuration that was written down, by `to_dict`, maybe before a setting was there: what it does not name
+        is what a run did then. Raises as `from_dict`."""
+        algorithm, model = values.get("algorithm"), values.get("model")
+        if algorithm not in METHODS.all() or model not in MODELS.all():
+            return cls.from_dict(values)
+        known = fields_of(str(algorithm), str(model))
+        then = {name: setting.earlier for name, setting in known.items() if setting.optional}
+        return cls.from_dict({**then, **values})
 
     def fingerprint(self) -> str:
         """A hex digest of everything that decides the trained weights (32 characters)."""

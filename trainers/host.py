@@ -163,7 +163,7 @@ def _ray_worker(settings: dict[str, Any]) -> Metrics:
     context = ray.train.get_context()
     replicas = Replicas(context.get_world_rank(), context.get_world_size())
     device = ray.train.torch.get_device() if settings["cuda"] else torch.device("cpu")
-    config, attempt = TrialConfig.from_dict(settings["config"]), Attempt.from_dict(settings["attempt"])
+    config, attempt = TrialConfig.recorded(settings["config"]), Attempt.from_dict(settings["attempt"])
     enter(attempt.working_folder, config)
     # The driver has told the earlier epochs: through Ray Train each would take as long as a poll of its workers.
     return train(config, Path(settings["run_dir"]), replicas, device, ray.train.report, attempt, replay=False)

@@ -40,7 +40,17 @@ class Choice:
 SearchSpace = Mapping[str, Range | Choice]
 
 REAL_PARAMETERS_LR = Range(1e-5, 1.0)
-"""Where the learning rate of the real parameters beside binary weights is searched: for a rule and for its control."""
+"""Where the learning rate is searched that trains real parameters beside binary weights, as published: for a rule and
+for its control."""
+
+Fixed = Mapping[str, Any]
+"""The settings of a run that a study fixes, by name: what a search space may depend on beside the model."""
+
+
+def real_parameters_lr(model: Model, fixed: Fixed) -> SearchSpace:
+    """The learning rate, where it trains the model's real parameters (`real_optimizer` published); else nothing."""
+    published = model.real_parameters and fixed.get("real_optimizer") == "published"
+    return {"lr": REAL_PARAMETERS_LR} if published else {}
 
 
 @dataclass(frozen=True)
@@ -80,8 +90,8 @@ class Method:
             (`trainers.methods.contract.UpdateRule`).
         settings: what it reads beside the settings of every run.
         variant: the name of a setting whose values are methods of their own, as `optimizer` makes `real-SGD`.
-        space: what is searched, by setting, or a function of the model that says so; None where `search_spaces` has a
-            function of this name.
+        space: what is searched, by setting, or a function `space(model, fixed)` of the model and of the settings that a
+            study fixes that says so; None where `search_spaces` has a function of this name.
         check: raises `UserError` for settings that do not go together.
         check_step: the same for what a step of a configuration would be, `check_step(config, rate)` with its binary
             layers' rate.
@@ -99,7 +109,7 @@ class Method:
     update_rule: Callable[[Config, Any, Any], Any] | None = None
     settings: tuple[Setting, ...] = ()
     variant: str = ""
-    space: SearchSpace | Callable[[Model], SearchSpace] | None = None
+    space: SearchSpace | Callable[[Model, Fixed], SearchSpace] | None = None
     check: Callable[[Config], None] = lambda config: None
     check_step: Callable[[Config, float], None] = lambda config, rate: None
     describe: Callable[[Config], str] | None = None
@@ -125,9 +135,9 @@ class Method:
             f"method {self.name} has no setting {name!r}; it has {', '.join(s.name for s in self.settings)}"
         )
 
-    def searched(self, model: Model) -> SearchSpace:
-        """What is searched on a model; nothing where no plain data say so."""
-        return self.space(model) if callable(self.space) else self.space or {}
+    def searched(self, model: Model, fixed: Fixed) -> SearchSpace:
+        """What is searched on a model, beside what is fixed; nothing where no plain data say so."""
+        return self.space(model, fixed) if callable(self.space) else self.space or {}
 
     @property
     def packed(self) -> bool:

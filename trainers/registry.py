@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from trainers.errors import UserError
 from trainers.method import Method
 from trainers.model import Model
-from trainers.settings import COMMON, REQUIRED, Setting, one_of
+from trainers.settings import COMMON, REAL_PARAMETERS, REQUIRED, Setting, one_of
 
 Thing = TypeVar("Thing", Method, Model)
 
@@ -37,6 +37,9 @@ class Origin:
     name: str
     sha256: str
 
+
+EVERY_RUN: Final = (*COMMON, *REAL_PARAMETERS)
+"""The settings that are no method's and no model's own."""
 
 OWN: Final = "; your own comes with --plugin FILE.py"
 
@@ -153,7 +156,8 @@ def cell_methods() -> tuple[str, ...]:
 
 
 def settings_of(algorithm: str, model: str) -> tuple[Setting, ...]:
-    """What concerns a run of this method and this model: every run's settings, and their own."""
+    """What concerns a run of this method and this model: every run's settings, those of real parameters where the
+    model has some, and their own."""
     return _settings_of(algorithm, model)
 
 
@@ -167,8 +171,21 @@ def declared() -> dict[str, Setting]:
     return _declared()
 
 
+def lr_trains_real(model: str, settings: Mapping[str, Any]) -> bool:
+    """Whether the learning rate drives the model's real parameters, as published, and not only its binary weights.
+
+    Args:
+        model: whose.
+        settings: of a configuration, by name; one that is not named has its default.
+    """
+    optimizer = settings.get("real_optimizer", REAL_PARAMETERS[0].default)
+    return bool(model_named(model).real_parameters and optimizer == "published")
+
+
 def owners(name: str) -> list[str]:
     """The methods or models that declare a setting of this name; empty for one of every run, and for none."""
+    if any(setting.name == name for setting in REAL_PARAMETERS):
+        return [model.name for model in MODELS.all().values() if model.real_parameters]
     things: Iterable[Method | Model] = (*METHODS.all().values(), *MODELS.all().values())
     return [thing.name for thing in things if any(setting.name == name for setting in thing.settings)]
 
@@ -189,18 +206,19 @@ def foreign(names: Iterable[str], algorithm: str, model: str) -> Iterator[str]:
 def configuration_settings() -> list[Setting]:
     """What tells one configuration from another, in the order in which tables name it: no workload's name, no seed."""
     every = declared()
-    common = {setting.name for setting in COMMON}
+    common = {setting.name for setting in EVERY_RUN}
     first = [setting for setting in COMMON if setting.scope == "nuisance"]
     own = [setting for name, setting in every.items() if name not in common]
-    last = [setting for setting in COMMON if setting not in first]
+    last = [setting for setting in EVERY_RUN if setting not in first]
     left_out = ("dataset", "model", "algorithm", "seed")
     return [s for s in (*first, *own, *last) if s.identity and s.column and s.name not in left_out]
 
 
 @cache
 def _settings_of(algorithm: str, model: str) -> tuple[Setting, ...]:
-    own = (*METHODS.named(algorithm, "algorithm").settings, *MODELS.named(model).settings)
-    return (*COMMON, *own)
+    network = MODELS.named(model)
+    common = EVERY_RUN if network.real_parameters else COMMON
+    return (*common, *METHODS.named(algorithm, "algorithm").settings, *network.settings)
 
 
 @cache
@@ -212,7 +230,7 @@ def _fields_of(algorithm: str, model: str) -> dict[str, Setting]:
 @cache
 def _declared() -> dict[str, Setting]:
     things: Iterable[Method | Model] = (*METHODS.all().values(), *MODELS.all().values())
-    found = {setting.name: setting for setting in COMMON}
+    found = {setting.name: setting for setting in EVERY_RUN}
     for thing in things:
         for setting in thing.settings:
             found.setdefault(setting.name, setting)
@@ -253,7 +271,7 @@ def _check_settings(thing: Method | Model, others: Iterable[Method | Model], own
         others: what is known already.
         own: whether it is the project's own, which alone may have settings of the flat formats.
     """
-    common = {setting.name for setting in COMMON}
+    common = {setting.name for setting in EVERY_RUN}
     known = {setting.name: (setting, other.name) for other in others for setting in other.settings}
     for setting in thing.settings:
         if setting.since < 3 and not own and setting not in {entry for entry, _ in known.values()}:

@@ -37,6 +37,10 @@ APPROXIMATIONS = ("STE", "ApproxSign", "ReSTE")
 ACTIVATION_MEMORY = ("stock", "packed")
 WEIGHT_SCALES = ("none", "layer", "channel")
 NORM_STATISTICS = ("running", "reestimated")
+REAL_OPTIMIZERS = ("Adam", "SGD", "published")
+REAL_SCHEDULES = ("cosine", "const")
+REAL_LR = {"Adam": 1e-3, "SGD": 0.1}
+"""The real parameters' learning rate where none is given, by optimizer."""
 DEVICES = ("auto", "cpu", "cuda")
 KERNELS = ("auto", "torch")
 
@@ -414,3 +418,42 @@ COMMON: Final[tuple[Setting, ...]] = (
     ),
 )
 """What every run has, whatever its method and model."""
+
+
+REAL_PARAMETERS: Final[tuple[Setting, ...]] = (
+    Setting(
+        "real_optimizer",
+        str,
+        "what trains the real parameters (batch norm, biases, first layer, head), under every method alike: Adam, SGD, "
+        "or published: by lr, with plain SGD beside binary weights and with the method's own optimizer in real space",
+        "Adam",
+        "workload",
+        REAL_OPTIMIZERS,
+        short="real parameters",
+        memory="other",
+        before="published",
+    ),
+    Setting(
+        "real_lr",
+        float,
+        f"learning rate of the real parameters, with no factor of the batch's (default: {REAL_LR['Adam']:g} for Adam, "
+        f"{REAL_LR['SGD']:g} for SGD; none where published)",
+        None,
+        "workload",
+        above=0,
+        short="real lr",
+        before=None,
+    ),
+    Setting(
+        "real_schedule",
+        str,
+        "course of the real parameters' learning rate, one step an epoch: cosine, towards 0 at the end, or const "
+        "(default: cosine; none where published)",
+        None,
+        "workload",
+        REAL_SCHEDULES,
+        short="real schedule",
+        before=None,
+    ),
+)
+"""What every run has whose model has real parameters, whatever its method."""

@@ -164,7 +164,7 @@ def read_trained(file: Path) -> TrainedRun:
     try:
         content, metadata = read_checkpoint(file)
         progress = Progress.from_json(metadata["progress"])
-        config = TrialConfig.from_dict(json.loads(metadata["config"]))
+        config = TrialConfig.recorded(json.loads(metadata["config"]))
     except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"checkpoint {file} cannot be read ({error}); put back a whole copy, or train again") from error
     if progress.sums is not None:

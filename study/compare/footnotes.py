@@ -48,6 +48,7 @@ def remarks(
         yield "The search went by accuracy and memory; each confirmed configuration is a row of its own (§7)."
     else:
         yield from _fixed_settings(group)
+    yield from _real_parameters(group)
     yield from _memory_spread(group)
     yield from _hardware(group, rows)
     yield from _side_by_side(own)
@@ -160,6 +161,17 @@ def _fixed_settings(group: CellGroup) -> Iterator[str]:
         if len(holders) > 1:
             told = "; ".join(f"{value} for {', '.join(labels)}" for value, labels in holders.items())
             yield f"Not the same for all, though it should be fixed (§2.3): {name} is {told}."
+
+
+def _real_parameters(group: CellGroup) -> Iterator[str]:
+    """That the methods trained their real parameters by optimizers of their own, where they did."""
+    published = [row for row in group.scored if row.configuration.get("real_optimizer") == "published"]
+    by_adam = [row.label for row in published if row.configuration.get("optimizer") == "Adam"]
+    if by_adam and len(by_adam) < len(published):
+        yield (
+            f"Real parameters are trained as published: by Adam under {', '.join(by_adam)}, by SGD under the others. "
+            "Differences between them are also those of these optimizers (§2.3)."
+        )
 
 
 def _memory_spread(group: CellGroup) -> Iterator[str]:

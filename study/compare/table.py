@@ -13,7 +13,7 @@ from study.compare.statistics import Estimate
 from study.compare.verdict import Overall, Verdict, WorkloadVerdicts, accuracy_text
 from study.define.offer import Offered
 from trainers.data.catalog import lookup
-from trainers.registry import METHODS, MODELS, declared
+from trainers.registry import METHODS, MODELS, declared, lr_trains_real
 
 MIB = 2**20
 WIDTH = 120
@@ -234,10 +234,13 @@ def _configurations(group: CellGroup) -> Iterator[str]:
 
 
 def acting(row: MethodSummary, model: str) -> dict[str, Any]:
-    """A configuration without the learning rate where that drives nothing: neither real parameters, as in the MLP, nor
-    binary weights, as where a temperature is given."""
-    method, network = METHODS.all().get(row.method.partition("-")[0]), MODELS.all().get(model)
-    acts = network is None or network.real_parameters or method is None or method.follows_lr(row.configuration)
+    """A configuration without the learning rate where that drives nothing: neither real parameters, which have an
+    optimizer of their own or are not there, nor binary weights, as where a temperature is given."""
+    method = METHODS.all().get(row.method.partition("-")[0])
+    known = model in MODELS.all()
+    acts = (
+        not known or method is None or lr_trains_real(model, row.configuration) or method.follows_lr(row.configuration)
+    )
     return {key: value for key, value in row.configuration.items() if key != "lr" or acts}
 
 

@@ -116,7 +116,7 @@ class Cell:
         """The base with every combination of what the search may choose that changes a run's memory."""
         choices = dict(self.searched_memory())
         deciding = {setting.name for setting in self.base.settings if setting.memory in ("more", "less", "other")}
-        for name, values in self.space.parameters(self.base.model).items():
+        for name, values in self.space.parameters(self.base.model, self.space_options["fixed"]).items():
             if isinstance(values, Choice) and name in deciding and name not in self.fixed:
                 choices[name] = self.ranges.get(name, values.values)
         combinations = product(*choices.values())
@@ -246,7 +246,7 @@ def make_cell(
         }
     )
     try:
-        space_for(algorithm).check_ranges(model, ranges)
+        space_for(algorithm).check_ranges(model, ranges, chosen)
         space_for(algorithm).is_empty(model, fixed=chosen, ranges=ranges)  # refuses values that exclude each other
     except ValueError as error:
         raise UserError(str(error)) from None

@@ -37,7 +37,7 @@ def planned(cell: Cell, settings: ConfirmConfig, folder: StudyFolder) -> list[tu
     study = open_search(cell, open_journal(folder.journal))
     runs = []
     for rank, trial in enumerate(best_trials(study, settings.k), start=1):
-        config = TrialConfig.from_dict(json.loads(trial.user_attrs["config"]))
+        config = TrialConfig.recorded(json.loads(trial.user_attrs["config"]))
         for seed in settings.seeds:
             trial_id = confirm_trial_id(cell, trial.number, seed)
             chosen = config.replace(

@@ -58,7 +58,7 @@ class Recorder:
     def start(self, spec: TrialSpec) -> None:
         """A run starts, or goes on after it was stopped."""
         trial_id, place = spec["trial_id"], self._place_of(spec)
-        earlier, config = self._log.trials().get(trial_id), TrialConfig.from_dict(spec["config"])
+        earlier, config = self._log.trials().get(trial_id), TrialConfig.recorded(spec["config"])
         self._log.append(
             "start",
             trial_id=trial_id,
@@ -82,7 +82,7 @@ class Recorder:
         elif not replayed:
             self._log.append("retrained", trial_id=trial_id, epoch=epoch, device_seconds=seconds)
         if not replayed:
-            self._place_of(spec).progress.epoch(TrialConfig.from_dict(spec["config"]), metrics)
+            self._place_of(spec).progress.epoch(TrialConfig.recorded(spec["config"]), metrics)
 
     def end(self, spec: TrialSpec, outcome: str, final: Mapping[str, Any] | None = None, reason: str = "") -> None:
         """A run is over: completed, pruned, diverged, failed or infeasible, for a reason where there is one.
@@ -107,14 +107,14 @@ class Recorder:
         if outcome == "pruned":
             shutil.rmtree(Path(spec["run_dir"]), ignore_errors=True)
         shown = {**record.metrics, "epoch": record.last_epoch}
-        self._place_of(spec).progress.end(TrialConfig.from_dict(spec["config"]), shown, outcome, reason)
+        self._place_of(spec).progress.end(TrialConfig.recorded(spec["config"]), shown, outcome, reason)
 
     def attempt_end(self, spec: TrialSpec, how: str, reason: str = "", device_seconds: float | None = None) -> None:
         """A run has stopped and is not over: interrupted, died, out_of_memory or disk_full."""
         trial_id = spec["trial_id"]
         self._log.append("attempt_end", trial_id=trial_id, how=how, reason=reason, device_seconds=device_seconds)
         self.outcomes[trial_id] = "interrupted"
-        record, config = self._record(spec), TrialConfig.from_dict(spec["config"])
+        record, config = self._record(spec), TrialConfig.recorded(spec["config"])
         self._place_of(spec).progress.pause(config, record.last_epoch, record.metrics, how, reason)
 
     def attempt_failed(self, spec: TrialSpec, error: Exception, device_seconds: float) -> None:

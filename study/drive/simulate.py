@@ -233,7 +233,7 @@ def _like_any_other(method: Method) -> SimulatedCurve:
     """The curve of a method that says nothing of one: its optimum lies in the middle of what is searched."""
 
     def optimum(config: TrialConfig) -> list[tuple[float, float]]:
-        searched = method.searched(model_named(config.model))
+        searched = method.searched(model_named(config.model), config.to_dict())
         ranges = {name: values for name, values in searched.items() if isinstance(values, Range) and values.log}
         return [(getattr(config, name), math.sqrt(values.low * values.high)) for name, values in ranges.items()]
 

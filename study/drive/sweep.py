@@ -171,7 +171,7 @@ def summarize(cell: Cell, study: optuna.Study) -> SweepResult:
     best = best_trials(study, 1)
     if not best:
         return SweepResult(cell, outcomes, None, None, [], [], side_by_side)
-    config = TrialConfig.from_dict(json.loads(best[0].user_attrs["config"]))
+    config = TrialConfig.recorded(json.loads(best[0].user_attrs["config"]))
     edges = edge_notes(best[0].params, best[0].distributions)
     return SweepResult(
         cell,
@@ -197,7 +197,7 @@ def _front_notes(cell: Cell, study: optuna.Study) -> list[str]:
         return []
     notes = ["the Pareto front of validation accuracy and peak memory:"]
     for trial in sorted(pareto_front(study), key=lambda trial: -accuracy(trial)):
-        config = TrialConfig.from_dict(json.loads(trial.user_attrs["config"]))
+        config = TrialConfig.recorded(json.loads(trial.user_attrs["config"]))
         memory = {name: getattr(config, name) for name in cell.searched_memory()}
         settings = "".join(f", {name} {value}" for name, value in memory.items())
         notes.append(

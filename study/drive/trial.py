@@ -47,7 +47,7 @@ def run_trial(tune_config: dict[str, Any]) -> None:
 def ended(spec: TrialSpec, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """Train one run, reporting its epochs; how it ended, as the last report of `run_trial`."""
     receive(spec["plugins"])
-    config, run_dir = TrialConfig.from_dict(spec["config"]), Path(spec["run_dir"])
+    config, run_dir = TrialConfig.recorded(spec["config"]), Path(spec["run_dir"])
     attempt = Attempt(
         stop_file=Path(spec["stop_file"]) if spec["stop_file"] else None,
         test_openings=spec["test_openings"],
@@ -95,7 +95,7 @@ def release_memory() -> None:
 
 
 def _trained(spec: TrialSpec, report: Callable[[dict[str, Any]], None], attempt: Attempt) -> dict[str, Any]:
-    config, run_dir = TrialConfig.from_dict(spec["config"]), Path(spec["run_dir"])
+    config, run_dir = TrialConfig.recorded(spec["config"]), Path(spec["run_dir"])
     if spec["simulate"] is None:
         return train(config, run_dir, report, attempt)
     from study.drive.simulate import run_simulated

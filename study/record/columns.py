@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from trainers.memory.report import CATEGORIES
-from trainers.registry import METHODS, MODELS, declared, settings_of
-from trainers.settings import COMMON, Setting
+from trainers.registry import EVERY_RUN, METHODS, MODELS, declared, settings_of
+from trainers.settings import Setting
 
 _TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
@@ -96,5 +96,5 @@ def configuration(config: Mapping[str, Any]) -> dict[str, Any]:
         own: Iterable[Setting] = settings_of(str(algorithm), str(model))
         return {s.name: config.get(s.name, s.earlier) for s in own if s.name in columns}
     # Of a plug-in that is not loaded: every run's settings, and those that nothing here declares.
-    common = {setting.name for setting in COMMON}
+    common = {setting.name for setting in EVERY_RUN}
     return {name: value for name, value in config.items() if name in columns & common or name not in declared()}

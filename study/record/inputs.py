@@ -56,7 +56,7 @@ def other_lengths(records: Mapping[str, TrialRecord], trial_id: str, config: Tri
     for other, record in records.items():
         epochs = record.config.get("epochs")
         if record.phase == "train" and record.ended and isinstance(epochs, int) and epochs != config.epochs:
-            same = TrialConfig.from_dict(record.config).replace(epochs=config.epochs).fingerprint() == wanted
+            same = TrialConfig.recorded(record.config).replace(epochs=config.epochs).fingerprint() == wanted
             if same:
                 lines.append(
                     f"{other} is this configuration with {epochs} epochs, and is over; with {config.epochs} epochs it "

@@ -31,7 +31,7 @@ def describe(config: TrialConfig) -> str:
     method = method_named(config.algorithm)
     if method.describe is not None:
         return method.describe(config)
-    searched = method.searched(model_named(config.model))
+    searched = method.searched(model_named(config.model), config.to_dict())
     words = [f"{declared()[name].title}={_value(getattr(config, name))}" for name in searched]
     return " ".join(words or [f"lr={config.lr:.3g}"])
 

@@ -15,6 +15,7 @@ OPTIONS = [("binary", {"temperature_mode": mode}) for mode in ("decoupled", "cou
 # What is not of the paper, and is asked for only by name.
 BEYOND = {"scheduler_type": ["gaussian", "relative"], "anneal": ["none", "cosine"]}
 OPTIONS += [("binary", {"temperature_mode": mode, "ranges": BEYOND}) for mode in ("decoupled", "coupled")]
+PUBLISHED = {"real_optimizer": "published"}
 
 
 def drawn(algorithm: str, model: str, count: int = 60, **options: Any) -> list[tuple[dict[str, Any], Any]]:
@@ -62,12 +63,13 @@ def test_only_declared_parameters_are_asked_for_within_their_default_ranges(
 
 
 def test_decoupled_search_asks_every_branch_for_a_temperature() -> None:
-    for settings, _ in drawn("binary", "AdamBNN"):
+    for settings, _ in drawn("binary", "AdamBNN", fixed=PUBLISHED):
         assert set(settings) == {"mask_type", "scheduler_type", "temperature", "lr"}
 
 
-def test_decoupled_search_does_not_ask_the_mlp_for_a_learning_rate() -> None:
-    for settings, _ in drawn("binary", "MLP"):
+@pytest.mark.parametrize("model", MODELS)
+def test_decoupled_search_asks_for_no_learning_rate_where_it_trains_no_real_parameter(model: str) -> None:
+    for settings, _ in drawn("binary", model):
         assert set(settings) == {"mask_type", "scheduler_type", "temperature"}
 
 
@@ -165,13 +167,15 @@ def test_a_fixed_optimizer_chooses_the_learning_rate_range() -> None:
 
 def test_learning_rate_range_depends_on_the_model() -> None:
     assert space_for("binary").parameters("MLP")["lr"] == Range(1e-3, 1e2)
-    assert space_for("binary").parameters("BCDNet")["lr"] == Range(1e-5, 1.0)
+    assert space_for("binary").parameters("BCDNet")["lr"] == Range(1e-2, 1e3)  # of which binary layers take a tenth
+    assert space_for("binary").parameters("BCDNet", PUBLISHED)["lr"] == Range(1e-5, 1.0)
 
 
 def test_the_control_of_a_purely_binary_model_has_nothing_to_search() -> None:
     assert space_for("frozen").is_empty("MLP")
-    assert not space_for("frozen").is_empty("AdamBNN")
-    assert space_for("frozen").is_empty("AdamBNN", fixed={"lr": 0.1})
+    assert space_for("frozen").is_empty("AdamBNN")
+    assert not space_for("frozen").is_empty("AdamBNN", fixed=PUBLISHED)
+    assert space_for("frozen").is_empty("AdamBNN", fixed={"lr": 0.1, **PUBLISHED})
     assert not space_for("binary").is_empty("MLP", temperature_mode="coupled")
 
 

@@ -23,7 +23,6 @@ from trainers.methods.contract import LayerRule
 from trainers.methods.inertia import INERTIA_BITS, SMALLEST_DRAW, Inertia
 from trainers.methods.masks import MASK_TYPES, event_probability, flip_probability, masked_update
 from trainers.methods.temperature import ANNEALS, SCHEDULER_TYPES, LayerDeviation, TemperatureScheduler
-from trainers.registry import model_named
 from trainers.settings import Setting
 
 
@@ -138,7 +137,7 @@ def _describe(config: TrialConfig) -> str:
         words.append(config.anneal)
     if config.temperature is not None:
         words.append(f"T={config.temperature:.3g}")
-    if _follows_lr(config.to_dict()) or model_named(config.model).real_parameters:
+    if _follows_lr(config.to_dict()) or config.lr_trains_real:
         words.append(f"lr={config.lr:.3g}")
     return " ".join(words)
 
@@ -148,7 +147,7 @@ def _optimum(config: TrialConfig) -> list[tuple[float, float]]:
     if config.temperature is not None:
         usual = 0.3 if config.scheduler_type == "relative" else 300.0
         steered.append((config.temperature, 1e-3 if config.mask_type == "RAND" else usual))
-    if model_named(config.model).real_parameters:
+    if config.lr_trains_real:
         steered.append((config.lr, 1e-2))
     elif config.temperature is None:
         steered.append((config.lr, 1.0))

@@ -3,8 +3,8 @@
     m <- beta·m + eta·g;  flip where m·w >= 1, and m <- 0 there
     beta = 1 - (share of the layer's weights that flipped in the step before)
 
-beta forgets the more, the more has just changed. eta is a setting of its own: the learning rate moves the real
-parameters alone. State: 1 bit a weight plus m, in 32-bit floats, or in b = 8 or 4 bits as whole numbers c = m·K,
+beta forgets the more, the more has just changed. eta is a setting of its own: the learning rate moves real
+parameters at most. State: 1 bit a weight plus m, in 32-bit floats, or in b = 8 or 4 bits as whole numbers c = m·K,
 K = 2^(b-1) - 1, that saturate at ±K. They are rounded stochastically, or small steps eta·g would all be lost:
 
     c <- floor(beta·c + K·eta·g + r), r uniform in [0, 1);  flip where c·w >= K
@@ -18,7 +18,7 @@ from torch import Tensor
 from trainers.binary.counters import counter_bytes, pack_counters, unpack_counters
 from trainers.binary.kernels.philox import ROUNDING, uniform
 from trainers.config import TrialConfig
-from trainers.method import REAL_PARAMETERS_LR, Look, Method, PackedNumbers, Range, SearchSpace
+from trainers.method import Fixed, Look, Method, PackedNumbers, Range, SearchSpace, real_parameters_lr
 from trainers.methods.contract import LayerRule
 from trainers.model import Model
 from trainers.settings import Setting
@@ -84,9 +84,8 @@ class BoldLayer(LayerRule):
         self.beta = values["beta"]
 
 
-def _space(model: Model) -> SearchSpace:
-    learning_rate = {"lr": REAL_PARAMETERS_LR} if model.real_parameters else {}
-    return {"bold_eta": Range(1.0, 1e5), **learning_rate}
+def _space(model: Model, fixed: Fixed) -> SearchSpace:
+    return {"bold_eta": Range(1.0, 1e5), **real_parameters_lr(model, fixed)}
 
 
 METHOD = Method(

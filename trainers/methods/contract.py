@@ -19,6 +19,7 @@ from trainers.binary.weights import PackedWeight
 from trainers.config import TrialConfig, learning_rates
 from trainers.method import PackedNumbers
 from trainers.methods.draws import derived_seed
+from trainers.methods.real_parameters import optimizer_of, own_optimizer, own_rate
 from trainers.methods.temperature import annealing
 
 Average = Callable[[Tensor], Tensor]  # a worker's share of a mean gradient -> the sum over workers, in place
@@ -157,6 +158,8 @@ class UpdateRule(ABC):
         """Before the forward pass of step 0, 1, ... with `step_batch` images over all workers, in epoch 0, 1, ..."""
         self.step, self.flips = step, 0
         self.real_rate, self.binary_rate = learning_rates(self.config.model, self.config.lr, step_batch)
+        if (own := own_rate(self.config, epoch)) is not None:
+            self.real_rate = own
 
     @abstractmethod
     def finish_step(self) -> None:
@@ -212,7 +215,7 @@ class LayerUpdate:
 
 
 class PackedRule(UpdateRule):
-    """Bits change in backward, layer by layer; the real parameters take plain SGD at the end of the step."""
+    """Bits change in backward, layer by layer; the real parameters take their optimizer's step at the step's end."""
 
     def __init__(self, config: TrialConfig, model: nn.Module, average: Average, rules: dict[str, LayerRule]) -> None:
         super().__init__(config, model, average)
@@ -222,7 +225,8 @@ class PackedRule(UpdateRule):
             store = packed_store(layers[name])
             store.consumer = LayerUpdate(store, rule, self)
         parameters = trainable_parameters(model)
-        self.optimizer = torch.optim.SGD(parameters, lr=config.lr) if parameters else None
+        kind = own_optimizer(config) or "SGD"
+        self.optimizer = optimizer_of(kind, parameters, config.lr) if parameters else None
 
     def finish_step(self) -> None:
         if self.optimizer is not None:

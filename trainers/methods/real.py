@@ -1,10 +1,9 @@
 """Real-space baselines: latent weights trained by SGD or Adam through the sign, straight-through.
 
-SGD: v <- v - u·g. Adam (torch's defaults): every parameter at plain lr, cosine decay to 0, one step an epoch.
-Source: algorithm, section 6.
+SGD: v <- v - u·g. Adam (torch's defaults): at plain lr, cosine decay to 0, one step an epoch. Real parameters have an
+optimizer of their own (`trainers.methods.real_parameters`), unless it is to be as published: then they follow the
+latent weights' optimizer. Source: algorithm, section 6.
 """
-
-import math
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +13,12 @@ from trainers.binary.layers import binary_layers
 from trainers.config import TrialConfig
 from trainers.method import Look, Method, SimulatedCurve
 from trainers.methods.contract import Average, UpdateRule
+from trainers.methods.real_parameters import cosine_rate, optimizer_of, own_optimizer
 from trainers.settings import Setting
 
 
-def cosine_rate(lr: float, epoch: int, epochs: int) -> float:
-    """lr·(1 + cos(pi·e/epochs))/2 in epoch e = 0, 1, ...: lr at first, towards 0 after the last."""
-    return lr * (1 + math.cos(math.pi * epoch / epochs)) / 2
-
-
 class RealSpace(UpdateRule):
-    """One torch optimizer over latent weights and real parameters."""
+    """Latent weights by torch's SGD or Adam; real parameters by the same optimizer, or by one of their own."""
 
     def __init__(self, config: TrialConfig, model: nn.Module, average: Average) -> None:
         super().__init__(config, model, average)
@@ -32,25 +27,38 @@ class RealSpace(UpdateRule):
         }
         owned = {id(parameter) for parameter in self.latents.values()}
         real = [p for p in model.parameters() if p.requires_grad and id(p) not in owned]
-        groups = [{"params": real}, {"params": list(self.latents.values())}]
-        self.optimizer = (
-            torch.optim.Adam(groups, lr=config.lr)
-            if config.optimizer == "Adam"
-            else torch.optim.SGD(groups, lr=config.lr)
-        )
+        sides = [(real, own_optimizer(config) or config.optimizer), (list(self.latents.values()), config.optimizer)]
+        kind = sides[0][1] if sides[0][1] == sides[1][1] else "Adam"
+        # Where one side has Adam and the other SGD, the latter, which keeps no state, is stepped by hand.
+        self._groups = [side for side in (0, 1) if sides[side][1] == kind]
+        self._by_hand = {side: sides[side][0] for side in (0, 1) if side not in self._groups}
+        self.optimizer = optimizer_of(kind, [{"params": sides[side][0]} for side in self._groups], config.lr)
 
     def start_step(self, step: int, step_batch: int, epoch: int) -> None:
         super().start_step(step, step_batch, epoch)
         if self.config.optimizer == "Adam":
-            self.lr = self.real_rate = self.binary_rate = cosine_rate(self.config.lr, epoch, self.config.epochs)
+            self.lr = self.binary_rate = cosine_rate(self.config.lr, epoch, self.config.epochs)
+            if own_optimizer(self.config) is None:
+                self.real_rate = self.lr
 
     def finish_step(self) -> None:
         assert self.optimizer is not None
-        for group, rate in zip(self.optimizer.param_groups, (self.real_rate, self.binary_rate), strict=True):
-            group["lr"] = rate
+        rates = (self.real_rate, self.binary_rate)
+        for group, side in zip(self.optimizer.param_groups, self._groups, strict=True):
+            group["lr"] = rates[side]
         before = {name: self._bits(latent) for name, latent in self.latents.items()}
+        for side, parameters in self._by_hand.items():
+            self._descend(parameters, rates[side])
         self._step_optimizer()
         self.flips = sum(_differing(before[name], self._bits(latent)) for name, latent in self.latents.items())
+
+    @torch.no_grad()
+    def _descend(self, parameters: list[nn.Parameter], rate: float) -> None:
+        """v <- v - u·g, each gradient averaged over workers and dropped."""
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.add_(self.average(parameter.grad), alpha=-rate)
+                parameter.grad = None
 
     @staticmethod
     def _bits(latent: Tensor) -> Tensor:

@@ -111,3 +111,16 @@ def test_trials_side_by_side_are_said_to_change_the_order_of_the_search() -> Non
 
 def test_what_is_not_confirmed_is_said_not_to_compare() -> None:
     assert "* Not confirmed" in told(searched("bop"))
+
+
+def test_real_parameters_that_each_method_trains_in_its_own_way_are_named() -> None:
+    adam = {"model": "AdamBNN", "real_optimizer": "published", "algorithm": "real", "optimizer": "Adam"}
+    bop = {**adam, "algorithm": "bop", "optimizer": None}
+    remark = "Real parameters are trained as published: by Adam under real-Adam, by SGD under the others."
+    tags = sweep_tags("real-Adam", "bop")
+
+    def rows(**changes: Any) -> list[Row]:
+        both = [(row, adam) for row in confirmed("real-Adam", [0.9])] + [(row, bop) for row in confirmed("bop", [0.9])]
+        return [{**row, **own, **changes} for row, own in both]
+
+    assert remark in told(rows(), tags) and remark not in told(rows(real_optimizer="Adam"), tags)

@@ -16,7 +16,6 @@ from trainers.methods import UpdateRule, make_update_rule
 from trainers.methods.bop import round_stochastically
 from trainers.methods.draws import derived_seed
 from trainers.methods.masks import flip_probability
-from trainers.methods.real import cosine_rate
 from trainers.methods.temperature import LayerDeviation, TemperatureScheduler
 from trainers.models import build_model
 from trainers.registry import METHODS, method_named
@@ -214,7 +213,3 @@ def test_a_scheduler_needs_exactly_one_positive_start() -> None:
         TemperatureScheduler("cosine", accumulator=0.1)
     with pytest.raises(UserError, match="use EWM, WPM or RAND"):
         flip_probability("ALL", torch.ones(1), torch.ones(1), 1.0)
-
-
-def test_adams_rate_decays_by_a_cosine_one_step_an_epoch() -> None:
-    assert [cosine_rate(0.2, epoch, 4) for epoch in range(4)] == pytest.approx([0.2, 0.170711, 0.1, 0.029289], rel=1e-4)
