@@ -1,4 +1,4 @@
-"""`python -m study`: run, plan, sweep, train, pretrain, prepare, compare, report, export, doctor, mlflow, ui, schema.
+"""`python -m study`: the commands that run, plan, compare, report, show and mend studies; `--help` lists them.
 
 A problem that the user can mend ends with one line on stderr and exit status 2, Ctrl-C with one line and 130. What is
 heavy to import (torch, Ray, MLflow) is imported by the command that needs it, so that `--help` answers at once.
@@ -136,9 +136,20 @@ def parser(command: str = "") -> Parser:
     ui.add_argument("directory", metavar="DIR", help="the study's folder")
     add_option(ui, "port", type=int, default=5000, metavar="N", help="on 127.0.0.1 (default: 5000)")
 
+    status = _command(subparsers, "status", "how far a study has come: done, running, left", commands.status)
+    status.add_argument("directory", metavar="DIR", help="the study's folder")
+    status.add_argument("--watch", action="store_true", help="renew the picture while a command is at work there")
+    status.add_argument("--json", action="store_true", help="one JSON object")
+
+    listed = _command(
+        subparsers, "list", "the studies below a folder, and how far each has come", commands.list_studies
+    )
+    listed.add_argument("folder", metavar="FOLDER", nargs="?", default="studies", help="default: studies")
+    listed.add_argument("--json", action="store_true", help="one JSON object a study and line")
+
     text = "the JSON schema of study files, for editors to complete and check them by"
     schema = _command(subparsers, "schema", text, commands.schema)
-    _add_plugins(run, plan, sweep, train, pretrain, prepare, compare, report, export, doctor, mlflow, schema)
+    _add_plugins(run, plan, sweep, train, pretrain, prepare, compare, report, export, doctor, mlflow, status, schema)
     return whole
 
 

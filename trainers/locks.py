@@ -6,6 +6,7 @@ has no locks (some mounts of NFS and Lustre) is said as what it is.
 """
 
 import errno
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,32 @@ def locked(file: Path, remedy: str, *, wait: bool = True, waiting: Callable[[], 
         yield
     finally:
         lock.release()
+
+
+def held(file: Path) -> bool | None:
+    """Whether somebody holds a file's lock; None where that cannot be found out. Nothing is written, ever.
+
+    The file is opened for reading and asked for a *shared* lock, so that this works on a read-only mount, for a user
+    who may only read, and for several who ask at once. The lock is let go of at once; who wants it for themselves just
+    then must try again (`study.record.working_alone` does).
+    """
+    import fcntl  # not at the top: this module is imported on Windows too
+
+    try:
+        descriptor = os.open(file, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)  # and with it goes the lock
+    return False
 
 
 def file_lock(file: Path) -> BaseFileLock:
