@@ -7,6 +7,8 @@ the node's own installation. Everything after `--` goes to `python -m study run`
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 
 def main(arguments: list[str]) -> int:
@@ -24,5 +26,16 @@ def main(arguments: list[str]) -> int:
     return study_main(["run", *arguments])
 
 
+class _CallableModule(ModuleType):
+    """Importing this file makes `study.run` this module, where `study/__init__.py` has a function: it runs one too."""
+
+    def __call__(self, source: Any, **options: Any) -> Any:
+        from study.api import run
+
+        return run(source, **options)
+
+
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
+else:
+    sys.modules[__name__].__class__ = _CallableModule

@@ -18,7 +18,7 @@ from study.compare.table import render
 from study.define.settings import check_margin
 from study.record.predictions import read_study_predictions, write_study_predictions
 from study.record.provenance import git_commit, package_version
-from study.record.runs_table import read_study, write_results
+from study.record.runs_table import StudyRecords, read_study, write_results
 from trainers.atomic import write_text
 from trainers.errors import UserError
 from trainers.predictions import Predictions
@@ -55,6 +55,25 @@ def compare(directory: str | Path, *, allow_unequal: bool = False, margin: float
         UserError: no study there, records that cannot be read, no completed run, offered budgets that differ, or a
             folder that cannot be written.
     """
+    records, predictions, findings = _found(directory, allow_unequal, margin)
+    edges = [tags["range_edges"] for _, tags in sorted(records.sweeps.items()) if tags.get("range_edges")]
+    table = render(findings, edges)
+    if not os.access(directory, os.W_OK):
+        return Comparison(table, findings, None, None, ())
+    results = write_results(directory, records.table)
+    write_study_predictions(directory, predictions)
+    verdicts = _write_verdicts(Path(directory) / "verdicts.json", findings)
+    return Comparison(table, findings, results, verdicts, draw_figures(findings, Path(directory)))
+
+
+def findings_of(directory: str | Path, *, allow_unequal: bool = False, margin: float | None = None) -> Findings:
+    """What `compare` finds, as values: nothing is written. Arguments and errors as for `compare`."""
+    return _found(directory, allow_unequal, margin)[2]
+
+
+def _found(
+    directory: str | Path, allow_unequal: bool, margin: float | None
+) -> tuple[StudyRecords, dict[str, Predictions], Findings]:
     if margin is not None:
         check_margin(margin, "margin")
     records = read_study(directory)
@@ -74,14 +93,7 @@ def compare(directory: str | Path, *, allow_unequal: bool = False, margin: float
             f"the study {records.study!r} in {directory} has no completed run to compare (runs: {found}); "
             "run it again, with the same command, until one completes"
         )
-    edges = [tags["range_edges"] for _, tags in sorted(records.sweeps.items()) if tags.get("range_edges")]
-    table = render(findings, edges)
-    if not os.access(directory, os.W_OK):
-        return Comparison(table, findings, None, None, ())
-    results = write_results(directory, records.table)
-    write_study_predictions(directory, predictions)
-    verdicts = _write_verdicts(Path(directory) / "verdicts.json", findings)
-    return Comparison(table, findings, results, verdicts, draw_figures(findings, Path(directory)))
+    return records, predictions, findings
 
 
 def read_predictions(directory: str | Path, table: pa.Table) -> dict[str, Predictions]:

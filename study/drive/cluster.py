@@ -13,7 +13,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from study import ENVIRONMENT
+from study.define.environment import ENVIRONMENT
 from study.drive.interrupt import own_answers
 from study.drive.ray_address import VARIABLE, advice, check_address, cluster_address, no_cluster
 from study.drive.ray_watch import start_and_watch

@@ -1,5 +1,6 @@
 """The script for `ray submit`: the same study as `python -m study run`, on the cluster it is submitted to."""
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import study.__main__
-from study import run
+
+# `from study import run` is the function that runs a study from Python.
+run = importlib.import_module("study.run")
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
@@ -54,3 +57,12 @@ def test_script_runs_where_ray_submit_puts_it(copied: bool, tmp_path: Path) -> N
     )
     assert shown.returncode == 0, shown.stderr
     assert "study run" in shown.stdout
+
+
+def test_importing_the_script_leaves_study_run_a_call_that_runs_a_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    import study
+
+    calls: list[tuple[str, dict[str, int]]] = []
+    monkeypatch.setattr("study.api.run", lambda source, **options: calls.append((source, options)))
+    study.run("quickstart", trials=2)
+    assert calls == [("quickstart", {"trials": 2})]
