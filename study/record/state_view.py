@@ -41,7 +41,8 @@ def duration(seconds: float) -> str:
     >>> [duration(seconds) for seconds in (0.4, 59, 250, 7500, 100000)]
     ['0 s', '59 s', '4 min 10 s', '2 h 5 min', '1 d 3 h']
     """
-    rest, parts = max(0, round(seconds)), []
+    rest = max(0, round(seconds))
+    parts: list[tuple[int, str]] = []
     for size, unit in _UNITS:
         count, rest = divmod(rest, size)
         if count or parts:
