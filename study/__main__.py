@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from study.cli import commands
+from study.cli import commands, status, studies
 from study.cli import pretrain as pretraining
 from study.cli.arguments import Parser, add_config_options, add_option
 from study.drive.interrupt import INTERRUPTED
@@ -136,20 +136,18 @@ def parser(command: str = "") -> Parser:
     ui.add_argument("directory", metavar="DIR", help="the study's folder")
     add_option(ui, "port", type=int, default=5000, metavar="N", help="on 127.0.0.1 (default: 5000)")
 
-    status = _command(subparsers, "status", "how far a study has come: done, running, left", commands.status)
-    status.add_argument("directory", metavar="DIR", help="the study's folder")
-    status.add_argument("--watch", action="store_true", help="renew the picture while a command is at work there")
-    status.add_argument("--json", action="store_true", help="one JSON object")
+    state = _command(subparsers, "status", "how far a study has come: done, running, left", status.command)
+    state.add_argument("directory", metavar="DIR", help="the study's folder")
+    state.add_argument("--watch", action="store_true", help="renew the picture while a command is at work there")
+    state.add_argument("--json", action="store_true", help="one JSON object")
 
-    listed = _command(
-        subparsers, "list", "the studies below a folder, and how far each has come", commands.list_studies
-    )
+    listed = _command(subparsers, "list", "the studies below a folder, and how far each has come", studies.command)
     listed.add_argument("folder", metavar="FOLDER", nargs="?", default="studies", help="default: studies")
     listed.add_argument("--json", action="store_true", help="one JSON object a study and line")
 
     text = "the JSON schema of study files, for editors to complete and check them by"
     schema = _command(subparsers, "schema", text, commands.schema)
-    _add_plugins(run, plan, sweep, train, pretrain, prepare, compare, report, export, doctor, mlflow, status, schema)
+    _add_plugins(run, plan, sweep, train, pretrain, prepare, compare, report, export, doctor, mlflow, state, schema)
     return whole
 
 

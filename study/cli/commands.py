@@ -335,22 +335,6 @@ def ui(options: argparse.Namespace) -> int:
     return 0
 
 
-def status(options: argparse.Namespace) -> int:
-    """How far a study has come, by its log and lock alone."""
-    from study.cli.status import show_status
-
-    show_status(options.directory, as_json=options.json, watch=options.watch)
-    return 0
-
-
-def list_studies(options: argparse.Namespace) -> int:
-    """The studies below a folder."""
-    from study.cli.studies import show_list
-
-    show_list(options.folder, as_json=options.json)
-    return 0
-
-
 def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Those of the options that the command line gives."""
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}

@@ -4,6 +4,7 @@ It reads and never writes: `study.json`, the study's log and its lock are enough
 works beside a running command, on a read-only mount, and on somebody else's study.
 """
 
+import argparse
 import json
 import shutil
 import sys
@@ -17,6 +18,12 @@ from study.record.terminal import say
 WATCH_SECONDS = 1.0
 # Columns of a picture that goes into a pipe.
 PIPE_WIDTH = 110
+
+
+def command(options: argparse.Namespace) -> int:
+    """How far a study has come, by its log and lock alone."""
+    show_status(options.directory, as_json=options.json, watch=options.watch)
+    return 0
 
 
 def show_status(directory: str | Path, *, as_json: bool = False, watch: bool = False) -> None:

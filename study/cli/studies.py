@@ -3,6 +3,7 @@
 As `status`, it only reads (`study.record.study_state`).
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -17,6 +18,12 @@ from trainers.errors import UserError
 
 # Folders that no study lies below: a study's own parts, and what is large and never holds one.
 _PASSED_OVER = ("runs", "tune", "mlartifacts", "node_modules", "__pycache__", "site-packages")
+
+
+def command(options: argparse.Namespace) -> int:
+    """The studies below a folder."""
+    show_list(options.folder, as_json=options.json)
+    return 0
 
 
 def show_list(folder: str | Path, *, as_json: bool = False) -> None:
