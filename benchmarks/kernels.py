@@ -30,34 +30,45 @@ from trainers.errors import UserError
 SHAPES = tuple((kernel, 64 << stage, 64 >> stage) for kernel in (3, 1) for stage in range(5))
 
 
+class ProductOfShape:
+    """A convolution of random signs with random signs, as torch does it and on words, both from one thing each.
+
+    Attributes:
+        geometry: its window.
+        macs: multiply-accumulates that it takes.
+    """
+
+    def __init__(self, kernel: int, channels: int, side: int, batch: int) -> None:
+        generator = torch.Generator().manual_seed(channels)
+        self.geometry = Geometry(kernel, 1, kernel // 2)
+        self.macs = batch * side**2 * channels**2 * self.geometry.taps
+
+        def signs(*shape: int) -> torch.Tensor:
+            return torch.randint(0, 2, shape, generator=generator).mul_(2).sub_(1).float()
+
+        self._x, self._weight = signs(batch, channels, side, side), signs(channels, channels, kernel, kernel)
+        self._words = reference.pack_signs(self._x)
+        self._packed = kernels.pack_weights([pack_bits(self._weight > 0)], channels, self.geometry)
+
+    def by_torch(self) -> torch.Tensor:
+        """(N, out, H', W') floats."""
+        return functional.conv2d(self._x, self._weight, padding=self.geometry.padding)
+
+    def by_kernels(self) -> torch.Tensor:
+        """(N·H'·W', out) integers."""
+        return kernels.product(self._words, self._packed, self.geometry)
+
+
 def measure(kernel: int, channels: int, side: int, batch: int, repeats: int) -> dict[str, Any]:
     """One shape: GMAC/s of both, their ratio, and whether their integers are equal."""
-    generator = torch.Generator().manual_seed(channels)
-    geometry = Geometry(kernel, 1, kernel // 2)
-
-    def signs(*shape: int) -> torch.Tensor:
-        return torch.randint(0, 2, shape, generator=generator).mul_(2).sub_(1).float()
-
-    x, weight = signs(batch, channels, side, side), signs(channels, channels, kernel, kernel)
-    words, packed = (
-        reference.pack_signs(x),
-        kernels.pack_weights([pack_bits(weight > 0)], channels, geometry),
-    )
-
-    def by_torch() -> torch.Tensor:
-        return functional.conv2d(x, weight, padding=geometry.padding)
-
-    def by_kernels() -> torch.Tensor:
-        return kernels.product(words, packed, geometry)
-
-    expected = by_torch().permute(0, 2, 3, 1).reshape(-1, channels)
-    exact = torch.equal(by_kernels().to(expected.dtype), expected)
-    own, theirs = alternating([by_kernels, by_torch], repeats)
-    macs = batch * side**2 * channels**2 * geometry.taps
+    shape = ProductOfShape(kernel, channels, side, batch)
+    expected = shape.by_torch().permute(0, 2, 3, 1).reshape(-1, channels)
+    exact = torch.equal(shape.by_kernels().to(expected.dtype), expected)
+    own, theirs = alternating([shape.by_kernels, shape.by_torch], repeats)
     return {
         "shape": {"kernel": kernel, "channels": channels, "side": side, "batch": batch},
-        "gmac_per_second": macs / own / 1e9,
-        "torch_gmac_per_second": macs / theirs / 1e9,
+        "gmac_per_second": shape.macs / own / 1e9,
+        "torch_gmac_per_second": shape.macs / theirs / 1e9,
         "ratio": theirs / own,
         "exact": exact,
     }
@@ -68,10 +79,15 @@ def alternating(calls: list[Callable[[], object]], repeats: int) -> list[float]:
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(repeats):
         for call, found in zip(calls, times, strict=True):
-            started = time.process_time()
-            call()
-            found.append((time.process_time() - started) / torch.get_num_threads())
+            found.append(cpu_seconds(call))
     return [statistics.median(found) for found in times]
+
+
+def cpu_seconds(call: Callable[[], object]) -> float:
+    """CPU seconds of the process that one call takes, a thread."""
+    started = time.process_time()
+    call()
+    return (time.process_time() - started) / torch.get_num_threads()
 
 
 def main(arguments: list[str] | None = None) -> int:
