@@ -5,7 +5,7 @@ A method is made known by standing as `METHOD` in a module of `trainers.methods`
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,6 +88,7 @@ class Method:
             (`trainers.methods.contract.LayerRule`). None, without an `update_rule` either: bits never change.
         update_rule: makes instead one rule of all weights, which stay real, `update_rule(config, model, average)`
             (`trainers.methods.contract.UpdateRule`).
+        trains_real: of a model, the real parameters that learn under a packed method; None where all do.
         settings: what it reads beside the settings of every run.
         variant: the name of a setting whose values are methods of their own, as `optimizer` makes `real-SGD`.
         space: what is searched, by setting, or a function `space(model, fixed)` of the model and of the settings that a
@@ -107,6 +108,7 @@ class Method:
     help: str
     layer_rule: Callable[[Config, str, Any, bool], Any] | None = None
     update_rule: Callable[[Config, Any, Any], Any] | None = None
+    trains_real: Callable[[Any], Collection[Any]] | None = None
     settings: tuple[Setting, ...] = ()
     variant: str = ""
     space: SearchSpace | Callable[[Model, Fixed], SearchSpace] | None = None
@@ -123,6 +125,10 @@ class Method:
             raise UserError(f"method name {self.name!r} cannot be used; take a letter, then letters, digits and _")
         if self.layer_rule is not None and self.update_rule is not None:
             raise UserError(f"method {self.name} has a layer_rule and an update_rule; give one of them")
+        if self.trains_real is not None and self.update_rule is not None:
+            raise UserError(
+                f"method {self.name} has trains_real and an update_rule, which owns all parameters; give one"
+            )
         if self.variant and not self.setting(self.variant).choices:
             raise UserError(f"method {self.name}: its variant {self.variant} must be a setting with choices")
 

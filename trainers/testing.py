@@ -96,8 +96,12 @@ class RuleContract:
         learner = self.convolutions()
         before = {name: parameter.detach().clone() for name, parameter in learner.model.named_parameters()}
         train(learner, *CNN_IMAGE, 2)
-        after = dict(learner.model.named_parameters())
-        still = [name for name in after if torch.equal(before[name], after[name]) and "bias" not in name]
+        method, after = method_named(learner.config.algorithm), dict(learner.model.named_parameters())
+        learning = {id(one) for one in (method.trains_real or nn.Module.parameters)(learner.model)}
+        moved = {name for name, parameter in after.items() if not torch.equal(before[name], parameter)}
+        assert all(id(after[name]) in learning for name in moved), moved
+        still = [name for name, one in after.items() if id(one) in learning - {id(after[m]) for m in moved}]
+        still = [name for name in still if "bias" not in name]
         assert not still, still
         assert all(parameter.grad is None for parameter in after.values())
 

@@ -33,6 +33,10 @@ def make_update_rule(config: TrialConfig, model: nn.Module, average: Average, pr
         if method.layer_rule is not None and latent.requires_grad:
             rules[name] = method.layer_rule(config, name, latent.detach(), pretrained)
         layer.pack()
+    if method.trains_real is not None:
+        learning = {id(parameter) for parameter in method.trains_real(model)}
+        for parameter in model.parameters():
+            parameter.requires_grad_(parameter.requires_grad and id(parameter) in learning)
     return PackedRule(config, model, average, rules)
 
 
