@@ -6,12 +6,17 @@ from pathlib import Path
 
 from study.record.provenance import git_commit, package_version
 from study.report.answer import answer
+from study.report.answers import answers
+from study.report.budgets import budgets
 from study.report.content import StudyContent, read_content
+from study.report.curves import curves
 from study.report.document import Document, Section, drawings
 from study.report.html import render_html
 from study.report.markdown import FIGURES, render_markdown
+from study.report.memory import memory
 from study.report.origin import origin, runs, warnings
 from study.report.results import accuracy_against, lift, results
+from study.report.search import search
 from trainers.atomic import write_text
 from trainers.errors import UserError
 
@@ -59,6 +64,11 @@ def document_of(content: StudyContent, *, pictures: bool = True) -> Document:
         results(content),
         accuracy_against(content),
         lift(content),
+        curves(content),
+        memory(content),
+        search(content),
+        budgets(content),
+        answers(content, pictures=pictures),
         warnings(content),
         origin(content),
         runs(content),

@@ -140,7 +140,8 @@ def accuracy_panel(
     A control that lies far below all others would press them together, so it is left out then, and the caption says so.
     """
     whole = workload.group
-    group, below = _without_far_control(whole, across)
+    below = far_control(whole)
+    group = replace(whole, methods=tuple(row for row in whole.methods if row is not below))
     measure, rows = shown(group, across)
     if not rows:
         return None
@@ -167,14 +168,14 @@ def accuracy_panel(
     )
 
 
-def _without_far_control(group: CellGroup, across: Across) -> tuple[CellGroup, MethodSummary | None]:
-    """The workload without its control, and the control, where that lies far below; otherwise as it is, and None."""
-    drawn = shown(group, across)[1]
-    control = next((row for row in drawn if row.method == CONTROL and row.confirmed), None)
-    others = [fmean(group.accuracy(row).values()) for row in drawn if row is not control]
+def far_control(group: CellGroup) -> MethodSummary | None:
+    """The control where its accuracy lies far below all others': in one picture it would press them together."""
+    scored = [row for row in group.scored if row.confirmed and group.accuracy(row)]
+    control = next((row for row in scored if row.method == CONTROL), None)
+    others = [fmean(group.accuracy(row).values()) for row in scored if row is not control]
     if control is None or len(others) < 2 or min(others) - fmean(group.accuracy(control).values()) < FAR_BELOW:
-        return group, None
-    return replace(group, methods=tuple(row for row in group.methods if row is not control)), control
+        return None
+    return control
 
 
 def lift(content: StudyContent) -> Section:

@@ -1,0 +1,59 @@
+"""What every method was offered, and what it used (PROTOCOL §4)."""
+
+from study.compare.budget import COUNTED, CellLedger, Used
+from study.compare.table import NONE, group_title, offer_text
+from study.compare.verdict import WorkloadVerdicts
+from study.report.answer import runs_anchor
+from study.report.content import StudyContent
+from study.report.document import Block, Listing, Paragraph, Section, Words, anchor, strong, table, text
+
+
+def budgets(content: StudyContent) -> Section:
+    """A table a workload; of a study without a completed run, all cells in one."""
+    workloads = content.findings.workloads
+    if not workloads:
+        accounts = list(content.findings.accounts.values())
+        rows = [_row(f"{one.dataset}, {one.model}, {one.method}", "", one) for one in accounts]
+        return Section("budgets", "Budgets offered and used", (table("Used so far", _HEADER, rows),) if rows else ())
+    parts = [
+        Section(anchor("budgets", str(number + 1)), group_title(one.group), _workload(content, one))
+        for number, one in enumerate(workloads)
+    ]
+    words = "Equality is a matter of what is offered; what is used depends on the search and on the machine."
+    return Section("budgets", "Budgets offered and used", (Paragraph(text(words), "note"),), tuple(parts))
+
+
+_HEADER = ["method", *(f"{outcome}" for outcome in COUNTED), "epochs searched", "device-seconds searched"]
+_HEADER += ["runs for a score", "their epochs", "their device-seconds"]
+
+
+def _workload(content: StudyContent, workload: WorkloadVerdicts) -> tuple[Block, ...]:
+    group = workload.group
+    methods = list(dict.fromkeys(row.method for row in group.methods))
+    accounts = [content.findings.account(group, method) for method in methods]
+    offers = []
+    for offered in dict.fromkeys(one.offered for one in accounts if one.offered):
+        whose = [one.method for one in accounts if one.offered == offered]
+        to = "each method" if len(whose) == len(methods) else ", ".join(whose)
+        offers.append(text([strong(f"Offered to {to}"), f": {offer_text(offered)}."]))
+    if not offers:
+        offers.append(text("The records do not say what was offered."))
+    rows = [_row(one.method, "#" + runs_anchor(group, one.method), one) for one in accounts]
+    return Listing(tuple(offers)), table("Used: search trials by how they ended, and what all runs took", _HEADER, rows)
+
+
+def _row(label: str, link: str, account: CellLedger) -> list[Words]:
+    search = account.used.get("search", Used())
+    trained = account.used.get("confirm", Used()) + account.used.get("train", Used())
+    return [
+        strong(label, link),
+        *(str(search.outcomes[outcome]) for outcome in COUNTED),
+        *_amounts(search),
+        str(trained.ended),
+        *_amounts(trained),
+    ]
+
+
+def _amounts(used: Used) -> list[Words]:
+    more = "+" if used.unknown else ""
+    return [NONE if amount is None else f"{amount:,.0f}{more}" for amount in (used.epochs, used.device_seconds)]

@@ -1,0 +1,231 @@
+"""The search: every trial, the best so far by number of trials, which settings mattered, and all settings at once."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from matplotlib.ticker import MaxNLocator
+
+from study.compare.looks import styles_of
+from study.compare.scores import CellGroup
+from study.compare.table import NONE, group_title
+from study.report.answer import runs_anchor
+from study.report.content import StudyContent
+from study.report.document import Block, Figures, Paragraph, Section, Words, anchor, strong, table, text
+from study.report.drawing import FAINT_INK, INK, Drawing, few, legend_below, line_style, page, plain_axes
+from study.report.parallel import parallel_coordinates, setting_title
+from trainers.errors import UserError
+
+if TYPE_CHECKING:
+    from study.search.searched import Searched, SearchedTrial
+
+MARKS = {"pruned": "|", "diverged": "x", "failed": "x", "infeasible": "x"}
+"""Of trials without a value: how they are drawn, by how they ended."""
+
+
+def search(content: StudyContent) -> Section:
+    """A part a workload that was searched."""
+    from study.search.searched import read_searched
+
+    try:
+        searched, lacking = read_searched(content.folder / "optuna.journal"), ""
+    except UserError as error:
+        searched, lacking = {}, f"What was searched cannot be shown: {error}."
+    if not searched and not lacking:
+        lacking = "The search's journal is not in the study's folder, so its trials are only listed among the runs."
+    blocks: tuple[Block, ...] = (Paragraph(text(lacking), "note"),) if lacking else ()
+    parts = []
+    for number, workload in enumerate(content.findings.workloads):
+        own = _of_workload(content, workload.group, searched)
+        if own:
+            parts.append(
+                Section(
+                    anchor("search", str(number + 1)),
+                    group_title(workload.group),
+                    tuple(_workload(workload.group, own, str(number + 1))),
+                )
+            )
+    return Section("search", "The search", blocks, tuple(parts))
+
+
+def _of_workload(content: StudyContent, group: CellGroup, searched: "Mapping[str, Searched]") -> "dict[str, Searched]":
+    """The searches of a workload by method, in the order of the table; those without a trial left out."""
+    cells = {
+        tags.get("method"): cell
+        for cell, tags in content.sweeps.items()
+        if (tags.get("dataset"), tags.get("model")) == (group.dataset, group.model)
+    }
+    methods = [*dict.fromkeys(row.method for row in group.methods), *cells]
+    found = {}
+    for method in dict.fromkeys(str(method) for method in methods if method):
+        one = searched.get(cells.get(method, ""))
+        if one is not None and one.trials:
+            found[method] = one
+    return found
+
+
+def _workload(group: CellGroup, own: "Mapping[str, Searched]", number: str) -> list[Block]:
+    drawings = [_best_so_far(group, own, f"best-so-far-{number}"), _trials(group, own, f"trials-{number}")]
+    important = {method: one for method, one in own.items() if one.importance}
+    if important:
+        drawings.append(_importance(group, important, f"importance-{number}"))
+    drawings += [
+        drawing
+        for place, (method, one) in enumerate(own.items())
+        if (drawing := parallel_coordinates(group, method, one, f"parallel-{number}-{place + 1}")) is not None
+    ]
+    blocks: list[Block] = [Figures(tuple(one for one in drawings if one is not None))]
+    if important:
+        blocks.append(_importance_table(group, important))
+    without = [method for method in own if method not in important and len(own[method].settings) > 1]
+    if without:
+        words = f"Importance of settings is not worked out for {', '.join(without)}: too few trials completed."
+        blocks.append(Paragraph(text(words), "note"))
+    single = [f"{method} ({one.settings[0].name})" for method, one in own.items() if len(one.settings) == 1]
+    if single:
+        blocks.append(Paragraph(text(f"Only one setting was searched for {', '.join(single)}."), "note"))
+    fixed = [method for method, one in own.items() if not one.settings]
+    if fixed:
+        blocks.append(Paragraph(text(f"Nothing was left to search for {', '.join(fixed)}."), "note"))
+    return blocks
+
+
+def best_so_far(trials: "Sequence[SearchedTrial]") -> list[tuple[int, float]]:
+    """After so many ended trials the highest validation accuracy of those completed, from the first of them on."""
+    best, found, ended = -math.inf, [], 0
+    for trial in trials:
+        if trial.outcome == "running":
+            continue
+        ended += 1
+        if trial.accuracy is not None and trial.outcome == "completed":
+            best = max(best, trial.accuracy)
+        if best > -math.inf:
+            found.append((ended, best))
+    return found
+
+
+def _best_so_far(group: CellGroup, own: "Mapping[str, Searched]", name: str) -> Drawing | None:
+    figure = page(3.7)
+    axis = figure.subplots()
+    styles, told, settled = styles_of(own), [], list[float]()
+    for place, (method, one) in enumerate(own.items()):
+        steps = best_so_far(one.trials)
+        if not steps:
+            continue
+        colour, mark = styles[method]
+        across, up = [count for count, _ in steps], [100 * value for _, value in steps]
+        axis.plot(
+            across,
+            up,
+            drawstyle="steps-post",
+            color=colour,
+            linestyle=line_style(place),
+            marker=mark,
+            markevery=few(across, 8),
+            markersize=5.5,
+            markeredgecolor="white",
+            linewidth=1.6,
+            label=method,
+        )
+        half = len(up) // 2
+        told.append(f"{method} {up[-1]:.1f} % after {across[-1]}, {up[half]:.1f} % after {across[half]}")
+        settled.append(up[len(up) // 4])
+    if not told:
+        return None
+    plain_axes(axis, "search trials ended", "best validation accuracy so far (%)")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    # What the very first trials reached says little and would press the rest together.
+    top = axis.get_ylim()[1]
+    axis.set_ylim(min(settled) - 0.08 * (top - min(settled)), top)
+    legend_below(figure, axis, 3)
+    return Drawing(
+        name,
+        f"The best so far by number of trials, {group.dataset}, {group.model}.",
+        f"{'; '.join(told)}.",
+        figure,
+        "Where a line still rises at its end, more trials may find more. These values were chosen for being high: "
+        "they are no scores. Lines that begin below the axis began with a trial that hardly learnt.",
+    )
+
+
+def _trials(group: CellGroup, own: "Mapping[str, Searched]", name: str) -> Drawing | None:
+    """A panel a method: completed trials by their accuracy, the others as strokes at the bottom."""
+    rows = math.ceil(len(own) / 2)
+    figure = page(0.6 + 1.55 * rows)
+    axes = list(figure.subplots(rows, 2, squeeze=False, sharex=True).flat)
+    styles, told = styles_of(own), []
+    for axis, (method, one) in zip(axes, own.items(), strict=False):
+        colour, mark = styles[method]
+        valued = [trial for trial in one.trials if trial.accuracy is not None and trial.outcome == "completed"]
+        completed = [(trial.number, 100 * (trial.accuracy or 0.0)) for trial in valued]
+        if completed:
+            axis.plot(*zip(*completed, strict=True), mark, color=colour, markersize=6, markeredgecolor="white")
+        others = {kind: [t.number for t in one.trials if t.outcome == kind] for kind in MARKS}
+        for kind, numbers in others.items():
+            if numbers:
+                axis.plot(
+                    numbers, [0.03] * len(numbers), MARKS[kind], color=FAINT_INK, markersize=6,
+                    transform=axis.get_xaxis_transform(), clip_on=False,
+                )  # fmt: skip
+        plain_axes(axis, "", "", method)
+        low, high = axis.get_ylim()
+        axis.set_ylim(low - 0.15 * (high - low), high)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+        axis.tick_params(labelsize=8)
+        counted = ", ".join(f"{len(numbers)} {kind}" for kind, numbers in others.items() if numbers)
+        span = f" from {min(v for _, v in completed):.1f} to {max(v for _, v in completed):.1f} %" if completed else ""
+        told.append(f"{method}: {len(completed)} completed{span}" + (f", {counted}" if counted else ""))
+    for spare in axes[len(own) :]:
+        spare.remove()
+    figure.supxlabel("search trial", fontsize=9.5, color=INK)
+    figure.supylabel("validation accuracy (%)", fontsize=9.5, color=INK)
+    return Drawing(
+        name,
+        f"Every search trial, {group.dataset}, {group.model}.",
+        f"{'; '.join(told)}.",
+        figure,
+        "Marks: completed trials. Strokes at the bottom: pruned ones, whose last value was measured too early to be "
+        "compared; crosses: diverged, failed or out of memory. Each panel has an accuracy axis of its own.",
+    )
+
+
+def _importance(group: CellGroup, important: "Mapping[str, Searched]", name: str) -> Drawing:
+    bars = [
+        (f"{method}: {setting_title(setting)}", value, method)
+        for method, one in important.items()
+        for setting, value in sorted(one.importance.items(), key=lambda item: -item[1])
+    ]
+    figure = page(0.8 + 0.3 * len(bars))
+    axis = figure.subplots()
+    styles = styles_of(important)
+    labels, values, methods = zip(*bars, strict=True)
+    axis.barh(labels, values, color=[styles[method][0] for method in methods])
+    for place, (_, value, _) in enumerate(bars):
+        axis.text(value + 0.01, place, f"{value:.2f}", va="center", fontsize=8.5, color=INK)
+    plain_axes(axis, "share of the accuracy's variance explained (fANOVA)", "")
+    axis.invert_yaxis()
+    axis.set_xlim(0, 1.1)
+    axis.grid(axis="y", visible=False)
+    return Drawing(
+        name,
+        f"Which settings mattered, {group.dataset}, {group.model}.",
+        "; ".join(f"{label} {value:.2f}" for label, value, _ in bars) + ".",
+        figure,
+        "Within the ranges searched and among the completed trials; what is not shown acts in combination.",
+    )
+
+
+def _importance_table(group: CellGroup, important: "Mapping[str, Searched]") -> Block:
+    rows: list[list[Words]] = [
+        [
+            strong(method, "#" + runs_anchor(group, method)),
+            str(sum(trial.outcome == "completed" for trial in one.trials)),
+            ", ".join(
+                f"{setting_title(name)} {value:.2f}"
+                for name, value in sorted(one.importance.items(), key=lambda item: -item[1])
+            )
+            or NONE,
+        ]
+        for method, one in important.items()
+    ]
+    return table("Importance of settings", ["method", "completed trials", "share of variance explained"], rows, [1])
