@@ -19,6 +19,7 @@ from trainers import checkpoint
 from trainers.atomic import clear_partials, write_json
 from trainers.attempt import Attempt
 from trainers.batch_norm import reestimate_statistics
+from trainers.binary.layers import binary_layers
 from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData, Split, open_prepared
 from trainers.data.prefetch import gathered
@@ -35,6 +36,7 @@ from trainers.memory.state import state_bits_per_weight
 from trainers.predictions import Predictions, read_predictions, write_predictions
 from trainers.progress import EpochSums, Metrics
 from trainers.replicas import Replicas
+from trainers.starting_bits import bits_of, flipped_since_start, keep_start
 from trainers.stop import stop_requested
 
 Report = Callable[[Metrics], None]
@@ -63,7 +65,9 @@ def train(
         device: where this worker computes.
         report: takes each epoch's metrics as the epoch ends, on every worker: epoch (from 1), train_loss (mean over the
             epoch), val_accuracy and what stands beside it (`trainers.evaluation`; absent without validation),
-            flip_rate (share of binary weights flipped a step, mean over steps), lr, temperature (mean over layers and
+            flip_rate (share of binary weights flipped a step, mean
+            over steps), flips_per_weight (all flips so far by binary weights) and flipped_share (of binary weights that
+            differ from the run's start; absent where that cannot be read), lr, temperature (mean over layers and
             steps; absent where there is none), peak_memory_bytes and memory_*_bytes (of the worker with the highest
             peak: the total and its categories, see `trainers.memory.report`), state_bits_per_weight (see
             `trainers.memory.state`), train_seconds (so far, evaluation not counted), device_seconds (of this attempt so
@@ -126,6 +130,7 @@ class _Run:
         self.learner.rule.total_steps = config.epochs * len(epoch_batches(len(self.training), config, 0))
         self.validation = data.split("validation", config.val_fraction) if config.val_fraction else None
         self.attempt = attempt
+        start = bits_of(self.learner.model)
         self.progress, self.note = checkpoint.restore(run_dir, self.learner)
         steps = set(replicas.gather_numbers(self.progress.steps_done))
         if len(steps) > 1:
@@ -139,6 +144,7 @@ class _Run:
             if self.note:
                 checkpoint.replace_last(run_dir)
             write_json(run_dir / _INPUTS, inputs_of(config, data, self.learner))
+            keep_start(run_dir, config.fingerprint(), start)
 
     def told(self, metrics: Metrics) -> Metrics:
         """An epoch's metrics as they are reported: with what is this attempt's own."""
@@ -183,6 +189,7 @@ class _Run:
         }
         metrics["train_seconds"] = self.progress.train_seconds
         metrics["state_bits_per_weight"] = state_bits_per_weight(self.learner)
+        metrics |= self._flips(sums)
         if self.validation is not None:
             metrics |= self._evaluated(self.validation).metrics("val")
         self._end_epoch(metrics)
@@ -193,6 +200,22 @@ class _Run:
         settled = sums.settled()
         finite(float(settled.loss), f"in epoch {epoch + 1}")
         return settled
+
+    def _flips(self, sums: EpochSums) -> Metrics:
+        """Flips so far a binary weight, and the share of weights that differ from the start, as far as it is known."""
+        weights = self.learner.rule.binary_weights
+        before = self.progress.latest.get("flips_per_weight") if self.progress.history else 0.0
+        found: Metrics = {} if before is None else {"flips_per_weight": before + float(sums.flip_rate)}
+        flipped = flipped_since_start(self.run_dir, self.learner.model)
+        return found if flipped is None else {**found, "flipped_share": sum(flipped.values()) / weights}
+
+    def _flipped_by_layer(self) -> Metrics:
+        """Each binary layer's share of weights that differ from the start."""
+        flipped = flipped_since_start(self.run_dir, self.learner.model)
+        if flipped is None:
+            return {}
+        sizes = {name: layer.store.shape.numel() for name, layer in binary_layers(self.learner.model)}
+        return {"flipped_by_layer": {name: round(count / sizes[name], 6) for name, count in flipped.items()}}
 
     def _last_inputs(self, epoch: int) -> Iterator[Tensor]:
         """This worker's share of the epoch's last batches, as the network sees them."""
@@ -272,7 +295,7 @@ class _Run:
             tested = measured_before(self.run_dir, self.attempt)
         if tested:
             tested |= self._tested_on()
-        metrics = {**self.progress.latest, **tested, "status": "completed"}
+        metrics = {**self.progress.latest, **tested, **self._flipped_by_layer(), "status": "completed"}
         if self.replicas.rank == 0:
             self._write_result({key: value for key, value in metrics.items() if key != "test_forced"})
         return self.told(metrics)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from statistics import fmean
 from typing import Any
 
 from study.compare.budget import CellLedger, Key
@@ -50,6 +51,7 @@ def remarks(
         yield from _fixed_settings(group)
     yield from _real_parameters(group)
     yield from _memory_spread(group)
+    yield from _flipped(group, rows)
     yield from _hardware(group, rows)
     yield from _side_by_side(own)
 
@@ -179,6 +181,18 @@ def _memory_spread(group: CellGroup) -> Iterator[str]:
     told = [f"{row.label} {_mib(memory)}" for row, memory in spread if memory]
     if told:
         yield f"Peak memory varies over the seeds, mean [95 % interval] in MiB: {', '.join(told)}."
+
+
+def _flipped(group: CellGroup, rows: Sequence[Row]) -> Iterator[str]:
+    """How much of the network each method changed: the mean over its scored runs, where it is recorded."""
+    shares = {row["trial_id"]: row.get("flipped_share") for row in rows}
+    told = []
+    for method in group.methods:
+        known = [share for trial_id in method.trial_ids if (share := shares.get(trial_id)) is not None]
+        if known:
+            told.append(f"{method.label} {100 * fmean(known):.2g}")
+    if told:
+        yield f"Binary weights that differ from those of the run's start, in %, mean over seeds: {', '.join(told)}."
 
 
 def _mib(memory: Estimate) -> str:

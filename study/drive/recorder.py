@@ -101,6 +101,7 @@ class Recorder:
             reason=reason,
             rung=record.last_epoch if outcome == "pruned" else None,
             device_seconds=final.get("device_seconds"),
+            **({"flipped_by_layer": final["flipped_by_layer"]} if final.get("flipped_by_layer") else {}),
         )
         self.outcomes[trial_id] = outcome
         self.finals[trial_id] = dict(record.metrics)

@@ -38,6 +38,9 @@ _OUTCOME = [
     ("test_majority_share", pa.float64()),
     ("train_loss", pa.float64()),
     ("flip_rate", pa.float64()),
+    ("flips_per_weight", pa.float64()),
+    ("flipped_share", pa.float64()),
+    ("flipped_by_layer", pa.string()),
     ("peak_memory_bytes", pa.int64()),
     *((f"memory_{category}_bytes", pa.int64()) for category in CATEGORIES),
     ("state_bits_per_weight", pa.float64()),
@@ -71,7 +74,9 @@ def schema(configs: Iterable[Mapping[str, Any]] = ()) -> pa.Schema:
     """The table's columns and their types.
 
     Accuracies are fractions 0..1, memory is in bytes, times in seconds; a metric is the last epoch's. `rung` is the
-    epoch at which a run was pruned; `simulated` is null where it was trained, `plugins` where it needed none.
+    epoch at which a run was pruned. `flips_per_weight` is all flips of a run by its binary weights, `flipped_share` the
+    share of these that differ from its start at the end, `flipped_by_layer` that of each layer, as JSON. `simulated` is
+    null where it was trained, `plugins` where it needed none.
 
     Args:
         configs: recorded configurations, whose undeclared settings get a column too.

@@ -14,6 +14,8 @@ EPOCH_METRICS = (
     "val_accuracy_balanced",
     "val_majority_share",
     "flip_rate",
+    "flips_per_weight",
+    "flipped_share",
     "lr",
     "temperature",
     "peak_memory_bytes",

@@ -36,6 +36,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "test_opened": ("trial_id", "forced", "accuracy"),
 }
 OPTIONAL: dict[str, tuple[str, ...]] = {
+    # each binary layer's share of weights that differ from the run's start
+    "end": ("flipped_by_layer",),
     # the text of the study file that the command was given
     "session": ("study_file",),
     # which test set that was (`PreparedData.test_set`) and how many images it has, where the run's answers are kept
@@ -75,6 +77,7 @@ class TrialRecord:
         device_seconds: seconds x workers over all attempts, as far as they were reported.
         test_opened, test_forced: how often the test set was opened, and how often of these against the rule.
         test_set, test_images: which one that was, and its size; None where that is not recorded.
+        flipped_by_layer: each binary layer's share of weights that differ from the run's start; empty where unknown.
     """
 
     trial_id: str
@@ -96,6 +99,7 @@ class TrialRecord:
     test_forced: int = 0
     test_set: str | None = None
     test_images: int | None = None
+    flipped_by_layer: dict[str, float] = field(default_factory=dict)
     _earlier_seconds: float = 0.0
     _attempt_seconds: float = 0.0
 
@@ -305,6 +309,7 @@ def add(trials: dict[str, TrialRecord], event: Mapping[str, Any]) -> None:
     elif name == "end":
         trial.outcome, trial.how, trial.reason, trial.rung = event["outcome"], "", event["reason"], event["rung"]
         trial.metrics = {**trial.metrics, **event["metrics"]}
+        trial.flipped_by_layer = dict(event.get("flipped_by_layer") or {})
     elif name == "test_opened":
         trial.test_opened += 1
         trial.test_forced += bool(event["forced"])

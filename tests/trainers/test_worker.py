@@ -96,7 +96,7 @@ def test_epochs_report_what_a_comparison_needs(digits: MakeConfig, tmp_path: Pat
     assert [metrics["epoch"] for metrics in epochs] == [1, 2]
     for metrics in epochs:
         assert set(metrics) == {
-            *("epoch", "train_loss", "flip_rate", "lr", "temperature"),
+            *("epoch", "train_loss", "flip_rate", "flips_per_weight", "flipped_share", "lr", "temperature"),
             *("val_accuracy", "val_accuracy_top5", "val_accuracy_balanced", "val_majority_share"),
             *("peak_memory_bytes", "state_bits_per_weight", "train_seconds", "device_seconds"),
             *(f"memory_{category}_bytes" for category in CATEGORIES),

@@ -50,6 +50,12 @@ def pack_bits(positive: Tensor) -> Tensor:
     return (octets * _GATHER).bitwise_right_shift_(56).to(torch.uint8)
 
 
+def differing(a: Tensor, b: Tensor) -> int:
+    """In how many bits two packed tensors of one shape differ."""
+    changed = a ^ b
+    return int(sum(((changed >> bit) & 1).sum() for bit in range(8)))
+
+
 def unpack_bits(packed: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:
     """The inverse of `pack_bits`: booleans of `shape`, whose first entry may be a block of output channels."""
     octets = packed.to(torch.int64).mul_(_REPEAT).bitwise_and_(_OWN_BIT)

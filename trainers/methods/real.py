@@ -8,7 +8,7 @@ latent weights' optimizer. Source: algorithm, section 6.
 import torch
 from torch import Tensor, nn
 
-from trainers.binary.bits import pack_bits
+from trainers.binary.bits import differing, pack_bits
 from trainers.binary.layers import binary_layers
 from trainers.config import TrialConfig
 from trainers.method import Look, Method, SimulatedCurve
@@ -50,7 +50,7 @@ class RealSpace(UpdateRule):
         for side, parameters in self._by_hand.items():
             self._descend(parameters, rates[side])
         self._step_optimizer()
-        self.flips = sum(_differing(before[name], self._bits(latent)) for name, latent in self.latents.items())
+        self.flips = sum(differing(before[name], self._bits(latent)) for name, latent in self.latents.items())
 
     @torch.no_grad()
     def _descend(self, parameters: list[nn.Parameter], rate: float) -> None:
@@ -64,12 +64,6 @@ class RealSpace(UpdateRule):
     def _bits(latent: Tensor) -> Tensor:
         """The signs now, packed: counting flips costs 1 bit a weight, not a second copy."""
         return pack_bits(latent.detach() >= 0)
-
-
-def _differing(a: Tensor, b: Tensor) -> int:
-    """In how many bits two packed tensors differ."""
-    changed = a ^ b
-    return int(sum(((changed >> bit) & 1).sum() for bit in range(8)))
 
 
 METHOD = Method(

@@ -124,3 +124,8 @@ def test_real_parameters_that_each_method_trains_in_its_own_way_are_named() -> N
         return [{**row, **own, **changes} for row, own in both]
 
     assert remark in told(rows(), tags) and remark not in told(rows(real_optimizer="Adam"), tags)
+
+
+def test_how_much_of_the_network_each_method_changed_is_named_where_it_is_recorded() -> None:
+    rows = [*confirmed("bop", [0.9, 0.91], flipped_share=0.0123), *confirmed("binary", [0.9])]
+    assert "differ from those of the run's start, in %, mean over seeds: bop 1.2." in told(rows)

@@ -158,3 +158,18 @@ def test_what_the_log_could_not_take_is_kept_for_the_command_to_say(log: StudyLo
     with pytest.raises(UserError):
         writer.on_trial_result(0, [], trial(tmp_path), EPOCH)
     assert "cannot be written" in str(writer.failure)
+
+
+def test_what_a_run_flipped_is_kept_with_its_end(log: StudyLog, tmp_path: Path) -> None:
+    writer = recorder(log)
+    flips = {
+        "flipped_share": 0.01,
+        "flips_per_weight": 0.03,
+        "flipped_by_layer": {"feature.0": 0.02, "classifier.0": 0.0},
+    }
+    last = {**EPOCH, **flips, "outcome": "completed"}
+    writer.on_trial_start(0, [], trial(tmp_path))
+    writer.on_trial_complete(0, [], trial(tmp_path, last))
+    (end,) = events(log, "end")
+    assert record(log).flipped_by_layer == end["flipped_by_layer"] == flips["flipped_by_layer"]
+    assert (end["metrics"]["flipped_share"], end["metrics"]["flips_per_weight"]) == (0.01, 0.03)

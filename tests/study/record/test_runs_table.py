@@ -1,5 +1,6 @@
 """Recorded runs become one typed table, from the study's log alone, wherever its folder lies."""
 
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -27,6 +28,7 @@ PROMISED = {
     "approx", "depth", "device", "hid_dim", "pretrained", "threads", "val_fraction", "weight_scale", "xnor",
     "val_accuracy", "val_accuracy_top5", "val_accuracy_balanced", "val_majority_share", "test_accuracy",
     "test_accuracy_top5", "test_accuracy_balanced", "test_majority_share", "train_loss", "flip_rate",
+    "flips_per_weight", "flipped_share", "flipped_by_layer",
     "peak_memory_bytes", "memory_weights_bytes", "memory_latent_bytes", "memory_optimizer_state_bytes",
     "memory_gradients_bytes", "memory_saved_activations_bytes", "memory_real_parameters_and_buffers_bytes",
     "memory_workspace_bytes", "state_bits_per_weight", "train_seconds", "rung", "attempts", "epochs_used",
@@ -74,6 +76,16 @@ def test_a_row_says_what_its_run_has_used(tmp_path: Path) -> None:
     assert {key: row[key] for key in used} == used
     assert row["simulated"] is None
     assert (row["bop_momentum_bits"], row["freeze_num"], row["activation_memory"]) == (32, None, "stock")
+
+
+def test_a_row_says_how_much_its_run_flipped(tmp_path: Path) -> None:
+    log = begin_study(tmp_path / "fresh", "fresh")
+    record_run(log, None, "Digits", "bop", "search", "t", 1, "running", 0.5, 0.1, 1)
+    flips = {"flips_per_weight": 0.5, "flipped_share": 0.25}
+    last = {"outcome": "completed", "reason": "", "rung": None, "device_seconds": 1.0, "metrics": flips}
+    log.append("end", trial_id="t", flipped_by_layer={"feature.0": 0.25}, **last)
+    row = row_of(collect(tmp_path / "fresh"), "t")
+    assert {name: row[name] for name in flips} == flips and json.loads(row["flipped_by_layer"]) == {"feature.0": 0.25}
 
 
 def test_a_metric_that_is_no_number_is_null(tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""How many binary weights differ from those that a run began with: in all, and by layer.
+
+The bits of the start, 1 a weight, lie on disk in the run's folder (`start.safetensors`, the configuration's fingerprint
+beside them) and are read a layer at a time, so that a run holds none of them while it trains. They are the signs of the
+network as it is built for the configuration, a pretrained file's where there is one; real-space training has them too.
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from trainers.atomic import write_atomically
+from trainers.binary.bits import differing, pack_bits
+from trainers.binary.layers import BinaryLayer, binary_layers
+from trainers.binary.weights import PackedWeight
+from trainers.exhaustion import exhausted
+
+_FORMAT = "binsfo-start-1"
+
+
+def start_file(run_dir: Path) -> Path:
+    """Where the bits lie that a run began with."""
+    return run_dir / "start.safetensors"
+
+
+def bits_of(model: nn.Module) -> dict[str, Tensor]:
+    """Every binary layer's signs now, packed: uint8 (out, ceil(n/8)) by layer, on the CPU, in memory of their own."""
+    return {name: _packed(layer).to("cpu", copy=True).contiguous() for name, layer in binary_layers(model)}
+
+
+def keep_start(run_dir: Path, fingerprint: str, bits: dict[str, Tensor]) -> None:
+    """Write the bits of a run's start, unless they are there whole.
+
+    Args:
+        run_dir: the run's folder.
+        fingerprint: of the run's configuration.
+        bits: `bits_of` its network before the first step.
+    """
+    path = start_file(run_dir)
+    if not _whole(path, fingerprint, bits):
+        metadata = {"format": _FORMAT, "fingerprint": fingerprint}
+        write_atomically(path, lambda partial: save_file(bits, partial, metadata), durable=False)
+
+
+def flipped_since_start(run_dir: Path, model: nn.Module) -> dict[str, int] | None:
+    """How many weights of each binary layer differ from the run's start; None where its bits cannot be read."""
+    found = {}
+    try:
+        with safe_open(start_file(run_dir), framework="pt") as file:
+            for name, layer in binary_layers(model):
+                now = _packed(layer)
+                found[name] = differing(file.get_tensor(name).to(now.device), now)
+    except Exception as error:  # what a reader of any bytes may come upon
+        if exhausted(error) is not None:
+            raise
+        return None
+    return found
+
+
+@torch.no_grad()
+def _packed(layer: BinaryLayer) -> Tensor:
+    store = layer.store
+    return store.bits if isinstance(store, PackedWeight) else pack_bits(layer.get_parameter("weight") >= 0)
+
+
+def _whole(path: Path, fingerprint: str, bits: dict[str, Tensor]) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        with safe_open(path, framework="pt") as file:
+            same = (file.metadata() or {}) == {"format": _FORMAT, "fingerprint": fingerprint}
+            return same and all(torch.equal(file.get_tensor(name), tensor) for name, tensor in bits.items())
+    except Exception as error:  # as above
+        if exhausted(error) is not None:
+            raise
+        return False
