@@ -5,6 +5,7 @@ beside them) and are read a layer at a time, so that a run holds none of them wh
 network as it is built for the configuration, a pretrained file's where there is one; real-space training has them too.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from trainers.binary.bits import differing, pack_bits
 from trainers.binary.layers import BinaryLayer, binary_layers
 from trainers.binary.weights import PackedWeight
 from trainers.exhaustion import exhausted
+from trainers.progress import Metrics
 
 _FORMAT = "binsfo-start-1"
 
@@ -58,6 +60,33 @@ def flipped_since_start(run_dir: Path, model: nn.Module) -> dict[str, int] | Non
             raise
         return None
     return found
+
+
+def flips_so_far(run_dir: Path, model: nn.Module, history: Sequence[Metrics], rates: float) -> Metrics:
+    """An epoch's `flips_per_weight`, all flips so far by binary weights, and `flipped_share`, of binary weights that
+    differ from the start; each where it is known.
+
+    Args:
+        run_dir, model: of the run.
+        history: the metrics of the epochs before, some of which may be of before flips were counted.
+        rates: the sum of the flip rates of this epoch's steps.
+    """
+    before = history[-1].get("flips_per_weight") if history else 0.0
+    found: Metrics = {} if before is None else {"flips_per_weight": before + rates}
+    flipped = flipped_since_start(run_dir, model)
+    return found if flipped is None else {**found, "flipped_share": sum(flipped.values()) / sum(_sizes(model).values())}
+
+
+def shares_by_layer(run_dir: Path, model: nn.Module) -> Metrics:
+    """`flipped_by_layer`: each binary layer's share of weights that differ from the start, to six decimals."""
+    flipped, sizes = flipped_since_start(run_dir, model), _sizes(model)
+    if flipped is None:
+        return {}
+    return {"flipped_by_layer": {name: round(count / sizes[name], 6) for name, count in flipped.items()}}
+
+
+def _sizes(model: nn.Module) -> dict[str, int]:
+    return {name: layer.store.shape.numel() for name, layer in binary_layers(model)}
 
 
 @torch.no_grad()

@@ -19,7 +19,6 @@ from trainers import checkpoint
 from trainers.atomic import clear_partials, write_json
 from trainers.attempt import Attempt
 from trainers.batch_norm import reestimate_statistics
-from trainers.binary.layers import binary_layers
 from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData, Split, open_prepared
 from trainers.data.prefetch import gathered
@@ -36,7 +35,7 @@ from trainers.memory.state import state_bits_per_weight
 from trainers.predictions import Predictions, read_predictions, write_predictions
 from trainers.progress import EpochSums, Metrics
 from trainers.replicas import Replicas
-from trainers.starting_bits import bits_of, flipped_since_start, keep_start
+from trainers.starting_bits import bits_of, flips_so_far, keep_start, shares_by_layer
 from trainers.stop import stop_requested
 
 Report = Callable[[Metrics], None]
@@ -189,7 +188,7 @@ class _Run:
         }
         metrics["train_seconds"] = self.progress.train_seconds
         metrics["state_bits_per_weight"] = state_bits_per_weight(self.learner)
-        metrics |= self._flips(sums)
+        metrics |= flips_so_far(self.run_dir, self.learner.model, self.progress.history, float(sums.flip_rate))
         if self.validation is not None:
             metrics |= self._evaluated(self.validation).metrics("val")
         self._end_epoch(metrics)
@@ -200,22 +199,6 @@ class _Run:
         settled = sums.settled()
         finite(float(settled.loss), f"in epoch {epoch + 1}")
         return settled
-
-    def _flips(self, sums: EpochSums) -> Metrics:
-        """Flips so far a binary weight, and the share of weights that differ from the start, as far as it is known."""
-        weights = self.learner.rule.binary_weights
-        before = self.progress.latest.get("flips_per_weight") if self.progress.history else 0.0
-        found: Metrics = {} if before is None else {"flips_per_weight": before + float(sums.flip_rate)}
-        flipped = flipped_since_start(self.run_dir, self.learner.model)
-        return found if flipped is None else {**found, "flipped_share": sum(flipped.values()) / weights}
-
-    def _flipped_by_layer(self) -> Metrics:
-        """Each binary layer's share of weights that differ from the start."""
-        flipped = flipped_since_start(self.run_dir, self.learner.model)
-        if flipped is None:
-            return {}
-        sizes = {name: layer.store.shape.numel() for name, layer in binary_layers(self.learner.model)}
-        return {"flipped_by_layer": {name: round(count / sizes[name], 6) for name, count in flipped.items()}}
 
     def _last_inputs(self, epoch: int) -> Iterator[Tensor]:
         """This worker's share of the epoch's last batches, as the network sees them."""
@@ -295,7 +278,12 @@ class _Run:
             tested = measured_before(self.run_dir, self.attempt)
         if tested:
             tested |= self._tested_on()
-        metrics = {**self.progress.latest, **tested, **self._flipped_by_layer(), "status": "completed"}
+        metrics = {
+            **self.progress.latest,
+            **tested,
+            **shares_by_layer(self.run_dir, self.learner.model),
+            "status": "completed",
+        }
         if self.replicas.rank == 0:
             self._write_result({key: value for key, value in metrics.items() if key != "test_forced"})
         return self.told(metrics)
