@@ -50,14 +50,22 @@ def preflight(config: TrialConfig, say: Say | None = None) -> TrialConfig:
     check_image_size(config.model, data.image_size)
     _check_batch(config, data)
     lines = [f"{data.name}: {line}" for line in data_lines(config, data)]
-    with torch.device("meta"):  # shapes and names without memory
-        model = new_model(config, data.num_classes, data.channels, data.image_size)
-    if config.pretrained is not None:
-        lines += check_pretrained(model, Path(config.pretrained)).summary().splitlines()
+    lines += pretrained_lines(config, data)
     if say is not None:
         for line in lines:
             say(line)
     return config.replace(image_size=data.image_size)
+
+
+def pretrained_lines(config: TrialConfig, data: PreparedData) -> list[str]:
+    """What is said of a run's pretrained file; none where it has none. The model is built all the same.
+
+    Raises:
+        UserError: a network that cannot be, or a file that is not its.
+    """
+    with torch.device("meta"):  # shapes and names without memory
+        model = new_model(config, data.num_classes, data.channels, data.image_size)
+    return check_pretrained(model, Path(config.pretrained)).summary().splitlines() if config.pretrained else []
 
 
 def data_lines(config: TrialConfig, data: PreparedData) -> list[str]:

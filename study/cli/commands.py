@@ -5,9 +5,10 @@ import dataclasses
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from study.cli.arguments import config_values
+from study.cli.checks import check_study, prepare_for
 from study.define.cells import (
     ConfirmConfig,
     ResourcesConfig,
@@ -27,9 +28,6 @@ from study.record.terminal import Counter, Progress, say
 from trainers.config import TrialConfig
 from trainers.errors import DivergedError, UserError
 from trainers.registry import foreign, method_named, model_named
-
-if TYPE_CHECKING:
-    from study.define.memory_plan import Need
 
 JSON_KEYS = ("val_accuracy", "test_accuracy", "peak_memory_bytes", "flip_rate", "train_seconds", "trial_id")
 _RESOURCES = ("workers", "threads", "device")
@@ -61,9 +59,12 @@ def run(options: argparse.Namespace) -> int:
     if options.check:
         checked = (dataclasses.replace(cell, base=cell.base.replace(check=True)) for cell in study.cells)
         study = dataclasses.replace(study, cells=tuple(checked))
-    for dataset in study.datasets:
-        _prepare_for(study, dataset, options.download)
-    study, needs = _checked(study)
+    prepare_for([*(cell.base for cell in study.cells), *study.pretrainings.values()], options.download)
+    study, needs = check_study(study)
+    if study.pretrainings:
+        from study.drive.pretrain import pretrain_cells
+
+        study = pretrain_cells(study, folder.path)
     workloads = workloads_of(study.cells)
     from study.drive.session import open_session
     from study.drive.study import run_study
@@ -142,7 +143,7 @@ def sweep(options: argparse.Namespace) -> int:
         fixed=values,
     )
     folder = StudyFolder(options.output or "studies/sweep", tracking_uri=options.tracking_uri)
-    study, needs = _checked(StudyConfig(folder.name, (cell,), search, ConfirmConfig(k=0)))
+    study, needs = check_study(StudyConfig(folder.name, (cell,), search, ConfirmConfig(k=0)))
     (cell,) = study.cells
     workloads = workloads_of(study.cells)
     from study.drive.cluster import connect
@@ -346,45 +347,3 @@ def _refuse_foreign(values: Iterable[str], algorithm: str, model: str) -> None:
     model_named(model)
     if told := "; ".join(foreign(values, algorithm, model)):
         raise UserError(told)
-
-
-def _prepare_for(study: StudyConfig, dataset: str, download: bool) -> None:
-    """A study's data set at every image size that its cells use."""
-    from trainers.data.prepare import prepare as prepare_dataset
-
-    bases = [cell.base for cell in study.cells if cell.base.dataset == dataset]
-    for image_size in dict.fromkeys(base.image_size for base in bases):
-        prepare_dataset(
-            dataset,
-            bases[0].data_root,
-            prepared_root=bases[0].prepared_root,
-            image_size=image_size,
-            download=download,
-            progress=Counter(dataset),
-        )
-
-
-def _checked(study: StudyConfig) -> "tuple[StudyConfig, dict[str, Need]]":
-    """The study with each cell's image size resolved, after its data, model, batch and memory were checked.
-
-    With it the memory of one run of each cell, by the cell's name.
-    """
-    from study.define.memory_plan import needs_of_cells
-    from study.drive.tune_run import check_room
-    from trainers.preflight import preflight
-
-    told: dict[str, None] = {}  # cells share data sets and pretrained files; each line is said once
-    cells = tuple(
-        dataclasses.replace(cell, base=preflight(cell.base, lambda line: told.update({line: None})))
-        for cell in study.cells
-    )
-    for line in told:
-        say(line)
-    for cell in cells:
-        if cell.searched_memory():
-            for configuration in cell.demanding():
-                preflight(configuration)
-    needs = needs_of_cells(cells)
-    for cell in cells:
-        check_room(cell.base, needs[cell.name])
-    return dataclasses.replace(study, cells=cells), needs

@@ -149,6 +149,8 @@ class StudyConfig:
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     tracking_uri: str | None = None
     contrasts: tuple[tuple[str, str], ...] = ()
+    pretrainings: Mapping[str, TrialConfig] = field(default_factory=dict)
+    """By cell name, the training whose network the cell starts from, where the study makes one."""
 
     def __post_init__(self) -> None:
         check_name(self.name)

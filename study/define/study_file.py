@@ -25,10 +25,11 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, StrictStr, ValidationError, WithJsonSchema
+from pydantic import BaseModel, Field, StrictStr, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
 from study.define.cells import Cell, StudyConfig, make_cell
+from study.define.pretraining import DatasetName, Pretraining
 from study.define.refusals import OneOf, checked, place, problems
 from study.define.settings import (
     CONFIG,
@@ -41,7 +42,6 @@ from study.define.settings import (
     ablatable,
 )
 from study.define.yaml_reader import Trail, read_yaml
-from trainers.data.catalog import CATALOG
 from trainers.errors import UserError
 from trainers.registry import MODELS, OWN, foreign
 
@@ -50,11 +50,6 @@ SCHEMA = Path(__file__).parents[1] / "study.schema.json"
 """The schema of study files as it is published, beside the presets that name it."""
 
 
-DatasetName = Annotated[
-    StrictStr,
-    Field(min_length=1),
-    WithJsonSchema({"anyOf": [{"enum": list(CATALOG)}, {"type": "string", "minLength": 1}]}),
-]
 ModelName = Annotated[StrictStr, OneOf(lambda: MODELS.all(), OWN)]
 AblatedName = Annotated[StrictStr, OneOf(ablatable)]
 
@@ -94,6 +89,8 @@ class StudyFile(BaseModel):
     """Blocks, each the product of its data sets, models and methods."""
     fixed: FixedSettings = Field(default_factory=dict)
     """Settings of every run of the study."""
+    pretrain: Pretraining | None = None
+    """What the networks are trained on before the cells start from them; from scratch where it is left out."""
     search: SearchConfig = Field(default_factory=SearchConfig)
     confirm: ConfirmConfig = Field(default_factory=ConfirmConfig)
     resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
@@ -161,6 +158,11 @@ def load_study(
             else:
                 cells.append(cell)
     refused += _read_by_nobody(file)
+    pretrainings = {}
+    try:
+        pretrainings = {cell.name: file.pretrain.config(cell) for cell in cells} if file.pretrain else {}
+    except UserError as error:
+        refused.append((("pretrain",), str(error)))
     if refused:
         raise document.refusal(refused)
     try:
@@ -172,6 +174,7 @@ def load_study(
             resources,
             tracking_uri or file.tracking_uri,
             tuple(file.contrasts),
+            pretrainings,
         )
     except UserError as error:
         raise UserError(f"{document.path}: {error}") from None

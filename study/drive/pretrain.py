@@ -1,9 +1,12 @@
 """One real-space training whose network becomes a pretrained file, for networks of which nobody published one."""
 
+import os
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from study.define.cells import dataset_label
+from study.define.cells import StudyConfig, dataset_label
 from study.drive.interrupt import interruptible
 from study.drive.trial import train
 from study.record.provenance import git_commit
@@ -11,14 +14,48 @@ from study.record.terminal import Progress, percent, say
 from study.record.working_alone import only_one
 from trainers.attempt import Attempt
 from trainers.config import TrialConfig
-from trainers.data.loader import open_prepared
+from trainers.data.loader import PreparedData, open_prepared
 from trainers.errors import DivergedError, UserError
-from trainers.preflight import preflight
+from trainers.preflight import preflight, pretrained_lines
 from trainers.pretraining import find_pretrained, write_pretrained
 
+PRETRAINED = "pretrained"
+"""The folder of a study's own pretrained files, within the study's."""
 
-def pretrain(config: TrialConfig, folder: Path) -> Path:
+
+def pretrain_cells(study: StudyConfig, folder: Path) -> StudyConfig:
+    """The study with each cell started from its pretrained network, which is trained here where it is not there yet.
+
+    Args:
+        study: its cells and pretrainings checked.
+        folder: the study's; the files go to `pretrained` in it, since they are part of the study.
+
+    Raises:
+        UserError: as `pretrain`; or the file is of no use to the cell: images of other channels, say.
+    """
+    known: dict[TrialConfig, str] = {}
+    told: dict[str, None] = {}
+    cells = []
+    for cell in study.cells:
+        wanted = study.pretrainings[cell.name]
+        if wanted not in known:
+            path = pretrain(wanted, folder / PRETRAINED, tell=lambda line: None)
+            known[wanted] = os.path.relpath(path) if path.resolve().is_relative_to(Path.cwd()) else str(path)
+        base = cell.base.replace(pretrained=known[wanted])
+        told |= dict.fromkeys(pretrained_lines(base, _data(base)))
+        cells.append(replace(cell, base=base))
+    for line in told:
+        say(line)
+    return replace(study, cells=tuple(cells))
+
+
+def pretrain(config: TrialConfig, folder: Path, tell: Callable[[str], None] = say) -> Path:
     """The pretrained file of this run below `folder`, trained where it is not there yet; says what it does.
+
+    Args:
+        config: the run.
+        folder: where the file is or goes.
+        tell: takes what is to be said of the data.
 
     An interrupted training goes on from its last checkpoint, in a hidden folder beside the file, which is removed when
     the file is there.
@@ -27,14 +64,8 @@ def pretrain(config: TrialConfig, folder: Path) -> Path:
         UserError: anything that `preflight` finds, before work starts; a folder that cannot be written; a run that
             diverged. StoppedError: Ctrl-C; what was trained is saved.
     """
-    config = preflight(config, say)
-    data = open_prepared(
-        config.dataset,
-        config.data_root,
-        prepared_root=config.prepared_root,
-        image_size=config.image_size,
-        classes=config.classes,
-    )
+    config = preflight(config, tell)
+    data = _data(config)
     label = f"{dataset_label(config.dataset)}-{config.model}"
     if (known := find_pretrained(config, data, folder, label)) is not None:
         say(f"{known} is there already, from this very training; nothing to do")
@@ -63,3 +94,13 @@ def pretrain(config: TrialConfig, folder: Path) -> Path:
         f"accuracy {percent(final.get('val_accuracy'))}, binary weights as bits"
     )
     return path
+
+
+def _data(config: TrialConfig) -> PreparedData:
+    return open_prepared(
+        config.dataset,
+        config.data_root,
+        prepared_root=config.prepared_root,
+        image_size=config.image_size,
+        classes=config.classes,
+    )

@@ -13,5 +13,5 @@ def test_the_notebook_runs_and_leaves_a_compared_study(tmp_path: Path, monkeypat
     study = tmp_path / "studies" / "quickstart-notebook"
     assert (study / "results.parquet").is_file()
     assert pictures(notebook) == 2
-    for method in ("binary", "bop", "frozen", "real-SGD", "real-Adam"):
+    for method in ("binary", "binary-4bit", "bop", "frozen", "real-SGD", "real-Adam"):
         assert f"'method': '{method}', 'phase': 'confirm'" in printed(notebook)

@@ -298,9 +298,12 @@ def test_the_quickstart_ends_with_a_table_a_figure_and_every_method_confirmed(tm
     assert done.returncode == 0, done.stderr
     rows = pq.read_table(tmp_path / "q" / "results.parquet").to_pylist()
     confirmed = [row for row in rows if row["phase"] == "confirm"]
-    assert {row["method"] for row in confirmed} == {"binary", "bop", "frozen", "real-SGD", "real-Adam"}
-    assert len(confirmed) == 15
+    assert {row["method"] for row in confirmed} == {"binary", "binary-4bit", "bop", "frozen", "real-SGD", "real-Adam"}
+    assert len(confirmed) == 18
     assert {row["status"] for row in confirmed} == {"completed"}
+    assert len({row["pretrained"] for row in rows}) == 1 and len(list((tmp_path / "q" / "pretrained").iterdir())) == 1
+    accuracies = {row["method"]: row["test_accuracy"] for row in confirmed}
+    assert 0.4 < accuracies["frozen"] < accuracies["binary-4bit"] - 0.1  # chance is 0.2
 
 
 def test_methods_with_unequal_budgets_are_refused_before_any_work(

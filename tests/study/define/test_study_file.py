@@ -57,6 +57,17 @@ def test_command_line_replaces_trials_and_switches_early_stopping_off(tmp_path: 
             {"search": {"fixed": {"bop": {"mask_type": "EWM"}}}},
             "fixed: bop: mask_type is a setting of binary, which bop does not have; take it out",
         ),
+        ({"pretrain": {"fixed": {"epochs": 3}}}, "pretrain says no dataset"),
+        (
+            {"pretrain": {"dataset": "Digits", "optimizer": "Bop"}},
+            "optimizer: 'Bop' is unknown; use SGD or Adam",
+        ),
+        (
+            {"pretrain": {"dataset": "Digits", "fixed": {"inertia_bits": 4}}},
+            "inertia_bits means nothing to",
+        ),
+        ({"pretrain": {"dataset": "Digits", "fixed": {"lr": -1.0}}}, "lr -1.0 is not positive"),
+        ({"pretrain": {"dataset": "Digits"}, "fixed": {"pretrained": "x.pth"}}, "has a pretrained file already"),
         ({"fixed": [1]}, "fixed is \\[1\\]; give"),
         ({"confirm": {"seeds": [11, 11]}}, "give each once"),
         ({"confirm": {"seeds": ["a"]}}, "seeds, entry 1 is 'a'; give a whole number"),
@@ -129,7 +140,7 @@ def test_every_preset_is_a_valid_study_of_its_own_name(preset: str) -> None:
     study = load_study(preset)
     assert study.name == preset
     assert len(study.confirm.seeds) == 3
-    assert {cell.method for cell in study.cells} == {"binary", "bop", "frozen", "real-SGD", "real-Adam"}
+    assert {cell.method for cell in study.cells} >= {"binary", "bop", "frozen", "real-SGD", "real-Adam"}
 
 
 def test_contrasts_name_methods_of_the_study(tmp_path: Path) -> None:
@@ -142,3 +153,14 @@ def test_contrasts_name_methods_of_the_study(tmp_path: Path) -> None:
 
 def test_seeds_that_confirm_nothing_may_be_the_searchs(tmp_path: Path) -> None:
     assert load(tmp_path, search={"trials": 2, "seed": 11}, confirm={"k": 0}).search.seed == 11
+
+
+def test_a_pretraining_is_of_the_cells_own_network(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    own = {"dataset": "Digits", "seed": 5, "fixed": {"classes": "..4", "epochs": 2, "lr": 0.02}}
+    file.write_text(yaml.safe_dump(content(pretrain=own, fixed={"epochs": 6, "hid_dim": 32, "classes": "5.."})))
+    study = load_study(str(file))
+    assert set(study.pretrainings) == {cell.name for cell in study.cells}
+    (made,) = set(study.pretrainings.values())  # the methods share one
+    assert (made.algorithm, made.optimizer, made.classes, made.epochs, made.lr) == ("real", "Adam", "..4", 2, 0.02)
+    assert (made.hid_dim, made.seed, made.pretrained) == (32, 5, None)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from study.__main__ import main
-from study.drive.pretrain import pretrain
+from study.drive.pretrain import pretrain, pretrain_cells
+from tests.study.small_study import load
 from trainers.config import TrialConfig
 from trainers.errors import StoppedError
 from trainers.host import run_local
@@ -91,3 +92,21 @@ def test_what_cannot_be_is_said_before_work_starts(
     assert main([*start, "--output", str(tmp_path / "out"), *words]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_studys_cells_start_from_its_pretrained_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = {"dataset": "Digits", "fixed": {"classes": "..4", "epochs": 1}}
+    study = load(tmp_path, pretrain=made, fixed={"epochs": 6, "hid_dim": 16, "classes": "5.."})
+    folder = tmp_path / "study"
+    started = pretrain_cells(study, folder)
+    (path,) = {cell.base.pretrained for cell in started.cells}
+    assert path == f"study/pretrained/{next((folder / 'pretrained').iterdir()).name}"
+    assert "left out: the head, which a new one replaces" in capsys.readouterr().out
+    # Moved to elsewhere it is the same study, and nothing is trained again.
+    moved = folder.rename(tmp_path / "moved")
+    again = pretrain_cells(study, moved)
+    assert again.identity() == started.identity()
+    assert "is there already" in capsys.readouterr().out

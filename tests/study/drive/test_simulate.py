@@ -213,5 +213,5 @@ def test_a_whole_study_runs_simulated_and_says_so(
     assert "SIMULATED" in capsys.readouterr().out
     records = read_study("out")
     assert all(tags["simulated"] == SYNTHETIC for tags in records.sweeps.values())
-    assert records.table.num_rows == 4 * 4 + 1 + 5 * 3  # `frozen` has nothing to search
+    assert records.table.num_rows == 5 * 4 + 1 + 6 * 3  # `frozen` has nothing to search
     assert not list((tmp_path / "out" / "runs").rglob("*.safetensors"))
