@@ -125,8 +125,13 @@ def parser(command: str = "") -> Parser:
     add_option(export, "prepared_root", metavar="DIR", help="folder of prepared data (default: where the run read it)")
 
     doctor = _command(subparsers, "doctor", "what a study's records disagree on", commands.doctor)
-    doctor.add_argument("directory", metavar="DIR", help="the study's folder")
+    doctor.add_argument("directory", metavar="DIR", nargs="?", help="the study's folder")
     doctor.add_argument("--repair", action="store_true", help="bring the records together; copies are kept")
+    doctor.add_argument(
+        "--cluster",
+        action="store_true",
+        help="look at the nodes of RAY_ADDRESS's cluster instead; with DIR, at the disk they must share too",
+    )
 
     mlflow = _command(subparsers, "mlflow", "show a study in MLflow: deliver what it lacks, or all", commands.mlflow)
     mlflow.add_argument("directory", metavar="DIR", help="the study's folder")

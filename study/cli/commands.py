@@ -147,6 +147,7 @@ def sweep(options: argparse.Namespace) -> int:
     (cell,) = study.cells
     workloads = workloads_of(study.cells)
     from study.drive.cluster import connect
+    from study.drive.nodes import require_nodes
     from study.drive.session import open_session
     from study.drive.sweep import sweep as run_sweep
     from study.search.journal import open_journal
@@ -160,6 +161,7 @@ def sweep(options: argparse.Namespace) -> int:
         open_journal(folder.journal)  # a damaged one is said before Ray is started
         say("starting Ray ...")
         connect()
+        require_nodes(folder.path, [cell.base], say)
         result = run_sweep(cell, folder, session.log, needs[cell.name])
         require_no_stop(folder.stop_file)
     say("\n".join(result.lines()))
@@ -198,6 +200,7 @@ def train(options: argparse.Namespace) -> int:
     check_room(config, need)
     from study.define.trial_spec import trial_spec
     from study.drive.cluster import connect
+    from study.drive.nodes import require_nodes
     from study.drive.recorder import Place, Recorder
     from study.drive.session import open_session
     from trainers.attempt import Attempt
@@ -212,6 +215,7 @@ def train(options: argparse.Namespace) -> int:
         recorder = Recorder(session.log, Place(Progress(label, 1, every_epoch=True)))
         say("starting Ray ...")
         connect()
+        require_nodes(folder.path, [config], say)
         check_room(config, need)
         recorder.start(spec)
         known, run_dir = session.log.trials()[trial_id].test_opened, Path(spec["run_dir"])
@@ -314,10 +318,30 @@ def mlflow(options: argparse.Namespace) -> int:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """What a study's records disagree on; 1 where they do."""
+    """What a study's records disagree on, or what keeps trials off a cluster's nodes; 1 where there is something."""
+    if options.cluster:
+        return _examine_cluster(options)
+    if options.directory is None:
+        raise UserError("doctor is given no study; use `doctor DIR`, or `doctor --cluster`")
     from study.repair.doctor import doctor as examined
 
     return examined(options.directory, repair=options.repair)
+
+
+def _examine_cluster(options: argparse.Namespace) -> int:
+    from study.drive.cluster import connect
+    from study.drive.nodes import cluster_report
+    from study.drive.ray_address import cluster_address
+
+    if options.repair:
+        raise UserError("--repair mends a study's records, nothing of a cluster; leave it out or give a study alone")
+    if cluster_address() is None:
+        raise UserError("RAY_ADDRESS names no cluster; run this on its head node, with RAY_ADDRESS=auto")
+    folder = None if options.directory is None else Path(options.directory)
+    if folder is not None and not folder.is_dir():
+        raise UserError(f"{folder} is no folder; give one on the disk that the nodes share")
+    connect()
+    return cluster_report(folder, say)
 
 
 def schema(options: argparse.Namespace) -> int:

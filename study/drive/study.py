@@ -38,6 +38,7 @@ def run_study(
     """
     from study.drive.cluster import connect
     from study.drive.confirm import confirm
+    from study.drive.nodes import require_nodes
     from study.drive.sweep import sweep
     from study.search.journal import open_journal
 
@@ -47,6 +48,7 @@ def run_study(
     open_journal(folder.journal)  # a damaged one is said before Ray is started
     say("starting Ray ...")
     connect()
+    require_nodes(folder.path, (cell.base for cell in study.cells), say)
     unfinished: list[str] = []
     for cell in study.cells:
         result = sweep(cell, folder, session.log, needs[cell.name])

@@ -1,0 +1,308 @@
+"""The nodes of a joined cluster, each asked before the first trial whether trials can run there.
+
+A trial reads the code, the data and the pretrained file of its own node, and writes its checkpoints into the study's
+folder: on a node that sees another disk it would seem to end well, and its results would be gone. So every node that
+may run trials proves that it
+
+* finds a file that this command has just written into the study's folder, and may write there,
+* finds the data and pretrained files that the study names, of the sizes that this machine sees,
+* has the same code (SHA-256 of the packages' sources), Python and releases,
+* has room in /dev/shm for Ray's and torch's workers to talk through,
+* has a clock that agrees with this machine's, by which logs and locks are read.
+
+Whoever does not is named with the remedy, all nodes at once.
+"""
+
+import platform
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from study.record.provenance import versions
+from trainers.config import TrialConfig
+from trainers.data.locate import choose_dataset
+from trainers.data.prepared_folders import find_prepared
+from trainers.data.store import MANIFEST
+from trainers.errors import UserError
+
+SECONDS = 60
+"""In which a node must answer; its first worker may have to be started."""
+SHARED_MEMORY = 64 * 2**20
+"""Bytes that must be free in /dev/shm: torch's and gloo's own pieces; images and results do not go through it."""
+CLOCK_SECONDS = 5.0
+"""By which a node's clock may differ, beyond what the answer's way took."""
+DECIDING = ("python", "torch", "ray", "numpy", "pyarrow")
+"""Whose releases decide whether a run is the same anywhere."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a node is asked.
+
+    Attributes:
+        folder: the study's, absolute; None where only the nodes themselves are looked at.
+        token: what the file `PROBE` in it holds.
+        files: absolute paths of inputs, each with what this machine sees there: bytes, -1 for a folder.
+    """
+
+    folder: str | None
+    token: str
+    files: dict[str, int]
+
+
+PROBE = ".nodes-probe"
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a node answered.
+
+    Attributes:
+        host: its name, with its address where Ray knows one.
+        versions: package -> release.
+        code: SHA-256 of the project's sources as its workers import them; empty where they find none.
+        free_shared_memory: bytes; None where there is no /dev/shm.
+        clock: seconds by which its clock is ahead of this machine's.
+        clock_error: seconds by which that may be wrong.
+        problems: of its storage, one line each.
+    """
+
+    host: str
+    versions: dict[str, str] = field(default_factory=dict)
+    code: str = ""
+    free_shared_memory: int | None = None
+    clock: float = 0.0
+    clock_error: float = 0.0
+    problems: tuple[str, ...] = ()
+
+
+def require_nodes(folder: Path, configs: Iterable[TrialConfig], say: Callable[[str], None]) -> None:
+    """Refuse a cluster of several nodes where one of them cannot run the study's trials.
+
+    Args:
+        folder: the study's.
+        configs: what trials run, for the data and pretrained files that they read.
+        say: takes a line of what is done.
+
+    Raises:
+        UserError: names every node that cannot, with what it lacks and what to do.
+    """
+    if len(_nodes()) < 2 and not _elsewhere():
+        return
+    nodes = look_at_nodes(folder, inputs_of(configs))
+    found = [f"{node.host}: {problem}" for node in nodes for problem in problems(node, this_machine())]
+    if found:
+        listed = "\n  ".join(found)
+        raise UserError(
+            f"the cluster cannot run this study's trials on all of its nodes:\n  {listed}\n"
+            "mend these nodes or take them out of the cluster; `python -m study doctor --cluster` looks again"
+        )
+    say(f"{len(nodes)} nodes answer: same code and releases, and all reach {folder}")
+
+
+def inputs_of(configs: Iterable[TrialConfig]) -> list[Path]:
+    """The files that runs read, each once: the manifest of their prepared data, their pretrained file."""
+    found: dict[Path, None] = {}
+    for config in configs:
+        choice, root = choose_dataset(config.dataset), config.prepared_root
+        folder = find_prepared(choice, Path(config.data_root), None if root is None else Path(root), config.image_size)
+        if folder is not None:
+            found[folder / MANIFEST] = None
+        if config.pretrained is not None:
+            found[Path(config.pretrained)] = None
+    return list(found)
+
+
+def cluster_report(folder: Path | None, show: Callable[[str], None]) -> int:
+    """Say of every node of the joined cluster what it is and what keeps trials off it; 1 where something does.
+
+    Args:
+        folder: a study's, whose disk the nodes must share; None to leave storage out.
+        show: takes each line.
+    """
+    here, bad = this_machine(), 0
+    for node in look_at_nodes(folder):
+        against = problems(node, here)
+        bad += bool(against)
+        releases = ", ".join(f"{name} {release}" for name, release in node.versions.items())
+        said = "; ".join(against) or "fit for trials"
+        show(f"{node.host}: {said}" + (f" ({releases})" if releases else ""))
+    show(f"{bad} nodes need mending" if bad else "all nodes can run trials")
+    return 1 if bad else 0
+
+
+def problems(node: Node, here: Node) -> list[str]:
+    """What keeps trials off a node, one line each, with the remedy.
+
+    Args:
+        node: what it answered.
+        here: the same of the machine that this command runs on.
+    """
+    found = list(node.problems)
+    if not node.code and not found:
+        found.append("its workers find no project; install the same checkout there (cluster/setup_node.sh)")
+    elif node.code and node.code != here.code:
+        found.append("its project differs from this one; run `ray up` again, which copies this checkout to every node")
+    for name in DECIDING:
+        theirs, ours = node.versions.get(name, "none"), here.versions.get(name, "none")
+        if node.code and theirs != ours:
+            found.append(f"{name} {theirs}, here {ours}; install the releases of constraints.txt on both")
+    if node.free_shared_memory is not None and node.free_shared_memory < SHARED_MEMORY:
+        found.append(
+            f"{node.free_shared_memory / 2**20:.0f} MiB free in /dev/shm, {SHARED_MEMORY / 2**20:.0f} are needed; give "
+            "its container more (docker run --shm-size=1g), or delete what was left there"
+        )
+    if abs(node.clock) > CLOCK_SECONDS + node.clock_error:
+        ahead = "ahead of" if node.clock > 0 else "behind"
+        found.append(f"its clock is {abs(node.clock):.0f} s {ahead} this machine's; let both keep time (chrony, ntp)")
+    return found
+
+
+def this_machine() -> Node:
+    """What a node with nothing against it would answer."""
+    return Node(socket.gethostname(), _releases(), code_hash(), None)
+
+
+def look_at_nodes(folder: Path | None, files: Sequence[Path] = ()) -> list[Node]:
+    """Ask every node that may run trials; one that does not answer in time has that as its problem.
+
+    Args:
+        folder: the study's, into which a file is written for the nodes to find; None to leave storage out.
+        files: inputs that trials read.
+    """
+    asked = Asked(
+        None if folder is None else str(folder.absolute()),
+        secrets.token_hex(16),
+        {str(path.absolute()): path.stat().st_size if path.is_file() else -1 for path in files if path.exists()},
+    )
+    probe = None if folder is None else folder / PROBE
+    try:
+        if probe is not None:
+            probe.write_text(asked.token, encoding="utf-8")
+        return _answers(asked)
+    finally:
+        if probe is not None:
+            probe.unlink(missing_ok=True)
+
+
+def _answers(asked: Asked) -> list[Node]:
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    started, sent = [], time.time()
+    for node in _nodes():
+        only_there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        task = ray.remote(num_cpus=0, max_retries=0)(_question()).options(scheduling_strategy=only_there)
+        started.append((f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})", task.remote(asked.__dict__)))
+    found = []
+    for host, answer in started:
+        ready, _ = ray.wait([answer], timeout=max(1.0, sent + SECONDS - time.time()))
+        if not ready:
+            found.append(Node(host, problems=(f"does not answer within {SECONDS} s; look at `ray status` there",)))
+            continue
+        try:
+            values: dict[str, Any] = ray.get(answer)
+        except Exception as error:  # whatever a node does instead of answering
+            found.append(Node(host, problems=(f"cannot run a task ({str(error).strip().splitlines()[-1][:200]})",)))
+            continue
+        took = time.time() - sent
+        found.append(
+            Node(
+                host,
+                values["versions"],
+                values["code"],
+                values["shm"],
+                values["clock"] - (sent + took / 2),
+                took / 2,
+                tuple(values["problems"]),
+            )
+        )
+    return found
+
+
+def _question() -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """The task, which travels by value: a node may not have this module."""
+
+    def answer(asked: dict[str, Any]) -> dict[str, Any]:
+        import os
+        import time
+        import uuid
+
+        clock, found = time.time(), []
+        folder = asked["folder"]
+        if folder is not None:
+            try:
+                with open(os.path.join(folder, ".nodes-probe"), encoding="utf-8") as file:
+                    same = file.read() == asked["token"]
+                own = os.path.join(folder, f".nodes-probe-{uuid.uuid4().hex}")
+                with open(own, "w", encoding="utf-8"):
+                    pass
+                os.unlink(own)
+            except OSError as error:
+                same = False
+                reason = error.strerror or type(error).__name__
+                found.append(f"cannot use the study's folder {folder} ({reason}); it must lie on a shared disk")
+            else:
+                if not same:
+                    found.append(f"sees another folder at {folder}; the study must lie on a disk that all nodes share")
+        for path, size in asked["files"].items():
+            there = os.path.getsize(path) if os.path.isfile(path) else -1 if os.path.isdir(path) else None
+            if there is None:
+                found.append(f"does not have {path}; put it on a disk that all nodes share, under the same path")
+            elif there != size:
+                found.append(f"has another file at {path} ({there} bytes, {size} on this machine); copy this one there")
+        try:
+            from study.drive.nodes import _releases, code_hash
+
+            code, versions = code_hash(), _releases()
+        except ImportError:
+            code, versions = "", {}
+        try:
+            shm = os.statvfs("/dev/shm")
+            free = shm.f_bavail * shm.f_frsize
+        except (OSError, AttributeError):
+            free = None
+        return {"clock": clock, "problems": found, "code": code, "versions": versions, "shm": free}
+
+    return answer
+
+
+def code_hash() -> str:
+    """SHA-256 of the project's sources as this process imports them: names and contents, in order."""
+    import hashlib
+
+    import search_spaces
+    import trainers
+
+    digest = hashlib.sha256()
+    for root in (*map(Path, search_spaces.__path__), Path(__file__).parents[1], *map(Path, trainers.__path__)):
+        for path in sorted(root.rglob("*.py")):
+            digest.update(f"{root.name}/{path.relative_to(root).as_posix()}\0".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _releases() -> dict[str, str]:
+    found = dict(part.split(" ", 1) for part in versions().split(", "))
+    # The patch of an interpreter decides nothing; a build's tag (+cpu, +cu130) is what differs between nodes.
+    found["python"] = ".".join(platform.python_version_tuple()[:2])
+    return {name: release.partition("+")[0] for name, release in found.items() if name in DECIDING}
+
+
+def _nodes() -> list[dict[str, Any]]:
+    """The living nodes that may run trials."""
+    import ray
+
+    return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
+
+
+def _elsewhere() -> bool:
+    """Whether the only node that runs trials is not the one of this process."""
+    import ray
+
+    here = ray.get_runtime_context().get_node_id()
+    return any(node["NodeID"] != here for node in _nodes())
