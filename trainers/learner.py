@@ -83,7 +83,8 @@ class Learner:
         self.config = config
         self.replicas = replicas
         self.device = device
-        self.mean, self.std = (torch.tensor(values, device=device) for values in (data.mean, data.std))
+        normalised = model_named(config.model).normalised_by(data)
+        self.mean, self.std = (torch.tensor(values, device=device) for values in (normalised.mean, normalised.std))
         model = new_model(config, data.num_classes, data.channels, data.image_size)
         pretrained = False
         self.pretrained: PretrainedReport | None = None

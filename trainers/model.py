@@ -18,14 +18,45 @@ Network = Any
 
 
 @dataclass(frozen=True)
+class Normalisation:
+    """What a network takes in place of a data set's own: pixels, from 0 to 1, less `mean` and divided by `std`.
+
+    Attributes:
+        mean, std: one a channel.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Mxnet:
+    """How a network that MXNet saved becomes ours.
+
+    Attributes:
+        own_name: what a layer is called here, from its name there and whether it is binary.
+        eps: of our batch norms, which the file's must have.
+    """
+
+    own_name: Callable[[str, bool], str]
+    eps: float
+
+
+@dataclass(frozen=True)
 class Pretrained:
     """How a model's published files are read.
 
     Attributes:
         heads: how the names of a file's tensors begin whose place our own head takes.
+        keeps_head: whether a head of as many outputs as there are classes is taken over.
+        variant: the settings under which a network has tensors of these names, to say so where a file is another's.
+        mxnet: how `.params` files are read; None where there are none.
     """
 
     heads: tuple[str, ...]
+    keeps_head: bool = False
+    variant: Callable[[Collection[str]], Mapping[str, str]] = lambda names: {}
+    mxnet: Mxnet | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +74,7 @@ class Model:
         sides: which sides it takes, in words, and the two nearest to one that it does not take.
         binary_rate: by what the learning rate of its binary layers is multiplied.
         real_parameters: whether it has real parameters that learn beside its binary weights.
+        normalisation: what its images are normalised by where they have as many channels; None: as the data set says.
         pretrained: how published files of it load; None where there are none.
         recognises: whether the names of a file's tensors are those of this model, to say so where another was meant.
     """
@@ -56,6 +88,7 @@ class Model:
     sides: Callable[[int], str] = lambda side: ""
     binary_rate: float = 0.1
     real_parameters: bool = True
+    normalisation: Normalisation | None = None
     pretrained: Pretrained | None = None
     recognises: Callable[[Collection[str]], bool] = lambda names: False
 
@@ -74,6 +107,12 @@ class Model:
         if "approx" in self.options:
             names.insert(0, "approx")
         return {name: getattr(config, name) for name in names}
+
+    def normalised_by(self, data: Any) -> Normalisation:
+        """What its images are normalised by: its own, or `data.mean` and `data.std`, for images of `data.channels`."""
+        if self.normalisation is not None and len(self.normalisation.mean) == data.channels:
+            return self.normalisation
+        return Normalisation(data.mean, data.std)
 
     def check_side(self, side: int) -> None:
         """Raise `UserError` unless it takes images of `side` x `side` pixels; cheap, builds nothing."""

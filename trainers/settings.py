@@ -80,6 +80,7 @@ class Setting:
         scope: what it is for, see `Scope`.
         choices: the values that it may have; empty where a range bounds it.
         least: of a number, the least that it may be.
+        study_least: the same in a study, where that is more.
         above: of a number, what it must exceed.
         below: of a number, what it must not reach.
         short: its name in a table, where another than `name`.
@@ -104,6 +105,7 @@ class Setting:
     scope: Scope = "scientific"
     choices: tuple[Any, ...] = ()
     least: float | None = None
+    study_least: float | None = None
     above: float | None = None
     below: float | None = None
     short: str = ""
@@ -266,7 +268,17 @@ COMMON: Final[tuple[Setting, ...]] = (
         offered=True,
         since=1,
     ),
-    Setting("epochs", int, "passes over the training images", 100, "workload", least=1, shown=True, since=1),
+    Setting(
+        "epochs",
+        int,
+        "passes over the training images; 0 evaluates a pretrained network as it is",
+        100,
+        "workload",
+        least=0,
+        study_least=1,
+        shown=True,
+        since=1,
+    ),
     Setting(
         "image_size",
         int,
@@ -304,7 +316,7 @@ COMMON: Final[tuple[Setting, ...]] = (
         memory="other",
         since=1,
     ),
-    Setting("pretrained", str, "the authors' pretrained checkpoint", None, "workload", memory="other", since=1),
+    Setting("pretrained", str, "the authors' pretrained file", None, "workload", memory="other", since=1),
     Setting(
         "val_fraction",
         float,

@@ -57,6 +57,8 @@ def train(
 ) -> Metrics:
     """Train to the last epoch, from the run's last checkpoint if there is one; returns the final metrics.
 
+    A run of 0 epochs evaluates the network as it starts.
+
     Args:
         config: the run, as `preflight` resolved it.
         run_dir: the run's own folder; checkpoints and `result.json` go there.
@@ -99,6 +101,8 @@ def train(
                 report(run.told({**metrics, "replayed": True}))
         for epoch in range(run.progress.epochs_done, config.epochs):
             report(run.told(run.epoch(epoch)))
+        if config.epochs == 0:
+            run.untrained()
         return run.finish()
     except Exception as error:
         if (found := exhausted(error, run_dir)) is None or found is error:
@@ -129,6 +133,7 @@ class _Run:
         self.learner.rule.total_steps = config.epochs * len(epoch_batches(len(self.training), config, 0))
         self.validation = data.split("validation", config.val_fraction) if config.val_fraction else None
         self.attempt = attempt
+        self.start: Metrics = {}  # of a run without epochs
         start = bits_of(self.learner.model)
         self.progress, self.note = checkpoint.restore(run_dir, self.learner)
         steps = set(replicas.gather_numbers(self.progress.steps_done))
@@ -199,6 +204,15 @@ class _Run:
         settled = sums.settled()
         finite(float(settled.loss), f"in epoch {epoch + 1}")
         return settled
+
+    def untrained(self) -> None:
+        """Validate and save the network as it starts, in place of any epoch."""
+        metrics: Metrics = {"epoch": 0, "train_seconds": 0.0, "lr": self.config.lr}
+        metrics["state_bits_per_weight"] = state_bits_per_weight(self.learner)
+        if self.validation is not None:
+            metrics |= self._evaluated(self.validation).metrics("val")
+        self.start = metrics
+        self._save(best=True)
 
     def _last_inputs(self, epoch: int) -> Iterator[Tensor]:
         """This worker's share of the epoch's last batches, as the network sees them."""
@@ -279,6 +293,7 @@ class _Run:
         if tested:
             tested |= self._tested_on()
         metrics = {
+            **self.start,
             **self.progress.latest,
             **tested,
             **shares_by_layer(self.run_dir, self.learner.model),

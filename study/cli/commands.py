@@ -229,7 +229,8 @@ def train(options: argparse.Namespace) -> int:
             raise
         recorder.end(spec, "completed", final)
     metrics = {**recorder.finals[trial_id], "trial_id": trial_id}
-    say(f"peak memory {metrics['peak_memory_bytes'] / 2**20:.1f} MiB, {metrics['train_seconds']:.1f} s of training")
+    if config.epochs:
+        say(f"peak memory {metrics['peak_memory_bytes'] / 2**20:.1f} MiB, {metrics['train_seconds']:.1f} s of training")
     say(f"recorded as {trial_id} in {folder.shown}")
     if options.json:
         say(json.dumps({key: metrics.get(key) for key in JSON_KEYS}))

@@ -87,13 +87,14 @@ def export_run(
         image_size=config.image_size,
         classes=config.classes,
     )
+    normalisation = model_named(config.model).normalised_by(data)
     about = ModelDescription(
         model=config.model,
         options=_options(trained, data),
         image_size=data.image_size,
         channels=data.channels,
-        mean=data.mean,
-        std=data.std,
+        mean=normalisation.mean,
+        std=normalisation.std,
         class_names=tuple(data.class_names),
         dataset=data.name,
         origin=_origin(run_dir, trained, which),

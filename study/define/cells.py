@@ -252,6 +252,11 @@ def make_cell(
         space_for(algorithm).is_empty(model, fixed=chosen, ranges=ranges)  # refuses values that exclude each other
     except ValueError as error:
         raise UserError(str(error)) from None
+    if base.epochs == 0:
+        raise UserError(
+            "epochs 0 trains nothing, so there is nothing to search; give 1 or more (`python -m study train "
+            "--epochs 0` evaluates a pretrained network as it is)"
+        )
     if base.val_fraction == 0:
         raise UserError("val_fraction 0 leaves a search nothing to choose by; give one above 0, e.g. 0.1")
     if search.asha and search.asha.grace_period > base.epochs:

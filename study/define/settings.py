@@ -79,7 +79,8 @@ def _shape_of(settings: tuple[Setting, ...]) -> type[BaseModel]:
 
 def _allowed(setting: Setting) -> dict[str, Any]:
     """A setting's values in the words of JSON schema."""
-    bounds = {"minimum": setting.least, "exclusiveMinimum": setting.above, "exclusiveMaximum": setting.below}
+    least = setting.least if setting.study_least is None else setting.study_least
+    bounds = {"minimum": least, "exclusiveMinimum": setting.above, "exclusiveMaximum": setting.below}
     allowed: dict[str, Any] = {name: bound for name, bound in bounds.items() if bound is not None}
     if setting.choices:
         allowed["enum"] = [*setting.choices, *([None] if setting.default is None else [])]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from trainers.batches import epoch_batches, measured_step_number
 
 from trainers.checkpoint import best_checkpoint, last_checkpoint
 from trainers.config import TrialConfig
@@ -241,6 +242,19 @@ def test_a_cosine_ends_with_the_runs_last_step(digits: MakeConfig, tmp_path: Pat
     assert temperatures == sorted(temperatures, reverse=True)
     assert sum(temperatures) / 4 == pytest.approx(1.0, abs=2 / steps)  # half of it on average
     assert 0 < temperatures[-1] < 0.15  # 2·(1 - cos(x))/2 over the last quarter
+
+
+def test_a_run_of_no_epochs_evaluates_the_network_as_it_starts(digits: MakeConfig, tmp_path: Path) -> None:
+    epochs: list[Metrics] = []
+    config = digits(epochs=0, test=True)
+    found = run_local(config, tmp_path, epochs.append)
+    assert not epochs and found["epoch"] == 0 and found["status"] == "completed"
+    assert 0 <= found["val_accuracy"] <= 1 and found["test_images"] > 0
+    assert json.loads((tmp_path / "result.json").read_text())["val_accuracy"] == found["val_accuracy"]
+    data = open_prepared("Digits", config.data_root, image_size=config.image_size)
+    start = Learner(config, data, Replicas(), torch.device("cpu")).model.state_dict()
+    assert all(torch.equal(weights(tmp_path)[f"model.{name}"], tensor) for name, tensor in start.items())
+    assert results([run_local(config, tmp_path)]) == results([found])
 
 
 def test_every_epoch_has_its_own_order_of_all_images(digits: MakeConfig) -> None:

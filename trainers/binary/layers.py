@@ -55,11 +55,16 @@ class BinaryLayer(nn.Module):
 
 
 class BinaryConv2d(BinaryLayer):
-    """Binary convolution without bias: (N, in, H, W) -> (N, out, H', W'); 3x3 with padding 1, 1x1 without."""
+    """Binary convolution without bias: (N, in, H, W) -> (N, out, H', W'); 3x3 with padding 1, 1x1 without.
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> None:
+    What lies outside an image counts as 0, or as +1 where `ones` says so.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, ones: bool = False
+    ) -> None:
         shape = (out_channels, in_channels, kernel_size, kernel_size)
-        super().__init__(shape, Convolution(stride, padding=kernel_size // 2))
+        super().__init__(shape, Convolution(stride, kernel_size // 2, ones))
 
 
 class BinaryLinear(BinaryLayer):

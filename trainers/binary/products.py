@@ -53,31 +53,49 @@ class MatrixProduct:
 
 
 class Convolution:
-    """z = W * s, zero padding: (N, in, H, W) x (out, in, k, k) -> (N, out, H', W')."""
+    """z = W * s: (N, in, H, W) x (out, in, k, k) -> (N, out, H', W').
 
-    def __init__(self, stride: int, padding: int) -> None:
+    Args:
+        stride, padding: of the window.
+        ones: whether what lies outside an image counts as +1; otherwise as 0.
+    """
+
+    def __init__(self, stride: int, padding: int, ones: bool = False) -> None:
         self.stride = stride
         self.padding = padding
+        self.ones = ones and padding > 0
 
     def geometry(self, shape: torch.Size) -> Geometry:
-        return Geometry(shape[2], self.stride, self.padding)
+        return Geometry(shape[2], self.stride, self.padding, self.ones)
 
     def forward(self, inputs: Tensor, weight: Tensor) -> Tensor:
+        if self.ones:
+            return torch.nn.functional.conv2d(self._padded(inputs), weight, stride=self.stride)
         return torch.nn.functional.conv2d(inputs, weight, stride=self.stride, padding=self.padding)
+
+    def _padded(self, inputs: Tensor) -> Tensor:
+        return torch.nn.functional.pad(inputs, [self.padding] * 4, value=1.0)
 
     def _backward(self, grad: Tensor, inputs: Tensor, weight: Tensor, wanted: int) -> Tensor:
         mask = [index == wanted for index in range(3)]
-        stride, padding = [self.stride] * 2, [self.padding] * 2
+        stride, padding = [self.stride] * 2, [0 if self.ones else self.padding] * 2
         return torch.ops.aten.convolution_backward(
             grad, inputs, weight, None, stride, padding, [1, 1], False, [0, 0], 1, mask
         )[wanted]
 
     def input_gradient(self, grad: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
-        return self._backward(grad, inputs, weight, 0)
+        if not self.ones:
+            return self._backward(grad, inputs, weight, 0)
+        images, channels, high, wide = inputs.shape
+        edge = self.padding
+        # Of the inputs too only the shape matters.
+        padded = inputs.new_zeros(()).expand(images, channels, high + 2 * edge, wide + 2 * edge)
+        return self._backward(grad, padded, weight, 0)[:, :, edge:-edge, edge:-edge]
 
     def weight_gradient(self, grad: Tensor, inputs: Tensor, shape: torch.Size) -> Tensor:
         # Only the weight's shape matters here, not its values: one element expanded costs no memory.
-        return self._backward(grad, inputs, inputs.new_zeros(()).expand(shape), 1)
+        unread = inputs.new_zeros(()).expand(shape)
+        return self._backward(grad, self._padded(inputs) if self.ones else inputs, unread, 1)
 
     def per_channel(self, scale: Tensor) -> Tensor:
         return scale.view(-1, 1, 1)

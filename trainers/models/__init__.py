@@ -16,6 +16,7 @@ from trainers.model import Model, Pretrained
 from trainers.models.adambnn import AdamBNN
 from trainers.models.bcdnet import BCDNet
 from trainers.models.mlp import MLP
+from trainers.models.resnet18 import ResNet18
 from trainers.registry import model_named
 from trainers.settings import ACTIVATION_MEMORY, APPROXIMATIONS, WEIGHT_SCALES, one_of
 
@@ -33,6 +34,7 @@ def build_model(name: str, num_classes: int, *, weight_scale: str = "none", **op
         num_classes: logits.
         weight_scale: what a binary product is multiplied by: none, layer (mean |w_real|) or channel.
         options: AdamBNN and BCDNet: `width` (1.0), `approx` (STE), `freeze_num` (0), `in_channels` (3).
+            ResNet18: `width`, `stem` (imagenet), `first_stage` (binary), `approx`, `in_channels`.
             MLP: `in_features` (no default), `hid_dim` (2048), `depth` (4), `approx` (STE). Others: as `build` says.
 
     Raises:
@@ -82,7 +84,7 @@ def _check_numbers(options: dict[str, Any]) -> None:
 def check_image_size(name: str, image_size: int) -> None:
     """Raise `UserError` unless model `name` takes images of `image_size` x `image_size` pixels; cheap, builds nothing.
 
-    AdamBNN and BCDNet: a multiple of 32 or one less (`trainers.models.network.takes_side` says why). The MLP: any.
+    AdamBNN and BCDNet: a multiple of 32 or one less (`trainers.models.network.takes_side` says why). The others: any.
     """
     model_named(name).check_side(image_size)
 
@@ -109,4 +111,5 @@ __all__ = [
     "AdamBNN",
     "BCDNet",
     "MLP",
+    "ResNet18",
 ]

@@ -3,7 +3,8 @@
 A file holds a state dict (key `state_dict`, `model` and the like; names perhaps prefixed `module.`, once or more)
 beside an optimizer, an epoch and so on. Every tensor of it but the head's must find its place in our model, and every
 place its tensor, or nothing is loaded. Heads are replaced by ours. What is left out and assumed is said.
-`.safetensors` files with the same names load too, and those that `python -m study pretrain` wrote, for any model.
+`.safetensors` files with the same names load too, those that `python -m study pretrain` wrote, for any model, and
+networks that MXNet saved (`trainers.models.mxnet_params`).
 """
 
 import hashlib
@@ -21,6 +22,8 @@ from trainers.binary.bits import sgn
 from trainers.binary.layers import LATENT_STD, binary_layers
 from trainers.binary.weights import LatentWeight
 from trainers.errors import UserError
+from trainers.model import Pretrained
+from trainers.models.mxnet_params import SUFFIX, read_network
 from trainers.models.pretrained_file import OwnFile, as_own
 from trainers.models.safe_read import read_checkpoint
 from trainers.registry import MODELS
@@ -39,6 +42,7 @@ class PretrainedReport:
     Attributes:
         path: the file.
         loaded: names of the model's tensors that were filled from it.
+        kept_heads: those among them that are the file's own head.
         replaced_heads: names in the file whose place our own head takes.
         ignored: what else the file held (optimizer, epoch, ...).
         assumed: how the file was read where it might have been meant otherwise, a clause each.
@@ -50,6 +54,7 @@ class PretrainedReport:
 
     path: str
     loaded: tuple[str, ...]
+    kept_heads: tuple[str, ...]
     replaced_heads: tuple[str, ...]
     ignored: tuple[str, ...]
     assumed: tuple[str, ...]
@@ -63,6 +68,8 @@ class PretrainedReport:
         lines = [f"{self.path}: {len(self.loaded)} tensors, each of which has its place (sha256 {self.sha256[:16]})"]
         if self.origin:
             lines.append(self.origin)
+        if self.kept_heads:
+            lines.append("assumed: the head's outputs are the classes here, in their order; there are as many")
         if self.replaced_heads:
             lines.append(f"left out: the head, which a new one replaces: {', '.join(self.replaced_heads)}")
         if self.ignored:
@@ -80,6 +87,7 @@ class _Match:
     """Tensors of a file by the names of the model's, and what is left over."""
 
     tensors: dict[str, Tensor]
+    kept_heads: tuple[str, ...]
     replaced_heads: tuple[str, ...]
     ignored: tuple[str, ...]
     assumed: tuple[str, ...]
@@ -101,6 +109,7 @@ class _Match:
         return PretrainedReport(
             path=str(path),
             loaded=tuple(self.tensors),
+            kept_heads=self.kept_heads,
             replaced_heads=self.replaced_heads,
             ignored=self.ignored,
             assumed=self.assumed,
@@ -145,23 +154,30 @@ def _match(model: nn.Module, path: Path) -> _Match:
         raise RuntimeError(
             "pretrained values go to latent weights, and this model keeps bits only; load before packing"
         )
-    content = read_checkpoint(path)
-    own = as_own(path, content)
-    if own is not None and own.model != name:
-        raise UserError(f"{path} is a pretrained {own.model}, not a {name}; choose that model, or give another file")
-    if own is None and (about is None or about.pretrained is None):
-        with_files = ", ".join(other.name for other in known.values() if other.pretrained)
-        raise UserError(
-            f"{path} is no file of {name} that `python -m study pretrain` wrote, and published files are read for "
-            f"{with_files} only; pretrain one, or leave pretrained out"
-        )
-    heads_of_files = about.pretrained.heads if about and about.pretrained else own.heads if own else ()
-    if own is not None:
-        content = own.state(model.state_dict())
-    state, ignored, assumed = _state_dict(content, path)
+    published = about.pretrained if about else None
+    if path.suffix == SUFFIX:
+        own, (state, assumed), ignored = None, _read_mxnet(path, published), ()
+    else:
+        content = read_checkpoint(path)
+        own = as_own(path, content)
+        if own is not None and own.model != name:
+            raise UserError(
+                f"{path} is a pretrained {own.model}, not a {name}; choose that model, or give another file"
+            )
+        if own is None and published is None:
+            with_files = ", ".join(other.name for other in known.values() if other.pretrained)
+            raise UserError(
+                f"{path} is no file of {name} that `python -m study pretrain` wrote, and published files are read for "
+                f"{with_files} only; pretrain one, or leave pretrained out"
+            )
+        state, ignored, assumed = _state_dict(content if own is None else own.state(model.state_dict()), path)
+    heads_of_files = published.heads if published else own.heads if own else ()
+    expected = model.state_dict()
     heads = tuple(key for key in state if key.startswith(heads_of_files))
-    offered = {key: value for key, value in state.items() if key not in heads}
-    expected = {key: value for key, value in model.state_dict().items() if not key.startswith(heads_of_files)}
+    kept = own is None and published is not None and published.keeps_head and _fits(state, expected, heads_of_files)
+    if not kept:
+        expected = {key: value for key, value in expected.items() if not key.startswith(heads_of_files)}
+    offered = {key: value for key, value in state.items() if kept or key not in heads}
     # Files older than PyTorch 0.4.1 do not count batches, and with a fixed momentum nothing reads the count.
     missing = [key for key in expected if key not in offered and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in offered if key not in expected]
@@ -172,12 +188,41 @@ def _match(model: nn.Module, path: Path) -> _Match:
         if value.shape != expected[key].shape
     ]
     if missing or unexpected or shapes:
-        raise UserError(_mismatch(name, path, state, missing, unexpected, shapes, own))
+        other = _other_variant(published, state, expected) if published else ""
+        raise UserError(_mismatch(name, path, state, missing, unexpected, shapes, own, other))
     broken = [key for key, value in fitting.items() if not bool(torch.isfinite(value).all())]
     if broken:
         raise UserError(f"{path} holds values that are not finite, in {_shortened(broken)}; get the file again")
     tensors = {key: fitting[key] for key in expected if key in fitting}
-    return _Match(tensors, heads, ignored, (*assumed, *_assumed_of_values(tensors, expected)), own)
+    assumed += _assumed_of_values(tensors, expected)
+    return _Match(tensors, heads if kept else (), () if kept else heads, ignored, tuple(assumed), own)
+
+
+def _read_mxnet(path: Path, published: Pretrained | None) -> tuple[dict[str, Tensor], list[str]]:
+    """The file's tensors under our names, and what was assumed."""
+    if published is None or published.mxnet is None:
+        those = [own.name for own in MODELS.all().values() if own.pretrained and own.pretrained.mxnet]
+        raise UserError(f"{path}: {SUFFIX} files are of {' and '.join(those)}; choose that model, or give another file")
+    tensors, assumed = read_network(path, published.mxnet.own_name, published.mxnet.eps)
+    return tensors, list(assumed)
+
+
+def _fits(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], heads: tuple[str, ...]) -> bool:
+    """Whether a file's head is as large as ours."""
+    shapes = [
+        {key: value.shape for key, value in tensors.items() if key.startswith(heads)} for tensors in (state, expected)
+    ]
+    return shapes[0] == shapes[1]
+
+
+def _other_variant(published: Pretrained, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """That a file is of the same network under other settings, in words; empty where it is not."""
+    found, own = published.variant(tuple(state)), published.variant(tuple(expected))
+    if found == own:
+        return ""
+    texts = [" and ".join(f"{name} {value}" for name, value in settings.items()) for settings in (found, own)]
+    give = " ".join(f"--{name} {value}" for name, value in found.items() if own.get(name) != value)
+    return f": the file is of {texts[0]}, this network of {texts[1]}; give {give}, or another file"
 
 
 def _assumed_of_values(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
@@ -204,12 +249,15 @@ def _mismatch(
     unexpected: Sequence[str],
     shapes: Sequence[str],
     own: OwnFile | None,
+    other_variant: str,
 ) -> str:
     lines = [f"{path} does not fit this {name}"]
     likely = _looks_like(state)
     if own is not None:
         settings = ", ".join(f"{setting} {value}" for setting, value in own.options.items())
         lines[0] += f": it is a {name} of {settings}; give the same settings and images, or another file"
+    elif likely == name and other_variant:
+        lines[0] += other_variant
     elif likely not in (name, None):
         lines[0] += f"; it looks like a file of {likely}: choose that model, or give a file of {name}"
     else:

@@ -47,7 +47,7 @@ def test_command_line_replaces_trials_and_switches_early_stopping_off(tmp_path: 
         ({"fixed": {"epochs": 6, "val_fraction": 0}}, "nothing to choose by"),
         (
             {"fixed": {"width": 0.5}},
-            "fixed: width is a setting of AdamBNN and BCDNet, which binary with MLP does not have",
+            "fixed: width is a setting of AdamBNN, BCDNet and ResNet18, which binary with MLP does not have",
         ),
         (
             {"cells": [{"datasets": ["Digits"], "models": ["MLP"], "methods": ["bop"], "fixed": {"inertia_bits": 4}}]},
@@ -92,6 +92,7 @@ def test_command_line_replaces_trials_and_switches_early_stopping_off(tmp_path: 
         ),
         ({"cells": [{"datasets": ["Digits"], "models": ["MLP"], "methods": ["bop", "bop"]}]}, "appears twice"),
         ({"cells": ["Digits"]}, "entry 1 is 'Digits'"),
+        ({"fixed": {"epochs": 0}}, "epochs 0 trains nothing, so there is nothing to search"),
         ({"resources": {"workers": 0}}, "resources: workers is 0; give at least 1"),
     ],
 )

@@ -155,6 +155,48 @@ class TestBCDNet(ConvolutionalContract):
     modules = 11
 
 
+class ResNetContract(OwnModelContract):
+    name = "ResNet18"
+
+
+class TestResNet18(ResNetContract):
+    options: ClassVar[dict[str, Any]] = {"width": 0.25}
+    image = (3, 48)
+
+    @pytest.mark.parametrize("size", [1, 7, 33])
+    def test_it_takes_images_of_any_size(self, size: int) -> None:
+        check_image_size("ResNet18", size)
+        assert self.build().eval()(torch.randn(1, 3, size, size)).shape == (1, CLASSES)
+
+    @pytest.mark.parametrize(("width", "channels"), [(0.01, 8), (0.25, 16), (0.37, 24), (1.0, 64), (1.5, 96)])
+    def test_width_rounds_the_first_stage_to_eight_and_doubles_from_there(self, width: float, channels: int) -> None:
+        with torch.device("meta"):
+            shapes = {name: tensor.shape for name, tensor in self.build(width=width).named_parameters()}
+        assert shapes["stem.conv0.weight"][0] == channels
+        assert shapes["fc.weight"] == (CLASSES, 8 * channels)
+
+    def test_the_published_network_has_11161600_binary_weights(self) -> None:
+        with torch.device("meta"):
+            model = build_model("ResNet18", 1000)
+        assert sum(layer.store.shape.numel() for _, layer in binary_layers(model)) == 11_161_600
+        assert len(list(binary_layers(model))) == 20
+
+    @pytest.mark.parametrize(("option", "choices"), [("stem", "imagenet or cifar"), ("first_stage", "binary or real")])
+    def test_a_variant_that_there_is_not_is_refused(self, option: str, choices: str) -> None:
+        with pytest.raises(UserError, match=f"{option} 'other' is unknown; use {choices}"):
+            self.build(**{option: "other"})
+
+
+class TestResNet18OfSmallImages(ResNetContract):
+    options: ClassVar[dict[str, Any]] = {"width": 0.25, "stem": "cifar"}
+    image = (3, 16)
+
+
+class TestResNet18WithRealFirstStage(ResNetContract):
+    options: ClassVar[dict[str, Any]] = {"width": 0.25, "first_stage": "real"}
+    image = (3, 48)
+
+
 class TestMLP(OwnModelContract):
     name = "MLP"
     options: ClassVar[dict[str, Any]] = {"hid_dim": 40, "depth": 3}
