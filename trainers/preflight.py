@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 
-from trainers.batches import epoch_batches
 from trainers.config import TrialConfig, learning_rates
 from trainers.data.loader import PreparedData, open_prepared
 from trainers.data.report import note_lines, summary_line

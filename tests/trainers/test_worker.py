@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from trainers.batches import epoch_batches, measured_step_number
 
 from trainers.checkpoint import best_checkpoint, last_checkpoint
 from trainers.config import TrialConfig

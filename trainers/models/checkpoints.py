@@ -155,8 +155,10 @@ def _match(model: nn.Module, path: Path) -> _Match:
             "pretrained values go to latent weights, and this model keeps bits only; load before packing"
         )
     published = about.pretrained if about else None
+    own: OwnFile | None = None
+    ignored: tuple[str, ...] = ()
     if path.suffix == SUFFIX:
-        own, (state, assumed), ignored = None, _read_mxnet(path, published), ()
+        state, assumed = _read_mxnet(path, published)
     else:
         content = read_checkpoint(path)
         own = as_own(path, content)

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from trainers.batches import epoch_batches
 
 from tests.trainers.conftest import MakeConfig
 from tests.trainers.gradient_receiver import GradientReceiver
