@@ -18,7 +18,8 @@ from typing import Any, Final, Generic, TypeVar
 from trainers.errors import UserError
 from trainers.method import Method
 from trainers.model import Model
-from trainers.settings import COMMON, REAL_PARAMETERS, REQUIRED, Setting, one_of
+from trainers.run_settings import COMMON, REAL_PARAMETERS
+from trainers.settings import REQUIRED, Setting, one_of
 
 Thing = TypeVar("Thing", Method, Model)
 

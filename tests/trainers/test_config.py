@@ -18,9 +18,9 @@ def config(**settings: Any) -> TrialConfig:
     [
         (
             {"model": "adambnn"},
-            r"model 'adambnn' is unknown; use AdamBNN, BCDNet, MLP .*\(did you mean AdamBNN\?\)",
+            r"model 'adambnn' is unknown; use AdamBNN, BCDNet, MLP.* \(did you mean AdamBNN\?\)",
         ),
-        ({"algorithm": "sgd"}, "use binary, .*bop, frozen or real; your own comes with --plugin"),
+        ({"algorithm": "sgd"}, "use binary, .*bop, .*real; your own comes with --plugin"),
         ({"scheduler_type": "cosine"}, "use const, gaussian, scaled-gaussian or relative"),
         ({"mask_type": "XYZ"}, "use EWM, WPM or RAND"),
         ({"approx": "tanh"}, "use STE, ApproxSign or ReSTE"),

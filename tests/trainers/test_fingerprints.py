@@ -6,7 +6,7 @@ import pytest
 
 from trainers.config import TrialConfig
 from trainers.registry import configuration_settings, declared, fields_of
-from trainers.settings import COMMON, REAL_PARAMETERS
+from trainers.run_settings import COMMON, REAL_PARAMETERS
 
 # As they were when every setting was a field of one class.
 FINGERPRINTS: dict[str, dict[str, Any]] = {
