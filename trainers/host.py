@@ -23,8 +23,8 @@ from trainers.plugins import receive, shipped
 from trainers.progress import Metrics
 from trainers.replicas import Replicas
 from trainers.stop import require_no_stop
-from trainers.worker import require_run_dir, train
-from trainers.working_folder import enter
+from trainers.worker import train
+from trainers.working_folder import enter, require_run_dir
 
 OnEpoch = Callable[[Metrics], None]
 

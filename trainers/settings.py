@@ -1,9 +1,9 @@
 """What a setting is: declared once, with all that anybody has to know of it.
 
 Those of every run stand in `trainers.run_settings`. A method declares its own settings in its file below
-`trainers.methods`, a model its own below `trainers.models`, a plug-in in the plug-in. The command line and its help, what a study file may say, the columns of `results.parquet`,
-fingerprints, the defaults of older studies, names in tables, memory plans and simulation all follow from these
-declarations; nothing else lists settings.
+`trainers.methods`, a model its own below `trainers.models`, a plug-in in the plug-in. The command line and its help,
+what a study file may say, the columns of `results.parquet`, fingerprints, the defaults of older studies, names in
+tables, memory plans and simulation all follow from these declarations; nothing else lists settings.
 """
 
 import difflib

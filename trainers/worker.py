@@ -334,20 +334,3 @@ class _Run:
                 damaged = f"{path} was damaged; it has been written anew, from the run's checkpoint"
                 self.note = "; ".join(part for part in (self.note, damaged) if part)
         write_json(path, metrics)
-
-
-def require_run_dir(run_dir: Path) -> None:
-    """Make the run's folder.
-
-    Raises:
-        UserError: it cannot be made or written to.
-    """
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        probe = run_dir / ".probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {run_dir} ({error.strerror}); choose an output folder you may write to"
-        ) from error

@@ -46,3 +46,20 @@ def relative_paths(config: TrialConfig) -> list[str]:
         named["dataset"] = config.dataset
     given = {name: path for name, path in named.items() if path is not None}
     return [f"{name} {path!r}" for name, path in given.items() if not os.path.isabs(os.path.expanduser(path))]
+
+
+def require_run_dir(run_dir: Path) -> None:
+    """Make the run's folder.
+
+    Raises:
+        UserError: it cannot be made or written to.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        probe = run_dir / ".probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {run_dir} ({error.strerror}); choose an output folder you may write to"
+        ) from error
