@@ -6,6 +6,7 @@ and `--pretrained file.pth` are meant from where the command was typed.
 
 import os
 import platform
+from pathlib import Path
 
 from trainers.config import TrialConfig
 from trainers.data.catalog import lookup
