@@ -1,12 +1,12 @@
 """The answer in words, first of all: what may be said of each method, what is undecided, and what fits which memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from study.compare.contrasts import CONTROL, Contrast, Measured, measure
 from study.compare.scores import CellGroup, MethodSummary
-from study.compare.statistics import Estimate, accuracy_interval
+from study.compare.statistics import SIGNIFICANCE, Estimate, accuracy_interval, holm
 from study.compare.table import group_title, percent
 from study.compare.verdict import Verdict, WorkloadVerdicts
 from study.report.content import StudyContent, confirmed
@@ -24,11 +24,13 @@ class Step:
         row: the method.
         below: the step before it, which needs less; None for the first.
         gain: the paired difference of accuracies to that one, in points; None for the first, or without common seeds.
+        sure: whether that difference is significant after Holm's correction over the stair.
     """
 
     row: MethodSummary
     below: MethodSummary | None
     gain: Measured | None
+    sure: bool = False
 
 
 def answer(content: StudyContent) -> Section:
@@ -184,7 +186,12 @@ def steps(group: CellGroup) -> list[Step]:
         if below is not None and fmean(group.accuracy(row).values()) <= fmean(group.accuracy(below).values()):
             continue
         stair.append(Step(row, below, measure(group, row, below) if below else None))
-    return stair
+    p_values = [step.gain.p_different for step in stair if step.gain and step.gain.p_different is not None]
+    adjusted = iter(holm(p_values))
+    return [
+        replace(step, sure=next(adjusted) < SIGNIFICANCE) if step.gain and step.gain.p_different is not None else step
+        for step in stair
+    ]
 
 
 def _by_memory(content: StudyContent, group: CellGroup) -> Iterator[Block]:
@@ -223,8 +230,8 @@ def _by_memory(content: StudyContent, group: CellGroup) -> Iterator[Block]:
                 "none of the methods fits at these settings. Another model, batch or image size needs another "
                 "amount, which ",
                 code("python -m study plan"),
-                " predicts. Intervals in the last column are of single comparisons at 95 %, not adjusted for their "
-                "number.",
+                " predicts. The last column compares each with the one above it: the difference in points with its 95 "
+                "% interval; sure means at the 5 % level after Holm's correction for the number of these comparisons.",
             ]
         ),
         "note",
@@ -244,12 +251,8 @@ def _surety(group: CellGroup, step: Step) -> str:
     else:
         found = step.gain.estimate
         shown = f"{found.mean:+.1f} points [{found.interval[0]:.1f}, {found.interval[1]:.1f}]"
-        sure = found.interval[0] > 0
-        parts.append(
-            f"sure to beat {step.below.label}, the next smaller: {shown}"
-            if sure
-            else f"not shown to beat {step.below.label}, which needs less: {shown}"
-        )
+        beats = "sure to beat" if step.sure and found.interval[0] > 0 else "not shown to beat"
+        parts.append(f"{beats} {step.below.label}, which needs less: {shown}")
     return "; ".join(parts)
 
 

@@ -202,7 +202,7 @@ def _importance(group: CellGroup, important: "Mapping[str, Searched]", name: str
     axis.barh(labels, values, color=[styles[method][0] for method in methods])
     for place, (_, value, _) in enumerate(bars):
         axis.text(value + 0.01, place, f"{value:.2f}", va="center", fontsize=8.5, color=INK)
-    plain_axes(axis, "share of the accuracy's variance explained (fANOVA)", "")
+    plain_axes(axis, "importance (fANOVA; in all 1 a method)", "")
     axis.invert_yaxis()
     axis.set_xlim(0, 1.1)
     axis.grid(axis="y", visible=False)
@@ -211,7 +211,7 @@ def _importance(group: CellGroup, important: "Mapping[str, Searched]", name: str
         f"Which settings mattered, {group.dataset}, {group.model}.",
         "; ".join(f"{label} {value:.2f}" for label, value, _ in bars) + ".",
         figure,
-        "Within the ranges searched and among the completed trials; what is not shown acts in combination.",
+        "Of what single settings explain of the completed trials' accuracy the share of each, in the ranges searched.",
     )
 
 
@@ -228,4 +228,4 @@ def _importance_table(group: CellGroup, important: "Mapping[str, Searched]") -> 
         ]
         for method, one in important.items()
     ]
-    return table("Importance of settings", ["method", "completed trials", "share of variance explained"], rows, [1])
+    return table("Importance of settings", ["method", "completed trials", "importance of each, in all 1"], rows, [1])

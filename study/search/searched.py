@@ -2,7 +2,8 @@
 
 Importance is fANOVA's (Hutter, Hoos and Leyton-Brown 2014, as Optuna has it): a forest of trees learns the validation
 accuracy of the completed trials from their settings, and a setting's importance is the share of the forest's variance
-that it explains alone. It says what mattered *within the ranges and among the trials of this search*.
+that it explains alone, of what single settings explain. It says what mattered *within the ranges and among the trials
+of this search*.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,7 +59,7 @@ class Searched:
         cell: whose.
         settings: in the order in which they were first asked for.
         trials: by number.
-        importance: by setting, 0..1; empty where there are too few completed trials for the number of settings, or
+        importance: by setting, in all 1; empty where there are too few completed trials for the number of settings, or
             nothing is left to tune.
     """
 
@@ -127,5 +128,5 @@ def _importance(trials: Sequence[FrozenTrial]) -> dict[str, float]:
                 value=trial.values[0],
             )
         )
-    found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=SEED), normalize=False)
+    found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=SEED))
     return {name: float(value) for name, value in found.items()}

@@ -1,0 +1,129 @@
+"""What the further sections show: how runs went, memory, the search, classes, several studies side by side."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from study.report.answers import answers_of, disagreement
+from study.report.content import StudyContent, read_content
+from study.report.document import Document, Section, Table, drawings
+from study.report.html import render_html
+from study.report.memory import by_category
+from study.report.report import document_of
+from study.report.results import lifts_of, turned_round
+from study.report.search import best_so_far
+from study.report.several import document_of_several, make_side_by_side
+from study.search.searched import SearchedTrial
+from tests.study.report.full_study import IMAGES, record_full_study
+from trainers.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("full") / "study"
+    record_full_study(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def content(folder: Path) -> StudyContent:
+    return read_content(folder)
+
+
+@pytest.fixture(scope="module")
+def document(content: StudyContent) -> Document:
+    return document_of(content)
+
+
+def section(document: Document, anchor: str) -> Section:
+    return next(one for one in document.sections if one.anchor == anchor)
+
+
+def words(part: Section) -> str:
+    return render_html(Document("", (), (part,)))
+
+
+def test_figures_of_every_kind_are_there(document: Document) -> None:
+    names = {drawing.name for drawing in drawings(document.sections)}
+    kinds = ("accuracy-memory-1", "learning-1", "flip-rate-1", "memory-1", "best-so-far-1", "trials-1", "importance-1")
+    assert names >= {*kinds, "parallel-1-1"}
+
+
+def test_each_figure_has_a_title_and_says_its_numbers_in_words(document: Document) -> None:
+    for drawing in drawings(document.sections):
+        assert drawing.svg.count("<title") == drawing.svg.count("<desc") == 1
+        assert any(letter.isdigit() for letter in drawing.description), drawing.name
+
+
+def test_importance_names_the_setting_that_decides(document: Document) -> None:
+    drawing = next(one for one in drawings(document.sections) if one.name == "importance-1")
+    shares = dict(part.rstrip(".").rsplit(" ", 1) for part in drawing.description.split("; "))
+    assert max(shares, key=lambda name: float(shares[name])) == "binary: T"
+
+
+def test_categories_add_up_to_the_peak(content: StudyContent) -> None:
+    row = content.findings.workloads[0].group.methods[0]
+    assert row.peak_memory is not None
+    assert sum(by_category(content, row).values()) == row.peak_memory.mean
+
+
+def test_lift_of_the_baseline_is_the_controls_difference_turned_round(content: StudyContent) -> None:
+    workload = content.findings.workloads[0]
+    lifts = {one.row.method: one for one in lifts_of(workload)}
+    assert set(lifts) == {"binary", "bop", "real-SGD", "real-Adam"}
+    back = turned_round(lifts["real-Adam"])
+    assert back.measured is not None and back.measured.estimate.mean < 0 and back.row.method == "frozen"
+
+
+def test_best_so_far_counts_ended_trials_and_takes_completed_values_alone() -> None:
+    trials = [
+        SearchedTrial(0, "pruned", 0.99, {}),
+        SearchedTrial(1, "completed", 0.80, {}),
+        SearchedTrial(2, "running", None, {}),
+        SearchedTrial(3, "completed", 0.70, {}),
+        SearchedTrial(4, "completed", 0.90, {}),
+    ]
+    assert best_so_far(trials) == [(2, 0.80), (3, 0.80), (4, 0.90)]
+
+
+def test_classes_are_known_from_right_answers_where_no_data_are_at_hand(content: StudyContent) -> None:
+    found = answers_of(content, content.findings.workloads[0].group)
+    assert found is not None
+    known = found.labels >= 0
+    assert known.any() and (found.labels[known] == (np.arange(IMAGES) % 10)[known]).all()
+
+
+def test_images_on_which_methods_agree_have_no_disagreement() -> None:
+    by = disagreement({"a": np.array([1.0, 0.0, 1.0]), "b": np.array([1.0, 0.0, 0.0])})
+    assert by[0] == by[1] == 0 and by[2] > 0
+
+
+def test_pictures_are_left_out_where_asked_and_where_data_are_not_at_hand(content: StudyContent) -> None:
+    assert "as asked" in words(section(document_of(content, pictures=False), "answers"))
+
+
+def test_damaged_journal_is_said_and_the_rest_is_reported(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    (copy / "optuna.journal").write_text("not a journal\n" * 2)
+    said = words(section(document_of(read_content(copy)), "search"))
+    assert "cannot be read" in said
+
+
+def test_several_studies_stand_side_by_side_and_are_not_ranked(folder: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    document = document_of_several([read_content(folder), read_content(other)])
+    said = render_html(document)
+    assert "Nothing here ranks a method of one study against one of another" in said
+    table = next(
+        block for part in section(document, "table").sections for block in part.blocks if isinstance(block, Table)
+    )
+    assert len(table.header) == 1 + 2 * 3
+    names = {drawing.name for drawing in drawings(document.sections)}
+    assert {"accuracy-memory-1-1", "accuracy-memory-2-1"} <= names
+
+
+def test_study_given_twice_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="given twice"):
+        make_side_by_side([folder, folder], tmp_path)
