@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What every shell that Ray's launcher opens on a node reads (setup_node.sh puts one line into ~/.bashrc for that).
 # Ray inherits it from `ray start`, and workers from Ray.
 

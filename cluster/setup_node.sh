@@ -20,6 +20,7 @@ if ! sha256sum --check --status .venv/installed.sha256 2>/dev/null; then
 fi
 
 # Read by `bash -c` shells alone, which are what the launcher opens; a person's own terminal stays as it is.
+# shellcheck disable=SC2016  # for the shells that read it to expand
 line='[ -z "${BASH_EXECUTION_STRING:-}" ] || . "$HOME/binsfo-study/cluster/environment.sh"  # binsfo-study'
 touch "$HOME/.bashrc"
 grep -qxF "$line" "$HOME/.bashrc" || printf '%s\n' "$line" >>"$HOME/.bashrc"

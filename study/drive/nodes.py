@@ -91,7 +91,7 @@ def require_nodes(folder: Path, configs: Iterable[TrialConfig], say: Callable[[s
     Raises:
         UserError: names every node that cannot, with what it lacks and what to do.
     """
-    if len(_nodes()) < 2 and not _elsewhere():
+    if len(_nodes()) < 2 and not _elsewhere():  # or all are still to come, when trials wait for them
         return
     nodes = look_at_nodes(folder, inputs_of(configs))
     found = [f"{node.host}: {problem}" for node in nodes for problem in problems(node, this_machine())]

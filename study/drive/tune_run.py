@@ -116,10 +116,28 @@ def resources_here() -> dict[str, float]:
         here[GPU_MEMORY] = gpu_memory()
     if ray.is_initialized():
         nodes = [node["Resources"].get("memory", 0) for node in ray.nodes() if node["Alive"]]
-        return {**ray.cluster_resources(), **here, NODE_MEMORY: max(nodes, default=0)}
+        return {**grown(ray.cluster_resources()), **here, NODE_MEMORY: max(nodes, default=0)}
     memory = machine_memory()
     own = {"CPU": allowed_cpus(), "GPU": torch.cuda.device_count()}
     return {**own, **here, "memory": memory, NODE_MEMORY: memory}
+
+
+def grown(now: Mapping[str, float]) -> dict[str, float]:
+    """A cluster's resources, with what its nodes that come when trials wait would add; `now` where none come.
+
+    Without them a cluster that starts as a head alone would seem to have no GPU at all.
+    """
+    try:
+        from ray._private.state import state
+
+        most = state.get_max_resources_from_cluster_config() or {}
+    except (ImportError, AttributeError, RuntimeError, ray.exceptions.RayError):  # another release's inside
+        most = {}
+    more = {name: max(now.get(name, 0.0), float(most.get(name, 0))) for name in ("CPU", "GPU")}
+    if all(more[name] == now.get(name, 0.0) for name in more):
+        return dict(now)
+    # What memory one of them has is not said: then it limits nothing.
+    return {name: amount for name, amount in now.items() if name != "memory"} | more
 
 
 def uses_gpu(config: TrialConfig, cluster: Mapping[str, float]) -> bool:

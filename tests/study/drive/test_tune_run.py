@@ -48,6 +48,24 @@ def test_a_trial_that_never_fits_is_refused_instead_of_waited_for(wanted: dict) 
         room_for(config(**wanted), {"CPU": 2.0})
 
 
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [
+        (None, {"CPU": 2.0, "memory": 8.0}),
+        ({"CPU": 2, "GPU": 0}, {"CPU": 2.0, "memory": 8.0}),
+        ({"CPU": 34, "GPU": 4}, {"CPU": 34.0, "GPU": 4.0}),
+    ],
+    ids=["no autoscaler", "nothing to come", "workers to come"],
+)
+def test_nodes_that_come_when_trials_wait_count(
+    most: dict[str, int] | None, expected: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray._private.state import GlobalState
+
+    monkeypatch.setattr(GlobalState, "get_max_resources_from_cluster_config", lambda self: most)
+    assert execution.grown({"CPU": 2.0, "memory": 8.0}) == expected
+
+
 def test_no_more_trials_run_than_the_memory_holds_and_each_reserves_its_own() -> None:
     cluster = {"CPU": 8.0, "memory": 3.5 * GIB, NODE_MEMORY: 3.5 * GIB}
     reserved, at_once = room_for(config(), cluster, peak=GIB)
