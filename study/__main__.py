@@ -13,7 +13,9 @@ from pathlib import Path
 from study.cli import commands, status, studies
 from study.cli import pretrain as pretraining
 from study.cli.arguments import Parser, add_config_options, add_option
+from study.cli.output import add_output_options, display_of
 from study.drive.interrupt import INTERRUPTED
+from study.record.display import use
 from trainers.errors import StoppedError, UserError
 from trainers.plugins import load_plugin
 
@@ -48,6 +50,7 @@ def parser(command: str = "") -> Parser:
     run.add_argument("--check", action="store_true", help="every run checks after each step what memory holds")
     _add_unequal_switch(run)
     _add_reopen_switch(run)
+    add_output_options(run)
 
     plan = _command(subparsers, "plan", "the memory that a study's runs will take, predicted", commands.plan)
     plan.add_argument("study", metavar="STUDY", help="a preset or a study file (YAML)")
@@ -68,14 +71,16 @@ def parser(command: str = "") -> Parser:
     add_option(sweep, "grace_period", type=int, metavar="N", help="epochs before a trial may be stopped (default: 1)")
     add_option(sweep, "reduction_factor", type=int, metavar="N", help="one trial in N goes on at a rung (default: 3)")
     _add_output(sweep, "studies/sweep")
-    sweep.add_argument("--json", action="store_true", help="print the best trial as one last JSON line")
+    sweep.add_argument("--json", action="store_true", help="print events as JSON lines, the best trial as the last")
+    add_output_options(sweep, events=False)
 
     train = _command(subparsers, "train", "train one configuration, under Ray Train", commands.train)
     if command == "train":
         add_config_options(train)
     _add_output(train, "studies/train")
     _add_reopen_switch(train)
-    train.add_argument("--json", action="store_true", help="print the final metrics as one last JSON line")
+    train.add_argument("--json", action="store_true", help="print events as JSON lines, the final metrics as the last")
+    add_output_options(train, events=False)
 
     text = "a pretrained network of your own, as --pretrained takes it"
     pretrain = _command(subparsers, "pretrain", text, pretraining.run)
@@ -92,6 +97,8 @@ def parser(command: str = "") -> Parser:
     add_option(
         prepare, "skip_damaged", action="store_true", help="leave out pictures that cannot be read; that is recorded"
     )
+
+    add_output_options(prepare)
 
     compare = _command(subparsers, "compare", "table, verdicts and figures of a study", commands.compare)
     compare.add_argument("directory", metavar="DIR", help="the study's folder")
@@ -164,7 +171,8 @@ def main(arguments: list[str] | None = None) -> int:
         words = sys.argv[1:] if arguments is None else arguments
         load_plugins(words)
         options = parser(*words[:1]).parse_args(words)
-        return int(options.function(options) or 0)
+        with use(display_of(options)):
+            return int(options.function(options) or 0)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -9,6 +9,7 @@ On data where one class is common, a model that always names it looks good. So b
 Top-5 accuracy is given for more than five classes; for fewer every answer would be right.
 """
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -71,7 +72,14 @@ class Evaluation:
 
 
 def evaluate(
-    learner: Learner, split: Split, replicas: Replicas, num_classes: int, batch_size: int, *, answers: bool = False
+    learner: Learner,
+    split: Split,
+    replicas: Replicas,
+    num_classes: int,
+    batch_size: int,
+    *,
+    answers: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evaluation:
     """Count right answers, each worker on its share of every batch; the model is left in evaluation mode.
 
@@ -84,7 +92,8 @@ def evaluate(
     batches = np.split(np.arange(len(split)), range(batch_size, len(split), batch_size))
     shares = [mine for batch in batches if len(mine := batch[replicas.share(len(batch))])]
     with closing(gathered(split, shares, learner.device)) as ahead:
-        for mine, (images, labels) in zip(shares, ahead, strict=True):
+        for number, (mine, (images, labels)) in enumerate(zip(shares, ahead, strict=True)):
+            progress(number * batch_size, len(split))
             labels = labels.to(learner.device, non_blocking=True)
             named = learner.answers(images, TOP)
             if answers:

@@ -5,7 +5,6 @@ bit-identical to an uninterrupted one. Validation follows every epoch; the test 
 and only if asked for (`trainers.gate`).
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from trainers import checkpoint
+from trainers.activity import Activity
 from trainers.atomic import clear_partials, write_json
 from trainers.attempt import Attempt
 from trainers.batch_norm import reestimate_statistics
@@ -35,6 +35,7 @@ from trainers.memory.state import state_bits_per_weight
 from trainers.predictions import Predictions, read_predictions, write_predictions
 from trainers.progress import EpochSums, Metrics
 from trainers.replicas import Replicas
+from trainers.result import write_result
 from trainers.starting_bits import bits_of, flips_so_far, keep_start, shares_by_layer
 from trainers.stop import stop_requested
 
@@ -42,7 +43,6 @@ Report = Callable[[Metrics], None]
 
 STATISTICS_BATCHES = 20
 """Batches that reestimated statistics are the mean of; a running mean of momentum 0.1 looks back about as far."""
-_RESULT = "result.json"
 _INPUTS = "inputs.json"
 
 
@@ -135,6 +135,7 @@ class _Run:
         self.attempt = attempt
         self.start: Metrics = {}  # of a run without epochs
         start = bits_of(self.learner.model)
+        self.activity = Activity(run_dir if replicas.rank == 0 else None)
         self.progress, self.note = checkpoint.restore(run_dir, self.learner)
         steps = set(replicas.gather_numbers(self.progress.steps_done))
         if len(steps) > 1:
@@ -149,6 +150,7 @@ class _Run:
                 checkpoint.replace_last(run_dir)
             write_json(run_dir / _INPUTS, inputs_of(config, data, self.learner))
             keep_start(run_dir, config.fingerprint(), start)
+        self.activity("the first step, for which kernels are compiled once")
 
     def told(self, metrics: Metrics) -> Metrics:
         """An epoch's metrics as they are reported: with what is this attempt's own."""
@@ -164,6 +166,7 @@ class _Run:
         binary_weights = self.learner.rule.binary_weights
         started = time.perf_counter()
         batches = epoch_batches(len(self.training), self.config, epoch)[sums.steps :]
+        steps = sums.steps + len(batches)
         shares = [batch[self.replicas.share(len(batch))] for batch in batches]
         with closing(gathered(self.training, shares, self.device)) as ahead:
             for batch, (images, labels) in zip(batches, ahead, strict=True):
@@ -177,6 +180,7 @@ class _Run:
                 if self.bystanders is not None:
                     check_invariants(self.learner, self.bystanders)
                 sums.add(loss, self.learner.rule.flips / binary_weights, self.learner.rule.temperature())
+                self.activity(f"epoch {epoch + 1}, step", sums.steps, steps)
                 if stop_requested(self.attempt.stop_file, self.replicas):
                     self._add_seconds(started)
                     self._stop(self._settled(sums, epoch))
@@ -267,7 +271,8 @@ class _Run:
 
     def _evaluated(self, split: Split, *, answers: bool = False) -> Evaluation:
         classes, batch_size = self.data.num_classes, self.config.batch_size
-        return evaluate(self.learner, split, self.replicas, classes, batch_size, answers=answers)
+        said = partial(self.activity, "test images" if answers else "validation images")
+        return evaluate(self.learner, split, self.replicas, classes, batch_size, answers=answers, progress=said)
 
     def _end_epoch(self, metrics: Metrics) -> None:
         self.progress.epochs_done += 1
@@ -300,7 +305,9 @@ class _Run:
             "status": "completed",
         }
         if self.replicas.rank == 0:
-            self._write_result({key: value for key, value in metrics.items() if key != "test_forced"})
+            kept = {key: value for key, value in metrics.items() if key != "test_forced"}
+            self.note = "; ".join(part for part in (self.note, write_result(self.run_dir, kept)) if part)
+        self.activity.over()
         return self.told(metrics)
 
     def _test_figures(self) -> Metrics:
@@ -323,14 +330,3 @@ class _Run:
             self.note = "; ".join(part for part in (self.note, str(error)) if part)
             return {}
         return {} if found is None else {"test_set": found.test_set, "test_images": found.images}
-
-    def _write_result(self, metrics: Metrics) -> None:
-        """Write `result.json`, which others read; the checkpoint and the gate's record are what it comes from."""
-        path = self.run_dir / _RESULT
-        if path.exists():
-            try:
-                json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError, RecursionError):
-                damaged = f"{path} was damaged; it has been written anew, from the run's checkpoint"
-                self.note = "; ".join(part for part in (self.note, damaged) if part)
-        write_json(path, metrics)

@@ -164,11 +164,11 @@ def sweep(options: argparse.Namespace) -> int:
         require_nodes(folder.path, [cell.base], say)
         result = run_sweep(cell, folder, session.log, needs[cell.name])
         require_no_stop(folder.stop_file)
-    say("\n".join(result.lines()))
+    say("\n".join(result.lines()), important=True)
     say(f"compare the study: python -m study compare {folder.shown}")
     if options.json:
         best = result.best.to_dict() if result.best else None
-        say(
+        print(
             json.dumps(
                 {
                     "cell": cell.name,
@@ -230,10 +230,11 @@ def train(options: argparse.Namespace) -> int:
         recorder.end(spec, "completed", final)
     metrics = {**recorder.finals[trial_id], "trial_id": trial_id}
     if config.epochs:
-        say(f"peak memory {metrics['peak_memory_bytes'] / 2**20:.1f} MiB, {metrics['train_seconds']:.1f} s of training")
-    say(f"recorded as {trial_id} in {folder.shown}")
+        seconds = f"{metrics['train_seconds']:.1f} s of training"
+        say(f"peak memory {metrics['peak_memory_bytes'] / 2**20:.1f} MiB, {seconds}", important=True)
+    say(f"recorded as {trial_id} in {folder.shown}", important=True)
     if options.json:
-        say(json.dumps({key: metrics.get(key) for key in JSON_KEYS}))
+        print(json.dumps({key: metrics.get(key) for key in JSON_KEYS}))
     return 0
 
 

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from study.cli.arguments import Parser, add_config_options, add_option, config_values
+from study.cli.output import add_output_options
 from study.record.terminal import say
 from trainers.config import TrialConfig
 from trainers.errors import UserError
@@ -24,7 +25,8 @@ def add_settings(parser: Parser) -> None:
 def add_output(parser: Parser) -> None:
     """Where the file goes, and how it is told to programs."""
     add_option(parser, "output", default="pretrained", metavar="DIR", help="where the file goes (default: pretrained)")
-    parser.add_argument("--json", action="store_true", help="print the file's path as one last JSON line")
+    parser.add_argument("--json", action="store_true", help="print events as JSON lines, the file's path as the last")
+    add_output_options(parser, events=False)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -37,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     from study.drive.pretrain import pretrain
 
     path = pretrain(config, Path(options.output))
-    say(f"use it: --pretrained {shlex.quote(str(path))}, in a study file fixed: {{pretrained: {path}}}")
+    say(f"use it: --pretrained {shlex.quote(str(path))}, in a study file fixed: {{pretrained: {path}}}", important=True)
     if options.json:
-        say(json.dumps({"pretrained": str(path)}))
+        print(json.dumps({"pretrained": str(path)}))
     return 0

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from study.record import display
 from trainers.stop import clear_stop, request_stop
 
 INTERRUPTED = 130
@@ -26,9 +27,8 @@ _SECOND = "\nstopped now; what was saved is whole, and the same command goes on 
 
 
 def _tell(text: str) -> None:
-    """Write to standard error past Python's buffers, which the signal may have come in the middle of."""
-    with suppress(OSError):
-        os.write(2, text.encode())
+    """To the display in use, which writes past Python's buffers: the signal may have come in the middle of them."""
+    display.current().notice(text)
 
 
 @contextmanager

@@ -91,7 +91,8 @@ def pretrain(config: TrialConfig, folder: Path, tell: Callable[[str], None] = sa
     shutil.rmtree(run_dir, ignore_errors=True)
     say(
         f"wrote {path} ({path.stat().st_size / 1e6:.2f} MB): {config.model} after epoch {final['epoch']}, validation "
-        f"accuracy {percent(final.get('val_accuracy'))}, binary weights as bits"
+        f"accuracy {percent(final.get('val_accuracy'))}, binary weights as bits",
+        important=True,
     )
     return path
 

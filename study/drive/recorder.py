@@ -150,7 +150,7 @@ class Recorder:
     @staticmethod
     def _say_note(spec: TrialSpec, report: Mapping[str, Any]) -> None:
         if report.get("note"):
-            say(f"note: {spec['trial_id']}: {report['note']}")
+            say(f"note: {spec['trial_id']}: {report['note']}", important=True)
 
     def _record(self, spec: TrialSpec) -> TrialRecord:
         return self._log.trials()[spec["trial_id"]]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.drive.interrupt import interruptible
+from study.record import display
 from study.record.folder import StudyFolder
 from study.record.provenance import provenance
 from study.record.study_log import RUNNING, StudyLog
@@ -51,7 +52,7 @@ def open_session(
     from study.mlflow_export.delivery import delivery_of
 
     folder.create()
-    with only_one(folder.path), interruptible(folder.stop_file):
+    with only_one(folder.path), interruptible(folder.stop_file), display.current().watching(folder.path):
         require_log(folder.path)
         claim()
         log = StudyLog(folder.log, show)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from study.define.cells import StudyConfig
 from study.define.memory_plan import Need
 from study.record.folder import StudyFolder
-from study.record.terminal import say
+from study.record.terminal import emit, say
 from trainers.stop import require_no_stop
 
 if TYPE_CHECKING:  # comparing needs none of what a session is made of
@@ -53,7 +53,7 @@ def run_study(
     for cell in study.cells:
         result = sweep(cell, folder, session.log, needs[cell.name])
         require_no_stop(folder.stop_file)
-        say("\n".join(result.lines()))
+        say("\n".join(result.lines()), important=True)
         if result.best is None:
             unfinished.append(f"{cell.name} has no completed trial")
     if study.confirm.k:
@@ -61,9 +61,11 @@ def run_study(
         require_no_stop(folder.stop_file)
         unfinished += [f"{trial_id} {outcome}" for trial_id, outcome in outcomes.items() if outcome != "completed"]
     show_comparison(folder.path, allow_unequal=allow_unequal, margin=study.confirm.margin, report=True)
-    say(f"open the MLflow UI on this study: python -m study ui {folder.shown}")
+    say(f"open the MLflow UI on this study: python -m study ui {folder.shown}", important=True)
     if unfinished:
-        say(f"not all is well: {'; '.join(unfinished)}; a failed run's traceback is in {folder.shown}/runs/*/error.txt")
+        traceback = f"a failed run's traceback is in {folder.shown}/runs/*/error.txt"
+        say(f"not all is well: {'; '.join(unfinished)}; {traceback}", important=True)
+    emit("result", study=study.name, folder=str(folder.path), unfinished=unfinished)
     return 1 if unfinished else 0
 
 
@@ -80,16 +82,17 @@ def show_comparison(
     from study.compare.compare import compare
 
     comparison = compare(directory, allow_unequal=allow_unequal, margin=margin)
-    say(f"\n{comparison.table}\n")
+    say(f"\n{comparison.table}\n", important=True)
     if comparison.results is None:
-        say(f"{directory} cannot be written, so the comparison is shown and no file of it is kept")
+        say(f"{directory} cannot be written, so the comparison is shown and no file of it is kept", important=True)
         return
     if report:
         from study.report.report import make_report
 
         made = make_report(directory, allow_unequal=allow_unequal, margin=margin)
-        say(f"report: {made.html} (to open in a browser, or to send; {made.markdown.name} says the same)")
+        how = f"to open in a browser, or to send; {made.markdown.name} says the same"
+        say(f"report: {made.html} ({how})", important=True)
     for figure in comparison.figures[::2]:
-        say(f"figure: {figure}")
-    say(f"results: {comparison.results}")
-    say(f"verdicts: {comparison.verdicts}")
+        say(f"figure: {figure}", important=True)
+    say(f"results: {comparison.results}", important=True)
+    say(f"verdicts: {comparison.verdicts}", important=True)

@@ -5,7 +5,7 @@ that it is given, from 40 columns up, and the height, where there is one: cells 
 Colour never says anything that a word does not say too.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -58,7 +58,12 @@ def moment(at: float, now: float) -> str:
 
 
 def picture(
-    state: StudyState, now: float, width: int, height: int | None = None, notes: Sequence[str] = ()
+    state: StudyState,
+    now: float,
+    width: int,
+    height: int | None = None,
+    notes: Sequence[str] = (),
+    settings: Callable[[RunningRun], str] = lambda run: "",
 ) -> RenderableType:
     """The whole state.
 
@@ -68,9 +73,11 @@ def picture(
         width: columns that there are.
         height: lines that there are; None: as many as it takes.
         notes: further lines at the end.
+        settings: a running run's settings in words (`settings_of`). To know them, methods and models are imported,
+            which takes seconds where nothing else has done so.
     """
     head, foot = _head(state, now), [*_foot(state, now), *(Text(note) for note in notes)]
-    running = [_running_line(run, now) for run in state.running[:MOST_RUNNING]]
+    running = [_running_line(run, now, settings(run)) for run in state.running[:MOST_RUNNING]]
     if len(state.running) > MOST_RUNNING:
         running.append(Text(f"  and {len(state.running) - MOST_RUNNING} more"))
     if running:
@@ -173,14 +180,17 @@ def _outcomes(cell: CellState) -> Text:
     return text
 
 
-def _running_line(run: RunningRun, now: float) -> Text:
+def _running_line(run: RunningRun, now: float, settings: str) -> Text:
     of = f"{run.epoch}/{run.epochs}" if run.epochs else str(run.epoch)
     value = "" if run.val_accuracy is None else f"  val {percent(run.val_accuracy)}"
-    return Text(f"  {run.trial_id}  epoch {of}{value}  {_described(run)}  {duration(now - run.since)}")
+    now_at = f"  ({run.doing})" if run.doing else ""
+    return Text(
+        f"  {run.trial_id}  epoch {of}{value}{now_at}{settings and '  '}{settings}  {duration(now - run.since)}"
+    )
 
 
-def _described(run: RunningRun) -> str:
-    """Its settings in words; nothing where they are of a method or model that is not known here (a plug-in's)."""
+def settings_of(run: RunningRun) -> str:
+    """A run's settings in words; nothing where they are of a method or model that is not known here (a plug-in's)."""
     try:
         return describe(TrialConfig.from_dict(dict(run.config)))
     except UserError:

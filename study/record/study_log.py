@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from study.record import display
 from study.record.terminal import say
 from trainers.errors import UserError
 
@@ -164,6 +165,7 @@ class StudyLog:
                     "file writable, and give the same command again: it goes on from here"
                 ) from error
             self._add(entry)
+        display.current().event(entry)
         self.appended.set()
 
     def events(self) -> Iterator[dict[str, Any]]:

@@ -1,8 +1,9 @@
 """How far a study has come, read from its folder by anybody at any time: what is done, what runs, what is left.
 
-Read are `study.json` (which cells there are and what each is offered), `log.jsonl` (what happened) and the lock
-(whether a command is at work). Nothing is written, so a read-only mount or another user's study will do. A reader keeps
-its place in the log: asked again, it reads only what was added since, so that a live view costs next to nothing.
+Read are `study.json` (which cells there are and what each is offered), `log.jsonl` (what happened), the lock (whether a
+command is at work) and, of the runs that go on, what they say in their folders. Nothing is written, so a read-only
+mount or another user's study will do. A reader keeps its place in the log: asked again, it reads only what was added
+since, so that a live view costs next to nothing.
 """
 
 import json
@@ -10,7 +11,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from study.record.folder import study_identity
 from study.record.study_log import ENDED, INTERRUPTED, RUNNING, TrialRecord, add, read_lines
 from study.record.working_alone import at_work
+from trainers.activity import Doing, doing
 
 # Runs that must have ended in a session before it says how long the rest will take.
 LEAST_ENDED = 3
@@ -69,6 +71,7 @@ class RunningRun:
         epoch, epochs: how many are done, and how many it is to have; None where its configuration does not say.
         val_accuracy: after the last of them, 0..1.
         since: seconds since 1970 when this attempt began.
+        doing: how far it is within an epoch or an evaluation, as it says itself; None where it does not.
     """
 
     trial_id: str
@@ -79,10 +82,11 @@ class RunningRun:
     epochs: int | None
     val_accuracy: float | None
     since: float
+    doing: Doing | None = None
 
     def as_dict(self) -> dict[str, Any]:
         names = ("trial_id", "cell", "phase", "epoch", "epochs", "val_accuracy", "since")
-        return {name: getattr(self, name) for name in names}
+        return {**{name: getattr(self, name) for name in names}, "doing": asdict(self.doing) if self.doing else None}
 
 
 @dataclass(frozen=True)
@@ -291,6 +295,7 @@ class StateReader:
             trial.config.get("epochs"),
             trial.metrics.get("val_accuracy"),
             self._began[trial.trial_id],
+            doing(self.folder / "runs" / trial.trial_id, self._began[trial.trial_id]),
         )
 
     def _seconds_left(

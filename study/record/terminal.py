@@ -1,21 +1,30 @@
-"""What a user sees while a study runs: one short line an event, and nothing of Ray's own tables."""
+"""What a user is told while a study runs: one short line an event, and nothing of Ray's own tables.
+
+Everything goes through the display in use (`study.record.display`), which prints it, draws it or hands it to a program.
+"""
 
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from study.record import display
 from trainers.config import TrialConfig
 from trainers.registry import declared, method_named, model_named
 
 # Seconds without a line after which the next epoch is worth one, so that a long trial is seen to be alive.
 QUIET_SECONDS = 5.0
-# Seconds between two lines on how far a data set is prepared.
-COUNTER_SECONDS = 2.0
+# The outcomes of a run that need no attention.
+_EXPECTED = ("completed", "pruned")
 
 
-def say(line: str) -> None:
-    """Print a line at once, so that it is seen where the output goes through a pipe."""
-    print(line, flush=True)
+def say(line: str, *, important: bool = False) -> None:
+    """Tell the user a line; an important one, a result or what went wrong, also where they asked for quiet."""
+    display.current().line(line, important=important)
+
+
+def emit(event: str, **fields: Any) -> None:
+    """Tell programs (`--json`) of something that is not in the study's log; people are told by `say`."""
+    display.current().event({"at": round(time.time(), 3), "event": event, **fields})
 
 
 def describe(config: TrialConfig) -> str:
@@ -43,13 +52,16 @@ def _value(value: object) -> str:
 class Counter:
     """Shows how far something has come, as `what done/total`; the first count, the last, and a few between."""
 
-    def __init__(self, title: str, show: Callable[[str], None] = say) -> None:
+    def __init__(self, title: str, show: Callable[[str], None] | None = None) -> None:
         self._title, self._show = title, show
         self._last = float("-inf")
 
     def __call__(self, done: int, total: int, what: str) -> None:
-        if done >= total or time.monotonic() - self._last >= COUNTER_SECONDS:
-            self._show(f"[{self._title}] {what} {done}/{total}")
+        if done >= total or time.monotonic() - self._last >= display.COUNT_SECONDS:
+            if self._show is not None:
+                self._show(f"[{self._title}] {what} {done}/{total}")
+            else:
+                display.current().count(self._title, what, done, total)
             self._last = time.monotonic()
 
 
@@ -91,7 +103,7 @@ class Progress:
         best: their best validation accuracy.
         keep_best: show the best value so far: of a search, not of repeats of one configuration.
         every_epoch: a line for each epoch, instead of one after a while without any.
-        show: where a line goes.
+        show: where a line goes; None: to the display in use.
         clock: seconds; only differences matter.
     """
 
@@ -104,7 +116,7 @@ class Progress:
         best: float | None = None,
         keep_best: bool = True,
         every_epoch: bool = False,
-        show: Callable[[str], None] = say,
+        show: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.title, self.total, self.ended, self.best = title, total, ended, best
@@ -125,22 +137,35 @@ class Progress:
         if self._keep_best and outcome == "completed" and value is not None:
             self.best = value if self.best is None else max(self.best, value)
         note = "" if outcome == "completed" else f"  {outcome}{': ' if reason else ''}{reason}"
-        self._line(self.ended, config, f"epoch {metrics.get('epoch', 0)}/{config.epochs}", metrics, note)
+        trouble = outcome not in _EXPECTED
+        self._line(self.ended, config, f"epoch {metrics.get('epoch', 0)}/{config.epochs}", metrics, note, trouble)
 
     def pause(self, config: TrialConfig, epoch: int, metrics: Mapping[str, Any], how: str, reason: str = "") -> None:
         """A trial has stopped and will go on; `how` in a word."""
         note = f"  {how.replace('_', ' ')}{': ' if reason else ''}{reason}; it will go on"
-        self._line(self.ended + 1, config, f"epoch {epoch}/{config.epochs}", metrics, note)
+        self._line(self.ended + 1, config, f"epoch {epoch}/{config.epochs}", metrics, note, trouble=True)
 
-    def _line(self, number: int, config: TrialConfig, epoch: str, metrics: Mapping[str, Any], note: str) -> None:
+    def _line(
+        self,
+        number: int,
+        config: TrialConfig,
+        epoch: str,
+        metrics: Mapping[str, Any],
+        note: str,
+        trouble: bool = False,
+    ) -> None:
         shown = [
             f"{split} {accuracy_with_context(metrics, split)}"
             for split in ("val", "test")
             if metrics.get(f"{split}_accuracy") is not None
         ]
         best = f"  (best {percent(self.best)})" if self.best is not None and self.total > 1 else ""
-        self._show(
+        line = (
             f"[{self.title} {number}/{self.total}] {describe(config)}  seed {config.seed}  {epoch}  "
             f"{'  '.join(shown)}{best}{note}"
         )
+        if self._show is not None:
+            self._show(line)
+        else:
+            display.current().progress(line, trouble=trouble)
         self._last = self._clock()

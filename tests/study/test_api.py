@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -95,14 +95,9 @@ def test_importing_study_stays_light() -> None:
 
 def test_a_study_runs_from_a_thread_beside_a_ray_that_runs_already(running_ray: None, tmp_path: Path) -> None:
     """As a notebook may: its kernel has a Ray, and the cell's work is done by a thread."""
-    done: list[study.api.Study] = []
     small = content(search={"trials": 2}, confirm={"seeds": [11]})
-    thread = threading.Thread(
-        target=lambda: done.append(study.run(small, output=tmp_path / "study", simulate=True, at_once=2))
-    )
-    thread.start()
-    thread.join()
-    (made,) = done
+    with ThreadPoolExecutor(1) as threads:
+        made = threads.submit(study.run, small, output=tmp_path / "study", simulate=True, at_once=2).result()
     assert (made.name, made.status().state) == ("small", "finished")
     assert set(made.runs().status) <= {"completed", "pruned"}
     assert len(made.verdicts()) == 2

@@ -71,6 +71,7 @@ def test_the_command_says_what_it_wrote_and_how_to_use_it(tmp_path: Path, capsys
     words = ["pretrain", "--dataset", "Digits", "--classes", "..4", "--model", "MLP", "--epochs", "1", "--json"]
     assert main([*words, "--output", str(tmp_path / "out"), "--data_root", str(tmp_path / "data")]) == 0
     *_, wrote, use, last = capsys.readouterr().out.splitlines()
+    wrote, use = (json.loads(line)["text"] for line in (wrote, use))
     path = json.loads(last)["pretrained"]
     assert wrote.startswith(f"wrote {path} (") and "validation accuracy" in wrote
     assert use.startswith(f"use it: --pretrained {path}")

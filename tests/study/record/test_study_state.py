@@ -11,6 +11,7 @@ from study.record.study_log import StudyLog
 from study.record.study_state import StateReader, StudyState
 from study.record.working_alone import at_work, only_one
 from tests.study.recorded_study import begin_study, record_run, record_search, record_sweep
+from trainers.activity import Activity
 from trainers.errors import UserError
 
 OFFER = {"trials": 5, "epochs": 2, "pruner": None, "k": 1, "seeds": [11, 12]}
@@ -55,6 +56,17 @@ def test_a_running_run_is_shown_with_its_epochs(tmp_path: Path) -> None:
     (run,) = state.running
     assert (run.epoch, run.epochs, run.val_accuracy) == (1, 2, 0.8)
     assert state.cells[0].search.left == 5
+
+
+def test_a_run_says_itself_how_far_it_is_within_an_epoch(tmp_path: Path) -> None:
+    log = begin_study(tmp_path, "small")
+    cell = record_sweep(log, "Digits", "binary")
+    record_run(log, cell, "Digits", "binary", "search", f"{cell}-search-0000", 1, "running", 0.8, 0.1, 1)
+    folder = tmp_path / "runs" / f"{cell}-search-0000"
+    folder.mkdir(parents=True)
+    assert read(tmp_path, working=True).running[0].doing is None
+    Activity(folder)("epoch 2, step", 30, 400)
+    assert str(read(tmp_path, working=True).running[0].doing) == "epoch 2, step 30/400"
 
 
 @pytest.mark.parametrize(("working", "state"), [(True, "running"), (False, "interrupted"), (None, "unclear")])
