@@ -9,6 +9,7 @@ from pathlib import Path
 from study.define.cells import StudyConfig, dataset_label
 from study.drive.interrupt import interruptible
 from study.drive.trial import train
+from study.record import display
 from study.record.provenance import git_commit
 from study.record.terminal import Progress, percent, say
 from study.record.working_alone import only_one
@@ -77,7 +78,8 @@ def pretrain(config: TrialConfig, folder: Path, tell: Callable[[str], None] = sa
         raise UserError(f"{folder} cannot be written ({error.strerror}); give another --output") from error
     stop_file = run_dir / ".stop"
     progress = Progress(f"pretrain {label}", 1, every_epoch=True)
-    with only_one(run_dir), interruptible(stop_file):
+    following = display.current().following(progress.title, run_dir)
+    with only_one(run_dir), interruptible(stop_file), following:
         if config.workers > 1:
             from study.drive.cluster import connect
 

@@ -51,6 +51,11 @@ class Plain:
         """A command is at work in a study's folder while the context is open."""
         yield
 
+    @contextmanager
+    def following(self, title: str, run_dir: Path) -> Iterator[None]:
+        """One run outside of any study goes on in its folder while the context is open: a pretraining, say."""
+        yield
+
     def close(self) -> None:
         """The command is over, however it ended."""
 

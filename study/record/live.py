@@ -21,6 +21,7 @@ from rich.text import Text
 from study.record.display import Plain
 from study.record.state_view import duration, picture, settings_of
 from study.record.study_state import AT_WORK, StateReader
+from trainers.activity import doing
 
 REFRESH_SECONDS = 0.5
 # Seconds between looks at the memory of the study's processes, which costs some milliseconds.
@@ -40,6 +41,7 @@ class Live(Plain):
         self._live: RichLive | None = None
         self._reader: StateReader | None = None
         self._count: _Count | None = None
+        self._followed: tuple[str, Path, float] | None = None
         self._notices: list[str] = []
         self._memory, self._memory_at = "", float("-inf")
         self._over = threading.Event()
@@ -86,12 +88,26 @@ class Live(Plain):
             self._stop()
             self._reader = None
 
+    @contextmanager
+    def following(self, title: str, run_dir: Path) -> Iterator[None]:
+        self._followed = (title, run_dir, time.time())
+        self._start()
+        try:
+            yield
+        finally:
+            self._followed = None
+            self._stop()
+
     def close(self) -> None:
         self._stop()
 
     def draw(self) -> RenderableType:
-        """What is renewed in place: the study where one is at work, else how far a long step is."""
+        """What is renewed in place: the study where one is at work, else how far a long step or a single run is."""
         notes = list(self._notices)
+        if self._reader is None and self._followed is not None:
+            title, run_dir, since = self._followed
+            now = doing(run_dir, since) or "getting ready"
+            return Text("\n".join([f"[{title}] {now}, {duration(time.time() - since)}", *notes]))
         if self._reader is None:
             return self._count.picture() if self._count else Text()
         if time.monotonic() - self._memory_at >= MEMORY_SECONDS:

@@ -14,6 +14,7 @@ from study.record.study_log import StudyLog
 from study.record.terminal import Counter, Progress, emit, say
 from tests.study.record.test_study_state import offer
 from tests.study.recorded_study import ORIGIN, begin_study, record_run, record_search, record_sweep
+from trainers.activity import Activity
 from trainers.config import TrialConfig
 
 CONFIG = TrialConfig("Digits", "MLP", "binary", temperature=37.0, epochs=2)
@@ -150,6 +151,17 @@ def test_a_long_step_counts_up_and_leaves_one_line(monkeypatch: pytest.MonkeyPat
         assert "[MNIST] images 20000/60000" in written(plain)
         counter(60_000, 60_000, "images")
     assert written(console).rstrip().endswith("[MNIST] images 60000/60000")
+
+
+def test_a_single_run_shows_what_it_says_itself(tmp_path: Path) -> None:
+    live = Live(terminal())
+    with live.following("pretrain Digits-MLP", tmp_path):
+        Activity(tmp_path)("epoch 2, step", 30, 400)
+        live.progress("[pretrain Digits-MLP 1/1] epoch 1/2")
+        plain = Console(file=io.StringIO(), width=100)
+        plain.print(live.draw())
+    assert "[pretrain Digits-MLP] epoch 2, step 30/400, 0 s" in written(plain)
+    assert "[pretrain Digits-MLP 1/1] epoch 1/2" in written(live.console)
 
 
 @pytest.mark.parametrize(
