@@ -62,7 +62,7 @@ class Live(Plain):
         self._count.done, self._count.total = done, total
         if done >= total:
             self._count = None
-            if self._reader is None:
+            if self._reader is None and self._followed is None:
                 self._stop()
             self.line(f"[{title}] {what} {done}/{total}")
         else:
