@@ -103,6 +103,7 @@ def schema_tables(schema: dict[str, Any]) -> Iterator[str]:
         ("search: asha", "AshaConfig"),
         ("confirm", "ConfirmConfig"),
         ("resources", "ResourcesConfig"),
+        ("pretrain", "Pretraining"),
     ):
         yield from _table(f"`{key}`", definitions[name])
     yield from _table("`fixed`", schema["properties"]["fixed"])
