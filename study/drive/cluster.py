@@ -16,7 +16,7 @@ from typing import Any
 from study.define.environment import ENVIRONMENT
 from study.drive.interrupt import own_answers
 from study.drive.ray_address import VARIABLE, advice, check_address, cluster_address, no_cluster
-from study.drive.ray_watch import start_and_watch
+from study.drive.ray_watch import start_and_watch, watch_joined
 from trainers.errors import UserError
 from trainers.machine import allowed_cpus, home
 
@@ -73,6 +73,7 @@ def connect(num_cpus: int | None = None, quiet: bool = True) -> None:
     }
     if (address := cluster_address()) is not None:
         _join(address, options)
+        watch_joined()
         _known.add(ray.get_runtime_context().gcs_address)
         return
     os.environ.pop(VARIABLE, None)  # `local`, by which Ray would leave a token in the home folder

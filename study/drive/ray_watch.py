@@ -1,12 +1,16 @@
-"""Ends the command when the Ray that it started has died; by itself Ray Tune would wait for its trials for ever.
+"""Ends the command when the Ray that it started or joined has died; by itself Ray Tune would wait for ever.
 
 What the command had recorded is kept, as after any kill, and the same command goes on from there.
 """
 
 import os
+import socket
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 
 import psutil
 
@@ -17,6 +21,10 @@ _ESSENTIAL = ("raylet", "gcs_server")
 
 # Seconds between looks. One look reads two small files of /proc.
 _INTERVAL = 0.5
+
+# Seconds between looks at a joined cluster's server, and after how many without an answer it counts as dead: Ray's own
+# nodes give up after 60.
+_SERVER_INTERVAL, SERVER_PATIENCE = 5.0, 60.0
 
 
 def start_and_watch(start: Callable[[], None], end: Callable[[str], None] | None = None) -> None:
@@ -36,7 +44,7 @@ def start_and_watch(start: Callable[[], None], end: Callable[[str], None] | None
         try:
             start()
             children = psutil.Process().children()
-            essential = {process.name(): process for process in children if process.name() in _ESSENTIAL}
+            essential = {child.name(): partial(_alive, child) for child in children if child.name() in _ESSENTIAL}
         except BaseException as error:
             failure.append(error)
             return
@@ -48,6 +56,51 @@ def start_and_watch(start: Callable[[], None], end: Callable[[str], None] | None
     started.wait()
     if failure:
         raise failure[0]
+
+
+def watch_joined(end: Callable[[str], None] | None = None) -> None:
+    """Watch the cluster that this process has joined: the raylet of its own node, and the server of the head.
+
+    Args:
+        end: as for `start_and_watch`.
+    """
+    import ray
+
+    context = ray.get_runtime_context()
+    looks: dict[str, Callable[[], bool]] = {"gcs_server": Answers(context.gcs_address)}
+    if (raylet := _raylet(context.get_node_id())) is not None:
+        looks["raylet"] = partial(_alive, raylet)
+    threading.Thread(target=_watch, args=(looks, end or end_command), name="ray", daemon=True).start()
+
+
+class Answers:
+    """Whether the server at `host:port` still takes connections; for `patience` seconds it is given the benefit of the
+    doubt, since a network may be away for a while."""
+
+    def __init__(self, address: str, patience: float = SERVER_PATIENCE) -> None:
+        host, _, port = address.rpartition(":")
+        self._place = (host.strip("[]"), int(port))
+        self._patience = patience
+        self._next_look = 0.0
+        self._last_answer = time.monotonic()
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + min(_SERVER_INTERVAL, self._patience)
+            with suppress(OSError), socket.create_connection(self._place, timeout=_SERVER_INTERVAL):
+                self._last_answer = time.monotonic()
+        return time.monotonic() - self._last_answer <= self._patience
+
+
+def _raylet(node: str) -> psutil.Process | None:
+    """The process of this machine that is the cluster's node; None where it cannot be seen from here."""
+    for process in psutil.process_iter(["name"]):
+        if process.info["name"] == "raylet":
+            with suppress(psutil.Error):
+                if f"--node_id={node}" in process.cmdline():
+                    return process
+    return None
 
 
 def end_command(part: str) -> None:
@@ -66,13 +119,13 @@ def end_command(part: str) -> None:
     os._exit(RAY_LOST)
 
 
-def _watch(essential: dict[str, psutil.Process], end: Callable[[str], None]) -> None:
+def _watch(essential: Mapping[str, Callable[[], bool]], end: Callable[[str], None]) -> None:
     import ray
 
     pause = threading.Event()
     while ray.is_initialized():
-        for part, process in essential.items():
-            if not _alive(process):
+        for part, lives in essential.items():
+            if not lives():
                 if ray.is_initialized():
                     end(part)
                 return

@@ -1,8 +1,13 @@
 """A command whose Ray has died ends and says how to go on; one that shuts its Ray down is left alone."""
 
+import os
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import psutil
 import pytest
@@ -27,7 +32,7 @@ def test_a_killed_part_of_ray_ends_the_command_though_it_is_a_zombie(
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     ended: list[str] = []
     raylet.kill()
-    ray_watch._watch({"raylet": psutil.Process(raylet.pid)}, ended.append)
+    ray_watch._watch({"raylet": partial(ray_watch._alive, psutil.Process(raylet.pid))}, ended.append)
     assert ended == ["raylet"]
 
 
@@ -40,7 +45,7 @@ def test_a_ray_that_is_shut_down_ends_nothing(
     ended: list[str] = []
     process = psutil.Process(raylet.pid)
     raylet.kill()
-    ray_watch._watch({"raylet": process}, ended.append)
+    ray_watch._watch({"raylet": partial(ray_watch._alive, process)}, ended.append)
     assert ended == []
 
 
@@ -53,3 +58,49 @@ def test_the_end_names_what_died_and_how_to_go_on() -> None:
     )
     assert done.returncode == ray_watch.RAY_LOST
     assert "raylet has died" in done.stderr and "the same command goes on" in done.stderr
+
+
+def test_a_server_that_answers_lives_and_one_that_does_not_is_given_time() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert ray_watch.Answers(address, patience=0.05)()
+    assert ray_watch.Answers(address)()
+    impatient = ray_watch.Answers(address, patience=0.0)
+    assert not impatient()
+
+
+_JOINED = """
+import sys, threading
+from study.drive.cluster import connect
+connect()
+print("joined", flush=True)
+threading.Event().wait(120)
+"""
+
+
+@pytest.mark.integration
+def test_a_joined_cluster_whose_raylet_dies_ends_the_command() -> None:
+    from ray.cluster_utils import Cluster
+
+    root = str(Path(__file__).parents[3])
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        environment = {**os.environ, "PYTHONPATH": root, "RAY_ADDRESS": cluster.address}
+        command = subprocess.Popen(
+            [sys.executable, "-c", _JOINED], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert command.stdout is not None and "joined" in command.stdout.readline()
+        raylets = [
+            process
+            for process in psutil.process_iter()
+            if process.name() == "raylet" and f"--gcs-address={cluster.address}" in process.cmdline()
+        ]
+        assert len(raylets) == 1
+        raylets[0].send_signal(signal.SIGKILL)
+        _, said = command.communicate(timeout=60)
+        assert command.returncode == ray_watch.RAY_LOST
+        assert "raylet has died" in said and "the same command goes on" in said
+    finally:
+        cluster.shutdown()
