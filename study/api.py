@@ -14,9 +14,11 @@ A loaded study holds no records: each call reads the study's log, so that it tel
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from study.record.display import Quiet, use
 from study.record.folder import study_identity
 from study.record.study_state import StateReader, StudyState
 from trainers.errors import UserError
@@ -134,6 +136,7 @@ def run(
     allow_unequal: bool = False,
     reopen_test: bool = False,
     tracking_uri: str | None = None,
+    quiet: bool = False,
 ) -> Study:
     """Run what a study still lacks, as `python -m study run` does, and return it; its lines go to standard output.
 
@@ -147,13 +150,15 @@ def run(
         trials: search trials a cell; None: as the study says.
         asha: whether a trial that lags is stopped early.
         at_once: the most trials side by side; None: as many as fit.
-        data_root, prepared_root: folders of the sources and of prepared data.
+        data_root: folder of the sources.
+        prepared_root: folder of prepared data; None: beside the sources.
         download: fetch data sets that are not on disk.
         simulate: train nothing: True for synthetic learning curves, a study's folder for those recorded there.
         plugins: Python files with methods, models or data sets of your own.
         allow_unequal: compare methods whose offered budgets differ.
         reopen_test: open test sets again where they were opened before; that is recorded.
         tracking_uri: an MLflow tracking URI; None: a database in the folder.
+        quiet: print only results and what went wrong.
 
     Returns:
         The study, also where some of its runs failed: `runs()` says which.
@@ -186,7 +191,8 @@ def run(
             words += ["--simulate", *([] if simulate is True else [str(simulate)])]
         from study.__main__ import parser
 
-        commands.run(parser("run").parse_args(words))
+        with use(Quiet()) if quiet else nullcontext():
+            commands.run(parser("run").parse_args(words))
     return Study(output)
 
 

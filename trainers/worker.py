@@ -150,7 +150,7 @@ class _Run:
                 checkpoint.replace_last(run_dir)
             write_json(run_dir / _INPUTS, inputs_of(config, data, self.learner))
             keep_start(run_dir, config.fingerprint(), start)
-        self.activity("the first step, for which kernels are compiled once")
+        self.activity("first step, compiling")
 
     def told(self, metrics: Metrics) -> Metrics:
         """An epoch's metrics as they are reported: with what is this attempt's own."""

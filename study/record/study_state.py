@@ -189,6 +189,7 @@ class StateReader:
     asked: Callable[[Path], bool | None] = at_work
     _trials: dict[str, TrialRecord] = field(default_factory=dict)
     _began: dict[str, float] = field(default_factory=dict)
+    _heard: dict[str, float] = field(default_factory=dict)
     _tags: dict[str, dict[str, Any]] = field(default_factory=dict)
     _session: _Session = field(default_factory=_Session)
     _last: float | None = None
@@ -254,7 +255,9 @@ class StateReader:
         elif kind == "sweep":
             self._tags[event["cell"]] = event["tags"]
         elif kind == "start":
-            self._began[event["trial_id"]] = self._last
+            self._began[event["trial_id"]] = self._heard[event["trial_id"]] = self._last
+        elif kind == "epoch":
+            self._heard[event["trial_id"]] = self._last
         elif kind == "end":
             self._session.ended += 1
 
@@ -295,7 +298,7 @@ class StateReader:
             trial.config.get("epochs"),
             trial.metrics.get("val_accuracy"),
             self._began[trial.trial_id],
-            doing(self.folder / "runs" / trial.trial_id, self._began[trial.trial_id]),
+            doing(self.folder / "runs" / trial.trial_id, self._heard[trial.trial_id]),
         )
 
     def _seconds_left(

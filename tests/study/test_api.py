@@ -1,5 +1,6 @@
 """Studies from Python: what a program or a notebook reads of one, and how it runs one."""
 
+import argparse
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ import pytest
 
 import study
 from study.compare.compare import compare
+from study.record.terminal import say
 from tests.study.recorded_study import CONFIRMATION_SEEDS, begin_study
 from tests.study.small_study import content
 from trainers.errors import UserError
@@ -82,6 +84,21 @@ def test_what_cannot_be_run_is_refused_before_anything_is_made(tmp_path: Path, m
     with pytest.raises(UserError, match="trials"):
         study.run(content(), trials=0, output="there")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_quiet_run_prints_what_is_important_and_gives_the_study(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(options: argparse.Namespace) -> int:
+        say(f"{options.study}, {options.trials} trials, asha {options.asha}")
+        say("the table", important=True)
+        return 0
+
+    monkeypatch.setattr("study.cli.commands.run", run)
+    assert study.run("quickstart", trials=3, asha=False, output=recorded).name == "recorded"
+    assert capsys.readouterr().out == "quickstart, 3 trials, asha False\nthe table\n"
+    study.run("quickstart", output=recorded, quiet=True)
+    assert capsys.readouterr().out == "the table\n"
 
 
 @pytest.mark.integration
