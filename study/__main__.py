@@ -14,6 +14,7 @@ from study.cli import commands, status, studies
 from study.cli import pretrain as pretraining
 from study.cli.arguments import Parser, add_config_options, add_option
 from study.cli.output import add_output_options, display_of
+from study.cli.prepare import prepare as prepare_data
 from study.drive.interrupt import INTERRUPTED
 from study.record.display import use
 from trainers.errors import StoppedError, UserError
@@ -39,6 +40,7 @@ def parser(command: str = "") -> Parser:
     _add_at_once(run)
     _add_data_options(run)
     run.add_argument("--download", action="store_true", help="fetch data sets that are not on disk")
+    _add_skip_switch(run)
     run.add_argument(
         "--simulate",
         metavar="DIR",
@@ -88,15 +90,13 @@ def parser(command: str = "") -> Parser:
         pretraining.add_settings(pretrain)
     pretraining.add_output(pretrain)
 
-    prepare = _command(subparsers, "prepare", "turn data sets into memory-mapped files, once", commands.prepare)
+    prepare = _command(subparsers, "prepare", "turn data sets into memory-mapped files, once", prepare_data)
     prepare.add_argument("datasets", nargs="+", metavar="DATASET", help="a name of the catalog, or a path")
     _add_data_options(prepare)
     add_option(prepare, "image_size", type=int, metavar="N", help="side in pixels")
     prepare.add_argument("--source", metavar="PATH", help="where the originals lie, if not under the data root")
     prepare.add_argument("--download", action="store_true", help="fetch the original files")
-    add_option(
-        prepare, "skip_damaged", action="store_true", help="leave out pictures that cannot be read; that is recorded"
-    )
+    _add_skip_switch(prepare)
 
     add_output_options(prepare)
 
@@ -231,6 +231,11 @@ def _add_unequal_switch(command: Parser) -> None:
 def _add_data_options(command: Parser) -> None:
     add_option(command, "data_root", default="data", metavar="DIR", help="folder of the sources (default: data)")
     add_option(command, "prepared_root", metavar="DIR", help="folder of prepared data (default: beside the sources)")
+
+
+def _add_skip_switch(command: Parser) -> None:
+    text = "leave out pictures that cannot be read; that is recorded"
+    add_option(command, "skip_damaged", action="store_true", help=text)
 
 
 def _add_asha_switch(command: Parser) -> None:

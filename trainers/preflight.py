@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from trainers.config import TrialConfig, learning_rates
-from trainers.data.loader import PreparedData, open_prepared
+from trainers.data.loader import PreparedData
 from trainers.data.report import note_lines, summary_line
 from trainers.epochs import epoch_batches
 from trainers.errors import UserError
@@ -14,6 +14,7 @@ from trainers.learner import new_model
 from trainers.models import check_image_size
 from trainers.models.checkpoints import check_pretrained
 from trainers.registry import method_named
+from trainers.run_data import data_of
 
 Say = Callable[[str], None]
 
@@ -32,21 +33,8 @@ def preflight(config: TrialConfig, say: Say | None = None) -> TrialConfig:
         UserError: data that cannot be found, a batch larger than the data, an image size that the model cannot take, a
             pretrained file of another model, a device that is not there, a rate that is none.
     """
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "device cuda is asked for and torch sees no GPU; use cpu or auto, or install a CUDA build of torch"
-        )
-    if config.image_size is not None:
-        check_image_size(config.model, config.image_size)
-    binary_rate = learning_rates(config.model, config.lr, config.batch_size)[1]
-    method_named(config.algorithm).check_step(config, binary_rate)
-    data = open_prepared(
-        config.dataset,
-        config.data_root,
-        prepared_root=config.prepared_root,
-        image_size=config.image_size,
-        classes=config.classes,
-    )
+    check_alone(config)
+    data = data_of(config)
     check_image_size(config.model, data.image_size)
     _check_batch(config, data)
     lines = [f"{data.name}: {line}" for line in data_lines(config, data)]
@@ -66,6 +54,18 @@ def pretrained_lines(config: TrialConfig, data: PreparedData) -> list[str]:
     with torch.device("meta"):  # shapes and names without memory
         model = new_model(config, data.num_classes, data.channels, data.image_size)
     return check_pretrained(model, Path(config.pretrained)).summary().splitlines() if config.pretrained else []
+
+
+def check_alone(config: TrialConfig) -> None:
+    """What can be checked without the data, which may take long to prepare; raises as `preflight`."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "device cuda is asked for and torch sees no GPU; use cpu or auto, or install a CUDA build of torch"
+        )
+    if config.image_size is not None:
+        check_image_size(config.model, config.image_size)
+    binary_rate = learning_rates(config.model, config.lr, config.batch_size)[1]
+    method_named(config.algorithm).check_step(config, binary_rate)
 
 
 def data_lines(config: TrialConfig, data: PreparedData) -> list[str]:

@@ -222,6 +222,16 @@ COMMON: Final[tuple[Setting, ...]] = (
         since=1,
     ),
     Setting(
+        "skip_damaged",
+        bool,
+        "where the data are prepared, leave out pictures that cannot be read; that is recorded",
+        False,
+        "execution",
+        identity=False,
+        column=False,
+        before=False,
+    ),
+    Setting(
         "check",
         bool,
         "after every step, check that memory holds what the algorithm says, and end with an error if not",

@@ -20,7 +20,7 @@ from trainers.atomic import clear_partials, write_json
 from trainers.attempt import Attempt
 from trainers.batch_norm import reestimate_statistics
 from trainers.config import TrialConfig
-from trainers.data.loader import PreparedData, Split, open_prepared
+from trainers.data.loader import PreparedData, Split
 from trainers.data.prefetch import gathered
 from trainers.epochs import epoch_batches, measured_step_number
 from trainers.errors import ReplicaError, StoppedError, UserError
@@ -36,6 +36,7 @@ from trainers.predictions import Predictions, read_predictions, write_prediction
 from trainers.progress import EpochSums, Metrics
 from trainers.replicas import Replicas
 from trainers.result import write_result
+from trainers.run_data import data_of
 from trainers.starting_bits import bits_of, flips_so_far, keep_start, shares_by_layer
 from trainers.stop import stop_requested
 
@@ -88,13 +89,7 @@ def train(
     """
     attempt = attempt or Attempt()
     try:
-        data = open_prepared(
-            config.dataset,
-            config.data_root,
-            prepared_root=config.prepared_root,
-            image_size=config.image_size,
-            classes=config.classes,
-        )
+        data = data_of(config)
         run = _Run(config, data, run_dir, replicas, device, attempt)
         if replay:
             for metrics in run.progress.history:

@@ -1,7 +1,7 @@
 """What a study's runs need, checked before any of them starts: data prepared, models that fit them, room in memory."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from study.define.cells import StudyConfig
@@ -12,18 +12,32 @@ if TYPE_CHECKING:
     from study.define.memory_plan import Need
 
 
-def prepare_for(bases: Iterable[TrialConfig], download: bool) -> None:
-    """Prepare the data sets of these runs, each at every image size that they use."""
-    from trainers.data.prepare import prepare as prepare_dataset
+def prepare_for(runs: Sequence[TrialConfig], *, download: bool = False, skip_damaged: bool = False) -> None:
+    """The data sets of these runs at every image size that they use; of those that were not prepared yet, the classes.
 
-    for base in {(base.dataset, base.image_size): base for base in bases}.values():
+    What was left out, changed or assumed is said when they are checked.
+    """
+    from trainers.data.prepare import prepare as prepare_dataset
+    from trainers.data.report import class_lines
+    from trainers.data.store import Manifest
+    from trainers.preflight import check_alone
+
+    for run in runs:
+        check_alone(run)
+    for run in {(run.dataset, run.image_size): run for run in reversed(runs)}.values():
+
+        def written(manifest: Manifest, run: TrialConfig = run) -> None:
+            say("\n".join([f"{manifest.dataset}:", *class_lines(manifest, run.val_fraction)]))
+
         prepare_dataset(
-            base.dataset,
-            base.data_root,
-            prepared_root=base.prepared_root,
-            image_size=base.image_size,
+            run.dataset,
+            run.data_root,
+            prepared_root=run.prepared_root,
+            image_size=run.image_size,
             download=download,
-            progress=Counter(base.dataset),
+            skip_damaged=skip_damaged or any(other.skip_damaged for other in runs if other.dataset == run.dataset),
+            progress=Counter(run.dataset),
+            written=written,
         )
 
 

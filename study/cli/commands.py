@@ -24,7 +24,7 @@ from study.define.workload import refuse_unequal_workloads, unequal_settings, wo
 from study.drive.ray_address import check_address
 from study.record.folder import StudyFolder
 from study.record.inputs import other_lengths, refuse_replaced
-from study.record.terminal import Counter, Progress, say
+from study.record.terminal import Progress, say
 from trainers.config import TrialConfig
 from trainers.errors import DivergedError, UserError
 from trainers.registry import foreign, method_named, model_named
@@ -56,10 +56,14 @@ def run(options: argparse.Namespace) -> int:
     folder = StudyFolder(
         options.output or Path("studies") / study.name, name=study.name, tracking_uri=study.tracking_uri
     )
-    if options.check:
-        checked = (dataclasses.replace(cell, base=cell.base.replace(check=True)) for cell in study.cells)
-        study = dataclasses.replace(study, cells=tuple(checked))
-    prepare_for([*(cell.base for cell in study.cells), *study.pretrainings.values()], options.download)
+    if switched := {name: True for name in ("check", "skip_damaged") if getattr(options, name)}:
+        cells = (dataclasses.replace(cell, base=cell.base.replace(**switched)) for cell in study.cells)
+        study = dataclasses.replace(study, cells=tuple(cells))
+    prepare_for(
+        [*(cell.base for cell in study.cells), *study.pretrainings.values()],
+        download=options.download,
+        skip_damaged=options.skip_damaged,
+    )
     study, needs = check_study(study)
     if study.pretrainings:
         from study.drive.pretrain import pretrain_cells
@@ -143,6 +147,7 @@ def sweep(options: argparse.Namespace) -> int:
         fixed=values,
     )
     folder = StudyFolder(options.output or "studies/sweep", tracking_uri=options.tracking_uri)
+    prepare_for([cell.base])
     study, needs = check_study(StudyConfig(folder.name, (cell,), search, ConfirmConfig(k=0)))
     (cell,) = study.cells
     workloads = workloads_of(study.cells)
@@ -190,6 +195,7 @@ def train(options: argparse.Namespace) -> int:
     folder = StudyFolder(options.output or "studies/train", tracking_uri=options.tracking_uri)
     from trainers.preflight import preflight
 
+    prepare_for([config])
     config = preflight(config, say)
     folder.claim_run(config)
     from study.define.memory_plan import need_of
@@ -252,31 +258,6 @@ def plan(options: argparse.Namespace) -> int:
 
         for line in power_of_plan(study, options.pilot):
             say(line)
-    return 0
-
-
-def prepare(options: argparse.Namespace) -> int:
-    """Data sets as memory-mapped files, from whatever form they are in."""
-    if options.source is not None and len(options.datasets) > 1:
-        raise UserError(f"--source is one data set's, but {len(options.datasets)} are named; prepare them one by one")
-    from trainers.data.prepare import prepare as prepare_dataset
-    from trainers.data.report import report_lines
-    from trainers.data.store import read_manifest
-
-    for dataset in options.datasets:
-        prepared = prepare_dataset(
-            dataset,
-            options.data_root,
-            prepared_root=options.prepared_root,
-            image_size=options.image_size,
-            source=options.source,
-            download=options.download,
-            skip_damaged=options.skip_damaged,
-            progress=Counter(dataset),
-        )
-        say(f"{dataset}: prepared in {prepared}")
-        manifest = read_manifest(prepared)
-        say("\n".join(report_lines(manifest)) if manifest else "")
     return 0
 
 

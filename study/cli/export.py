@@ -21,13 +21,14 @@ from study.record.runs_table import read_study
 from study.record.terminal import say
 from trainers.checkpoint import best_checkpoint, last_checkpoint, read_checkpoint
 from trainers.config import TrialConfig
-from trainers.data.loader import PreparedData, open_prepared
+from trainers.data.loader import PreparedData
 from trainers.errors import UserError
 from trainers.learner import new_model
 from trainers.models.checkpoints import load_pretrained
 from trainers.models.packed import WEIGHTS, ModelDescription, restored_model, save_packed
 from trainers.progress import Progress
 from trainers.registry import model_named
+from trainers.run_data import data_of
 
 CHECKPOINTS = {"last": last_checkpoint, "best": best_checkpoint}
 _SHOWN = 10  # runs in an error message
@@ -80,13 +81,7 @@ def export_run(
     config = trained.config
     places = {"data_root": data_root, "prepared_root": prepared_root}
     config = config.replace(**{name: place for name, place in places.items() if place is not None})
-    data = open_prepared(
-        config.dataset,
-        config.data_root,
-        prepared_root=config.prepared_root,
-        image_size=config.image_size,
-        classes=config.classes,
-    )
+    data = data_of(config)
     normalisation = model_named(config.model).normalised_by(data)
     about = ModelDescription(
         model=config.model,

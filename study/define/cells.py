@@ -174,11 +174,6 @@ class StudyConfig:
                 f"confirmation seed {self.search.seed} is the search's own seed; give fresh seeds, e.g. 11, 12, 13"
             )
 
-    @property
-    def datasets(self) -> tuple[str, ...]:
-        """The data sets of the study, each once, in order."""
-        return tuple(dict.fromkeys(cell.base.dataset for cell in self.cells))
-
     def identity(self) -> dict[str, dict[str, Any]]:
         """By cell name, everything but the budget."""
         return {cell.name: cell.identity() for cell in self.cells}

@@ -109,19 +109,23 @@ def largest_need(needs: Sequence[Need]) -> Need:
 
 
 @lru_cache(maxsize=256)
-def _shape(dataset: str, data_root: str, prepared_root: str | None, image_size: int | None) -> tuple[int, int, int]:
+def _shape(
+    dataset: str, data_root: str, prepared_root: str | None, image_size: int | None, skip_damaged: bool
+) -> tuple[int, int, int]:
     info = lookup(dataset)
     if info is not None:
         return info.num_classes, info.channels, image_size or info.image_size
     from trainers.data.loader import open_prepared
 
-    data = open_prepared(dataset, data_root, prepared_root=prepared_root, image_size=image_size)
+    data = open_prepared(
+        dataset, data_root, prepared_root=prepared_root, image_size=image_size, skip_damaged=skip_damaged
+    )
     return data.num_classes, data.channels, data.image_size
 
 
 def input_shape(config: TrialConfig) -> tuple[int, int, int]:
     """`(classes, channels, image size)`: the catalog's, without any data at hand; one's own data set is opened."""
-    return _shape(config.dataset, config.data_root, config.prepared_root, config.image_size)
+    return _shape(config.dataset, config.data_root, config.prepared_root, config.image_size, config.skip_damaged)
 
 
 def plan(study: StudyConfig, device_memory: int | None = None) -> Iterator[str]:

@@ -46,17 +46,11 @@ def data_of_workload(cell: Cell, verified: set[Path]) -> dict[str, Any]:
     Raises:
         UserError: a prepared file was changed, or the pretrained file cannot be read.
     """
-    from trainers.data.loader import open_prepared
     from trainers.data.store import verify_prepared
+    from trainers.run_data import data_of
 
     base = cell.base
-    data = open_prepared(
-        base.dataset,
-        base.data_root,
-        prepared_root=base.prepared_root,
-        image_size=base.image_size,
-        classes=base.classes,
-    )
+    data = data_of(base)
     if data.path not in verified:
         verify_prepared(data.path)
         verified.add(data.path)

@@ -15,10 +15,11 @@ from study.record.terminal import Progress, percent, say
 from study.record.working_alone import only_one
 from trainers.attempt import Attempt
 from trainers.config import TrialConfig
-from trainers.data.loader import PreparedData, open_prepared
+from trainers.data.loader import PreparedData
 from trainers.errors import DivergedError, UserError
 from trainers.preflight import preflight, pretrained_lines
 from trainers.pretraining import find_pretrained, write_pretrained
+from trainers.run_data import data_of
 
 PRETRAINED = "pretrained"
 """The folder of a study's own pretrained files, within the study's."""
@@ -100,10 +101,4 @@ def pretrain(config: TrialConfig, folder: Path, tell: Callable[[str], None] = sa
 
 
 def _data(config: TrialConfig) -> PreparedData:
-    return open_prepared(
-        config.dataset,
-        config.data_root,
-        prepared_root=config.prepared_root,
-        image_size=config.image_size,
-        classes=config.classes,
-    )
+    return data_of(config)

@@ -2,18 +2,15 @@
 
 import json
 import os
-import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from PIL import Image
 
 from study.__main__ import main, parser
 from study.cli import commands
@@ -208,48 +205,6 @@ def test_prepare_takes_several_data_sets_and_says_where_they_are(
 ) -> None:
     assert main(["prepare", "Digits", "--data-root", str(tmp_path)]) == 0
     assert "Digits: prepared in" in capsys.readouterr().out
-
-
-def test_prepare_reports_a_messy_folder_and_leaves_out_damage_only_when_asked(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    """The folder of docs/inputs.md."""
-    rng = np.random.default_rng(0)
-
-    def save(name: str, values: np.ndarray, kind: str = "JPEG") -> Path:
-        path = tmp_path / "holiday" / "archive" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(values).save(path, kind)
-        return path
-
-    for name in ("Beach", "city", "forest"):
-        for index in range(12):
-            save(f"{name}/IMG_{index:04d}.JPG", rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
-    save("forest/2023/old.jpeg", rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
-    save("night/moon.png", rng.integers(0, 4096, (64, 64)).astype(np.uint16), "PNG")
-    cut = save("city/cut.jpg", rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
-    cut.write_bytes(cut.read_bytes()[:-500])
-    (tmp_path / "holiday" / "__MACOSX").mkdir()
-    (tmp_path / "holiday" / "archive" / "forest" / "Thumbs.db").write_bytes(b"x")
-    (tmp_path / "holiday" / "archive" / "forest" / "notes.txt").write_text("nice")
-    command = ["prepare", str(tmp_path / "holiday"), "--image-size", "64", "--data-root", str(tmp_path)]
-    assert main(command) == 2
-    refused = capsys.readouterr().err
-    assert "holiday: 1 of 39 pictures cannot be used" in refused and "1 x is cut short" in refused
-    assert "--skip-damaged" in refused
-    assert main([*command, "--skip-damaged"]) == 0
-    said = capsys.readouterr().out
-    assert re.search(r"  city +9 +1 +2\n", said)
-    for line in (
-        "assumed: 1 folder is the whole data set: archive/",
-        "left out: 2 entries that a system put there: __MACOSX, archive/forest/Thumbs.db",
-        "left out: 1 file that is no picture, .txt: archive/forest/notes.txt",
-        "left out: 1 picture, which is cut short: ",
-        "assumed: 1 picture below a class folder, counted for the class above: archive/forest/2023",
-        "scaled to 8 bits",
-        "odd: 1 class too small, in train only, neither validated nor tested: night (1 picture)",
-    ):
-        assert line in said, line
 
 
 @pytest.mark.integration

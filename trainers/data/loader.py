@@ -250,6 +250,7 @@ def open_prepared(
     prepared_root: str | Path | None = None,
     image_size: int | None = None,
     classes: str | None = None,
+    skip_damaged: bool = False,
 ) -> PreparedData:
     """Open a prepared data set; where it is not prepared yet and its files are on disk, prepare it first, saying so.
 
@@ -258,6 +259,7 @@ def open_prepared(
         data_root, prepared_root: As in `prepare`.
         image_size: Side in pixels; default the catalogue's, or native for one's own data.
         classes: The classes that are used; all where None.
+        skip_damaged: Prepare without the pictures that cannot be read.
 
     Raises:
         UserError: Nothing is prepared and no source is found (the message names the command that prepares it), the
@@ -270,9 +272,14 @@ def open_prepared(
     if path is None:
         command = prepare_command(choice, data_root, image_size)
         print(f"{choice.name} is not prepared yet; doing what `{command}` does", file=sys.stderr, flush=True)
-        path = prepare(dataset, data_root, prepared_root=prepared_root, image_size=image_size)
-        if (manifest := read_manifest(path)) is not None:
-            print("\n".join(report_lines(manifest)), file=sys.stderr, flush=True)
+        path = prepare(
+            dataset,
+            data_root,
+            prepared_root=prepared_root,
+            image_size=image_size,
+            skip_damaged=skip_damaged,
+            written=lambda manifest: print("\n".join(report_lines(manifest)), file=sys.stderr, flush=True),
+        )
     elif choice.path is not None:
         _check_unchanged(choice, data_root, path)
     return PreparedData(path, choice, classes)

@@ -4,6 +4,7 @@ Decoded storage keeps uint8 pixels at the run's image size, which a run gathers 
 be larger than `MAX_DECODED_BYTES`, the encoded pictures are kept and decoded by the loader, to the same pixels.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from trainers.data.notes import listed
 from trainers.data.prepared_folders import find_prepared, folder_name, root_for_writing
 from trainers.data.shard_writer import Plan, Progress, write_prepared
 from trainers.data.splits import carve_test
-from trainers.data.store import check_sizes, read_manifest
+from trainers.data.store import Manifest, check_sizes, read_manifest
 from trainers.errors import UserError
 
 MAX_DECODED_BYTES = 4 * 2**30
@@ -39,6 +40,7 @@ def prepare(
     max_decoded_bytes: int = MAX_DECODED_BYTES,
     skip_damaged: bool = False,
     progress: Progress | None = None,
+    written: Callable[[Manifest], None] | None = None,
 ) -> Path:
     """Turn a data set into prepared files, or find that this was done before.
 
@@ -54,6 +56,7 @@ def prepare(
         max_decoded_bytes: Above this, encoded pictures are stored.
         skip_damaged: Leave out pictures that cannot be read, with a note of each kind; without it they are refused.
         progress: Called as `progress(rows done, rows in all, what)`.
+        written: Called with what was prepared, where that was not done before.
 
     Returns:
         The prepared folder.
@@ -87,6 +90,8 @@ def prepare(
     if folder is None:
         folder = root_for_writing(data_root, explicit_root) / folder_name(choice, plan.image_size)
         write_prepared(plan, folder, report)
+        if written is not None and (manifest := read_manifest(folder)) is not None:
+            written(manifest)
     _check_same(folder, options, found)
     return folder
 

@@ -35,6 +35,15 @@ def report_lines(manifest: Manifest, val_fraction: float = USUAL_VALIDATION) -> 
     """
     if not manifest.class_counts:
         return ["prepared before its classes were counted; delete the folder and prepare again for a report"]
+    return [
+        summary_line(manifest, val_fraction),
+        *class_lines(manifest, val_fraction),
+        *note_lines(manifest),
+    ]
+
+
+def class_lines(manifest: Manifest, val_fraction: float = USUAL_VALIDATION) -> list[str]:
+    """A table: each class's pictures in train, validation and test."""
     rows = _rows(manifest, val_fraction)
     shown: Sequence[tuple[str, int, int, int] | None] = rows
     if len(rows) > MOST_CLASSES_SHOWN:
@@ -43,15 +52,14 @@ def report_lines(manifest: Manifest, val_fraction: float = USUAL_VALIDATION) -> 
         shown = [*by_size[:half], None, *by_size[-half:]]
     names = [printable(row[0])[:_LONGEST_NAME] for row in shown if row is not None]
     width = max(5, *(len(name) for name in names))
-    lines = [summary_line(manifest, val_fraction), f"  {'class':{width}}  {'train':>8} {'validation':>10} {'test':>8}"]
+    lines = [f"  {'class':{width}}  {'train':>8} {'validation':>10} {'test':>8}"]
     for row in shown:
         if row is None:
             lines.append(f"  ... {len(rows) - 2 * half:,} classes of sizes between; all are in manifest.json")
             continue
         name = printable(row[0])[:_LONGEST_NAME]
         lines.append(f"  {name:{width}}  {row[1]:8,} {row[2]:10,} {row[3]:8,}")
-    lines.append(f"  validation at val_fraction {val_fraction:g}")
-    return lines + note_lines(manifest)
+    return [*lines, f"  validation at val_fraction {val_fraction:g}"]
 
 
 def _rows(manifest: Manifest, val_fraction: float) -> list[tuple[str, int, int, int]]:

@@ -113,7 +113,7 @@ def test_each_row_carries_its_whole_configuration(recorded: Path) -> None:
         config = {name: row[name] for name in row if name in declared() and row[name] is not None}
         again = TrialConfig(**config)
         assert again.own().items() >= config.items()
-        elsewhere = {"data_root", "prepared_root", "test", "check"}
+        elsewhere = {"data_root", "prepared_root", "skip_damaged", "test", "check"}
         assert {name for name, value in again.own().items() if value is not None} <= {*config, *elsewhere}
 
 
