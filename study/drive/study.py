@@ -89,6 +89,7 @@ def show_comparison(
     if report:
         from study.report.report import make_report
 
+        say("writing the report ...")
         made = make_report(directory, allow_unequal=allow_unequal, margin=margin)
         how = f"to open in a browser, or to send; {made.markdown.name} says the same"
         say(f"report: {made.html} ({how})", important=True)

@@ -10,6 +10,7 @@
     DIR/runs/<trial_id>/      one run's checkpoints
     DIR/tune/                 Ray Tune's own state; nothing here is read again
     DIR/results.parquet, DIR/verdicts.json, DIR/accuracy_vs_*.png, .svg   what `compare` writes
+    DIR/report.html, DIR/report.md, DIR/figures/   what `report` writes
 
 A cell's identity is everything but its budget. The same cell with another identity is refused; more trials, more seeds
 and further cells extend a study; what each cell is offered is kept with its history.

@@ -251,8 +251,11 @@ def _surety(group: CellGroup, step: Step) -> str:
     else:
         found = step.gain.estimate
         shown = f"{found.mean:+.1f} points [{found.interval[0]:.1f}, {found.interval[1]:.1f}]"
-        beats = "sure to beat" if step.sure and found.interval[0] > 0 else "not shown to beat"
-        parts.append(f"{beats} {step.below.label}, which needs less: {shown}")
+        below = f"{step.below.label}, which needs less: {shown}"
+        if found.interval[0] <= 0:
+            parts.append(f"not shown to beat {below}")
+        else:
+            parts.append(f"sure to beat {below}" if step.sure else f"perhaps better than {below}, but not sure")
     return "; ".join(parts)
 
 

@@ -13,7 +13,19 @@ from study.compare.contrasts import CONTROL
 from study.compare.scores import CellGroup, MethodSummary
 from study.compare.table import NONE, group_title
 from study.report.content import StudyContent
-from study.report.document import Block, Paragraph, Picture, Pictures, Section, Words, anchor, strong, table, text
+from study.report.document import (
+    Block,
+    Paragraph,
+    Picture,
+    Pictures,
+    Section,
+    Words,
+    anchor,
+    by_workload,
+    strong,
+    table,
+    text,
+)
 from study.report.pictures import PictureSet, pictures_of
 from trainers.predictions import Predictions
 
@@ -51,7 +63,7 @@ def answers(content: StudyContent, *, pictures: bool) -> Section:
             data = pictures_of(content, group, found.test_set) if pictures else None
             blocks = (*_by_class(found, data), *_disagreements(found, data, pictures))
         parts.append(Section(anchor("answers", str(number + 1)), group_title(group), blocks))
-    return Section("answers", "Classes, and images that methods disagree on", (), tuple(parts))
+    return by_workload("answers", "Classes, and images that methods disagree on", (), parts)
 
 
 def answers_of(content: StudyContent, group: CellGroup) -> Answers | None:

@@ -5,7 +5,7 @@ from study.compare.table import NONE, group_title, offer_text
 from study.compare.verdict import WorkloadVerdicts
 from study.report.answer import runs_anchor
 from study.report.content import StudyContent
-from study.report.document import Block, Listing, Paragraph, Section, Words, anchor, strong, table, text
+from study.report.document import Block, Listing, Paragraph, Section, Words, anchor, by_workload, strong, table, text
 
 
 def budgets(content: StudyContent) -> Section:
@@ -20,7 +20,7 @@ def budgets(content: StudyContent) -> Section:
         for number, one in enumerate(workloads)
     ]
     words = "Equality is a matter of what is offered; what is used depends on the search and on the machine."
-    return Section("budgets", "Budgets offered and used", (Paragraph(text(words), "note"),), tuple(parts))
+    return by_workload("budgets", "Budgets offered and used", (Paragraph(text(words), "note"),), parts)
 
 
 _HEADER = ["method", *(f"{outcome}" for outcome in COUNTED), "epochs searched", "device-seconds searched"]

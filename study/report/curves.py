@@ -13,7 +13,7 @@ from study.compare.looks import styles_of
 from study.compare.scores import CellGroup
 from study.compare.table import group_title
 from study.report.content import Row, StudyContent
-from study.report.document import Block, Figures, Paragraph, Section, anchor, text
+from study.report.document import Block, Figures, Paragraph, Section, anchor, by_workload, text
 from study.report.drawing import Drawing, few, legend_below, line_style, page, plain_axes
 from study.report.results import far_control
 
@@ -51,7 +51,7 @@ def curves(content: StudyContent) -> Section:
         if lacking:
             blocks += (Paragraph(text(f"Not recorded: {' and '.join(lacking)}."), "note"),)
         parts.append(Section(anchor("curves", str(number + 1)), group_title(group), blocks))
-    return Section("curves", "How the runs went: learning curves, flip rate, temperature", (), tuple(parts))
+    return by_workload("curves", "How the runs went: learning curves, flip rate, temperature", (), parts)
 
 
 def steps_per_epoch(content: StudyContent, group: CellGroup) -> int | None:

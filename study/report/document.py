@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from study.report.drawing import Drawing
 
 
+FIGURES = "figures"
+"""The folder of the figures, beside the report."""
+
+
 @dataclass(frozen=True)
 class Span:
     """A piece of text.
@@ -117,9 +121,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Figures:
-    """Figures that belong side by side, where there is room."""
+    """Figures that belong side by side, where there is room.
+
+    Attributes:
+        drawings: the figures.
+        embedded: whether they stand in the page itself; otherwise it leads to their files and says what they show.
+    """
 
     drawings: "tuple[Drawing, ...]"
+    embedded: bool = True
 
 
 @dataclass(frozen=True)
@@ -193,6 +203,13 @@ def table(
     texts = [tuple(text(cell) for cell in cells) for cells in rows]
     made = tuple(map(Row, texts, anchors or [""] * len(texts)))
     return Table(caption, tuple(header), made, None if numeric is None else tuple(numeric), stacked)
+
+
+def by_workload(name: str, title: str, blocks: Sequence[Block], parts: Sequence[Section]) -> Section:
+    """A section with a part a workload; where there is one workload, it needs no part of its own."""
+    if len(parts) == 1:
+        return Section(name, title, (*blocks, *parts[0].blocks), parts[0].sections)
+    return Section(name, title, tuple(blocks), tuple(parts))
 
 
 def drawings(sections: Iterable[Section]) -> "list[Drawing]":

@@ -5,6 +5,8 @@ nothing else.
 """
 
 import base64
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from itertools import count
@@ -13,6 +15,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from study.report.document import (
+    FIGURES,
+    Block,
     Code,
     Document,
     Figures,
@@ -20,12 +24,14 @@ from study.report.document import (
     Listing,
     Paragraph,
     Pictures,
+    Section,
     Span,
     Table,
+    text,
 )
 
-LARGEST = 3 * 10**6
-"""Bytes that a report may have, so that it can go by mail."""
+LARGEST = 29 * 10**5
+"""Bytes that a page may have, below 3 MB, so that it can go by mail."""
 _KINDS = {
     Paragraph: "paragraph",
     Listing: "listing",
@@ -37,9 +43,40 @@ _KINDS = {
 }
 
 
-def render_html(document: Document) -> str:
-    """The whole page."""
-    return _environment().get_template("report.html.j2").render(document=document, number=count(1).__next__)
+def render_html(document: Document, most: int = LARGEST) -> str:
+    """The whole page; where it would be larger than `most` bytes, without what fewest readers look at.
+
+    First the lists of search trials go, then the figures of the search, then those of how runs went: the page says so,
+    and leads to the figures' files beside it.
+    """
+    page = _rendered(document)
+    for anchor, slim in (("runs", _without_trials), ("search", _as_files), ("curves", _as_files)):
+        if len(page.encode()) <= most:
+            break
+        sections = (_slimmed(one, slim) if one.anchor == anchor else one for one in document.sections)
+        document = replace(document, sections=tuple(sections))
+        page = _rendered(document)
+    return page
+
+
+def _rendered(document: Document) -> str:
+    template = _environment().get_template("report.html.j2")
+    return template.render(document=document, number=count(1).__next__, figures=FIGURES)
+
+
+def _slimmed(section: Section, slim: Callable[[Block], Block]) -> Section:
+    inner = tuple(_slimmed(one, slim) for one in section.sections)
+    return replace(section, blocks=tuple(map(slim, section.blocks)), sections=inner)
+
+
+def _without_trials(block: Block) -> Block:
+    if not isinstance(block, Fold):
+        return block
+    return Paragraph(text(f"{block.title}: not listed, to keep this page small; results.parquet has them."), "note")
+
+
+def _as_files(block: Block) -> Block:
+    return replace(block, embedded=False) if isinstance(block, Figures) else block
 
 
 @cache

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from study.report.document import (
+    FIGURES,
     Block,
     Code,
     Document,
@@ -17,8 +18,6 @@ from study.report.document import (
     Text,
 )
 
-FIGURES = "figures"
-"""The folder of the figures, beside the report."""
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&$])")
 
 

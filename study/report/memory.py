@@ -7,7 +7,7 @@ from study.compare.scores import CellGroup, MethodSummary
 from study.compare.table import NONE, group_title
 from study.report.answer import MIB, runs_anchor
 from study.report.content import StudyContent
-from study.report.document import Block, Figures, Paragraph, Section, Words, anchor, strong, table, text
+from study.report.document import Block, Figures, Paragraph, Section, Words, anchor, by_workload, strong, table, text
 from study.report.drawing import INK, Drawing, page, plain_axes
 from trainers.memory.report import CATEGORIES
 
@@ -37,7 +37,7 @@ def memory(content: StudyContent) -> Section:
         else:
             blocks = (Paragraph(text("The records do not say what the memory was for.")),)
         parts.append(Section(anchor("memory", str(number + 1)), group_title(group), blocks))
-    return Section("memory", "Where the memory goes", (), tuple(parts))
+    return by_workload("memory", "Where the memory goes", (), parts)
 
 
 def by_category(content: StudyContent, row: MethodSummary) -> dict[str, float]:

@@ -20,7 +20,8 @@ from trainers.registry import declared
 if TYPE_CHECKING:
     from study.search.searched import Searched, SearchedSetting, SearchedTrial
 
-LEAST_LINES = 3
+LEAST_LINES, MOST_LINES = 3, 80
+"""Fewer show nothing; of more the best are shown, since a thicket shows nothing either."""
 ABSENT = -0.12
 """Where a line passes through a setting that its trial was not asked for, below the axis."""
 
@@ -31,6 +32,7 @@ def parallel_coordinates(group: CellGroup, method: str, searched: "Searched", na
     if len(searched.settings) < 2 or len(trials) < LEAST_LINES:
         return None
     trials.sort(key=lambda trial: trial.accuracy or 0.0)
+    trials = trials[-MOST_LINES:]
     settings = searched.settings
     figure = page(3.3)
     axis = figure.subplots()
@@ -63,6 +65,7 @@ def parallel_coordinates(group: CellGroup, method: str, searched: "Searched", na
     )
     bar.set_label("validation accuracy (%)", fontsize=8.5, color=INK)
     bar.ax.tick_params(labelsize=8)
+    most = f", the best {MOST_LINES} of them" if len(trials) == MOST_LINES else ""
     told = ", ".join(f"{setting_title(key)} {_shown(value)}" for key, value in trials[-1].settings.items())
     return Drawing(
         name,
@@ -70,8 +73,8 @@ def parallel_coordinates(group: CellGroup, method: str, searched: "Searched", na
         f"{len(trials)} completed trials, validation accuracy {low:.1f} to {high:.1f} %. The best, trial "
         f"{trials[-1].number}: {told}.",
         figure,
-        "A line a completed trial; thick with dots: the best. A line below an axis: the trial was not asked for that "
-        "setting.",
+        f"A line a completed trial{most}; thick with dots: the best. A line below an axis: the trial was not asked for "
+        "that setting.",
     )
 
 

@@ -10,9 +10,9 @@ from study.report.answers import answers
 from study.report.budgets import budgets
 from study.report.content import StudyContent, read_content
 from study.report.curves import curves
-from study.report.document import Document, Section, drawings
+from study.report.document import FIGURES, Document, Section, drawings
 from study.report.html import render_html
-from study.report.markdown import FIGURES, render_markdown
+from study.report.markdown import render_markdown
 from study.report.memory import memory
 from study.report.origin import origin, runs, warnings
 from study.report.results import accuracy_against, lift, results

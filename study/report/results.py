@@ -15,7 +15,20 @@ from study.compare.table import NONE, acting, configuration_text, group_title, p
 from study.compare.verdict import WorkloadVerdicts, accuracy_text
 from study.report.answer import MIB, runs_anchor
 from study.report.content import StudyContent
-from study.report.document import Block, Figures, Paragraph, Section, Span, Words, anchor, prose, strong, table, text
+from study.report.document import (
+    Block,
+    Figures,
+    Paragraph,
+    Section,
+    Span,
+    Words,
+    anchor,
+    by_workload,
+    prose,
+    strong,
+    table,
+    text,
+)
 from study.report.drawing import Drawing
 
 PANEL = (4.8, 4.3)
@@ -33,7 +46,7 @@ def results(content: StudyContent) -> Section:
     blocks: tuple[Block, ...] = ()
     if not parts:
         blocks = (Paragraph(text("There is no completed run to show.")),)
-    return Section("table", "The table", blocks, tuple(parts))
+    return by_workload("table", "The table", blocks, parts)
 
 
 def _table(findings: Findings, workload: WorkloadVerdicts) -> Iterator[Block]:

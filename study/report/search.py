@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from matplotlib.ticker import MaxNLocator
 
+from study.compare.contrasts import CONTROL
 from study.compare.looks import styles_of
 from study.compare.scores import CellGroup
 from study.compare.table import NONE, group_title
 from study.report.answer import runs_anchor
 from study.report.content import StudyContent
-from study.report.document import Block, Figures, Paragraph, Section, Words, anchor, strong, table, text
+from study.report.document import Block, Figures, Paragraph, Section, Words, anchor, by_workload, strong, table, text
 from study.report.drawing import FAINT_INK, INK, Drawing, few, legend_below, line_style, page, plain_axes
 from study.report.parallel import parallel_coordinates, setting_title
 from trainers.errors import UserError
@@ -45,7 +46,7 @@ def search(content: StudyContent) -> Section:
                     tuple(_workload(workload.group, own, str(number + 1))),
                 )
             )
-    return Section("search", "The search", blocks, tuple(parts))
+    return by_workload("search", "The search", blocks, parts)
 
 
 def _of_workload(content: StudyContent, group: CellGroup, searched: "Mapping[str, Searched]") -> "dict[str, Searched]":
@@ -129,14 +130,16 @@ def _best_so_far(group: CellGroup, own: "Mapping[str, Searched]", name: str) -> 
         )
         half = len(up) // 2
         told.append(f"{method} {up[-1]:.1f} % after {across[-1]}, {up[half]:.1f} % after {across[half]}")
-        settled.append(up[len(up) // 4])
+        if method != CONTROL:
+            settled.append(up[len(up) // 4])
     if not told:
         return None
     plain_axes(axis, "search trials ended", "best validation accuracy so far (%)")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     # What the very first trials reached says little and would press the rest together.
-    top = axis.get_ylim()[1]
-    axis.set_ylim(min(settled) - 0.08 * (top - min(settled)), top)
+    if settled:
+        top = axis.get_ylim()[1]
+        axis.set_ylim(min(settled) - 0.08 * (top - min(settled)), top)
     legend_below(figure, axis, 3)
     return Drawing(
         name,
@@ -144,7 +147,7 @@ def _best_so_far(group: CellGroup, own: "Mapping[str, Searched]", name: str) -> 
         f"{'; '.join(told)}.",
         figure,
         "Where a line still rises at its end, more trials may find more. These values were chosen for being high: "
-        "they are no scores. Lines that begin below the axis began with a trial that hardly learnt.",
+        "they are no scores. Below the axis lie first trials that hardly learnt, and a control that learns as little.",
     )
 
 

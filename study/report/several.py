@@ -79,11 +79,13 @@ def document_of_several(studies: Sequence[StudyContent]) -> Document:
 
 
 def _names(studies: Sequence[StudyContent]) -> list[str]:
-    """The studies' names; with their folders where two have the same."""
-    names = [one.name for one in studies]
-    return [
-        f"{name} ({one.folder})" if names.count(name) > 1 else name for name, one in zip(names, studies, strict=True)
+    """The studies' names; with those of their folders, or where they lie, as far as that tells them apart."""
+    forms = [
+        [one.name for one in studies],
+        [f"{one.name} ({one.folder.resolve().name})" for one in studies],
+        [f"{one.name} ({one.folder.resolve()})" for one in studies],
     ]
+    return next(names for names in forms if len(set(names)) == len(names))
 
 
 def _answers(studies: Sequence[StudyContent]) -> Iterator[Section]:

@@ -35,6 +35,7 @@ FLAGS = [
     "--virtual-time-budget=60000",
 ]
 PHONE, DESK = 390, 1280
+TALLEST = 14000  # pixels of a picture; Chromium makes none above 16384
 SERIOUS = ("serious", "critical")
 # The page reports to the frame around it, since Chromium's own window is never as narrow as a phone's.
 ASK = """
@@ -67,7 +68,7 @@ def reports(integration: None, tmp_path_factory: pytest.TempPathFactory) -> dict
     return {"one": one, "several": make_side_by_side([root / "first", root / "second"], root / "both").html}
 
 
-def browse(page: Path, width: int, scratch: Path, *, height: int = 3000) -> tuple[dict[str, Any], Path]:
+def browse(page: Path, width: int, scratch: Path) -> tuple[dict[str, Any], Path]:
     """What the page says of itself in a window of this width, and a picture of it."""
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed")
@@ -78,18 +79,21 @@ def browse(page: Path, width: int, scratch: Path, *, height: int = 3000) -> tupl
     lifted = text.replace("default-src 'none'", "default-src 'none'; script-src 'unsafe-inline'")
     asked, frame = scratch / f"asked-{width}.html", scratch / f"frame-{width}.html"
     asked.write_text(lifted.replace("</body>", f"<script>{script}</script>{ASK}</body>"), encoding="utf-8")
-    frame.write_text(FRAME.format(page=asked.as_uri(), width=width, height=height))
-    flags = [*FLAGS, f"--user-data-dir={scratch / 'profile'}", f"--window-size={max(width, 600)},{height}"]
+    frame.write_text(FRAME.format(page=asked.as_uri(), width=width, height=1000))
+    flags = [*FLAGS, f"--user-data-dir={scratch / 'profile'}", f"--window-size={max(width, 600)},1000"]
     dumped = subprocess.run(
         [CHROMIUM, *flags, "--dump-dom", frame.as_uri()], capture_output=True, text=True, timeout=180, check=True
     ).stdout
     said = dumped.partition('<pre id="said">')[2].partition("</pre>")[0]
     assert said, "the page never answered"
-    picture = scratch / f"{page.stem}-{width}.png"
+    answer = json.loads(html.unescape(said))
+    picture, height = scratch / f"{page.stem}-{width}.png", min(int(answer["height"]), TALLEST)
+    frame.write_text(FRAME.format(page=asked.as_uri(), width=width, height=height))
+    flags[-1] = f"--window-size={max(width, 600)},{height}"
     subprocess.run(
         [CHROMIUM, *flags, f"--screenshot={picture}", frame.as_uri()], capture_output=True, timeout=180, check=True
     )
-    return json.loads(html.unescape(said)), picture
+    return answer, picture
 
 
 @pytest.mark.parametrize("width", [PHONE, DESK])

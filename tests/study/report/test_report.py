@@ -56,6 +56,14 @@ def test_page_is_small_enough_for_mail(page: str) -> None:
     assert len(page.encode()) < LARGEST
 
 
+def test_page_that_would_be_too_large_leaves_out_the_search_first_and_says_so(document: Document, page: str) -> None:
+    small = render_html(document, most=len(page.encode()) - 1)
+    assert len(small) < len(page) and "to keep this page small" in small
+    assert "<svg" in small and 'id="run-Digits-MLP-binary-confirm-0000-s11"' in small
+    least = render_html(document, most=1)
+    assert 'href="figures/learning-1.svg"' in least and "accuracy-memory-1-title" in least
+
+
 def test_every_run_is_listed_with_a_name_to_lead_to(page: str, recorded: Path) -> None:
     for row in read_content(recorded).rows:
         assert f'id="run-{row["trial_id"]}"' in page
