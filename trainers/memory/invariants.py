@@ -88,10 +88,10 @@ def _check_declared(name: str, rule: LayerRule, layer: BinaryLayer) -> None:
         for rows in layer.store.blocks():
             _check_numbers(f"{name}'s {own}", numbers, layer.store.shape, rows)
     for own, tensor in declared.items():
-        if tensor.shape != layer.store.shape and own not in packed:
+        if tensor.shape != layer.store.shape and own not in packed and not is_of_channels(tensor, layer.store.shape):
             raise InvariantError(
                 f"{name}/{own} is {tuple(tensor.shape)}; a rule's tensor has one entry a weight, "
-                f"{tuple(layer.store.shape)}"
+                f"{tuple(layer.store.shape)}, or a few numbers an output channel"
             )
     known = {_storage(tensor) for tensor in declared.values()}
     for own, tensor in _tensors_in(vars(rule), type(rule).__module__):
@@ -100,6 +100,12 @@ def _check_declared(name: str, rule: LayerRule, layer: BinaryLayer) -> None:
                 f"{name}: {type(rule).__name__} keeps {own} {tuple(tensor.shape)} {tensor.dtype} between steps, which "
                 "its tensors() does not name"
             )
+
+
+def is_of_channels(tensor: Tensor, shape: torch.Size) -> bool:
+    """Whether a rule's tensor holds a few numbers an output channel, which are far fewer than the weights."""
+    few = -(-shape[1:].numel() // 128)
+    return tensor.dim() == 2 and len(tensor) == shape[0] and tensor.shape[1] <= few
 
 
 def _check_numbers(name: str, numbers: PackedNumbers, shape: torch.Size, rows: slice) -> None:

@@ -22,7 +22,7 @@ from trainers.method import Look, Method, PackedNumbers, SimulatedCurve
 from trainers.methods.contract import LayerRule
 from trainers.methods.inertia import INERTIA_BITS, SMALLEST_DRAW, Inertia
 from trainers.methods.masks import MASK_TYPES, event_probability, flip_probability, masked_update
-from trainers.methods.temperature import ANNEALS, SCHEDULER_TYPES, LayerDeviation, TemperatureScheduler
+from trainers.methods.temperature import ANNEAL, SCHEDULER_TYPES, LayerDeviation, TemperatureScheduler
 from trainers.settings import Setting
 
 
@@ -212,16 +212,7 @@ METHOD = Method(
             since=2,
             before=0,
         ),
-        Setting(
-            "anneal",
-            str,
-            f"course of BinSFO's temperatures over the run: {', '.join(ANNEALS)}",
-            "none",
-            choices=ANNEALS,
-            ablatable=True,
-            since=2,
-            before="none",
-        ),
+        ANNEAL,
     ),
     check=_check,
     describe=_describe,

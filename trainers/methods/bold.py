@@ -20,6 +20,7 @@ from trainers.binary.kernels.philox import ROUNDING, uniform
 from trainers.config import TrialConfig
 from trainers.method import Fixed, Look, Method, PackedNumbers, Range, SearchSpace, real_parameters_lr
 from trainers.methods.contract import LayerRule
+from trainers.methods.temperature import ANNEAL
 from trainers.model import Model
 from trainers.settings import Setting
 
@@ -36,6 +37,7 @@ class BoldLayer(LayerRule):
         accumulator: m, float32 in the weight's shape; or c packed, uint8 (out, ceil(n·b/8)), see
             `trainers.binary.counters`.
         beta: what m is multiplied by in this step.
+        eta: in this step, annealed if asked for.
     """
 
     def __init__(self, config: TrialConfig, name: str, latent: Tensor, pretrained: bool = False) -> None:
@@ -47,17 +49,22 @@ class BoldLayer(LayerRule):
             width = counter_bytes(latent.shape, self.bits)
             self.accumulator = torch.zeros(latent.shape[0], width, dtype=torch.uint8, device=latent.device)
         self.beta, self._flipped = 1.0, 0
+        self.eta = config.bold_eta
+
+    def start(self, rate: float, step: int, annealing: float = 1.0) -> None:
+        super().start(rate, step, annealing)
+        self.eta = self.config.bold_eta * annealing
 
     def update(self, rows: slice, positive: Tensor, grad: Tensor) -> Tensor:
         weight = positive.to(grad.dtype).mul_(2).sub_(1)
         if self.bits == 32:
-            m = self.accumulator[rows].mul_(self.beta).add_(grad, alpha=self.config.bold_eta)
+            m = self.accumulator[rows].mul_(self.beta).add_(grad, alpha=self.eta)
             flip = weight.mul_(m) >= 1
             m.masked_fill_(flip, 0)
         else:
             limit = largest(self.bits)
             m = unpack_counters(self.accumulator[rows], self.shape, self.bits).to(grad.dtype)
-            m.mul_(self.beta).add_(grad, alpha=limit * self.config.bold_eta)
+            m.mul_(self.beta).add_(grad, alpha=limit * self.eta)
             m.add_(uniform(self.words(rows, grad, ROUNDING))).floor_().clamp_(-limit, limit)
             flip = weight.mul_(m) >= limit
             self.accumulator[rows] = pack_counters(m.masked_fill_(flip, 0).to(torch.int8), self.bits)
@@ -107,6 +114,7 @@ METHOD = Method(
             offered=True,
             ablatable=True,
         ),
+        ANNEAL,
     ),
     space=_space,
     follows_lr=lambda settings: False,

@@ -56,7 +56,10 @@ class LayerRule(ABC):
         rate: u, the layer's learning rate at this step.
         step: the step's number, from 0.
         key: of the layer's draws in this run (`trainers.binary.kernels.philox`).
+        course: how `start` is told to anneal, of `trainers.methods.temperature.ANNEALS`; as `anneal` says where empty.
     """
+
+    course = ""
 
     def __init__(self, config: TrialConfig, name: str, latent: Tensor, pretrained: bool = False) -> None:
         self.config, self.name = config, name
@@ -113,7 +116,8 @@ class LayerRule(ABC):
         return None
 
     def tensors(self) -> dict[str, Tensor]:
-        """State of one entry a weight, by name (none for most rules): of the weight's shape, or packed counters."""
+        """State by name (none for most rules): of the weight's shape, packed counters, or a few numbers an output
+        channel (out, k)."""
         return {}
 
     def packed_numbers(self) -> dict[str, PackedNumbers]:
@@ -198,7 +202,7 @@ class LayerUpdate:
 
     def start(self) -> bool:
         owner = self.owner
-        factor = annealing(owner.config.anneal, owner.step, owner.total_steps)
+        factor = annealing(self.rule.course or owner.config.anneal, owner.step, owner.total_steps)
         self.rule.start(owner.binary_rate, owner.step, factor)
         return self.rule.looks_first()
 

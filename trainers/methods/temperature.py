@@ -12,10 +12,20 @@ import torch
 from torch import Tensor
 
 from trainers.errors import UserError
-from trainers.settings import one_of
+from trainers.settings import Setting, one_of
 
 SCHEDULER_TYPES = ("const", "gaussian", "scaled-gaussian", "relative")
 ANNEALS = ("none", "cosine")
+ANNEAL = Setting(
+    "anneal",
+    str,
+    f"course of temperatures, or of the step where there is none, over the run: {', '.join(ANNEALS)}",
+    "none",
+    choices=ANNEALS,
+    ablatable=True,
+    since=2,
+    before="none",
+)
 
 
 def annealing(kind: str, step: int, steps: int | None) -> float:

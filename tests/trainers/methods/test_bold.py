@@ -78,6 +78,13 @@ def test_whole_numbers_saturate_and_small_steps_are_not_lost(bits: int) -> None:
     assert set(unpack_counters(rule.accumulator, shape, bits).unique().tolist()) == {-largest(bits)}
 
 
+def test_annealing_lets_variations_count_less() -> None:
+    rule, positive = layer(32), torch.ones(SHAPE, dtype=torch.bool)
+    rule.start(0.1, 0, annealing=0.25)
+    assert torch.equal(rule.update(slice(0, 7), positive, torch.full(SHAPE, 0.8)), positive)
+    assert float(rule.accumulator[0, 0]) == pytest.approx(0.2)
+
+
 def test_beta_forgets_as_much_as_has_just_flipped() -> None:
     rule, positive = layer(32), torch.ones(SHAPE, dtype=torch.bool)
     grad = torch.full(SHAPE, 0.5)
