@@ -107,8 +107,8 @@ def test_an_option_that_is_not_given_is_absent() -> None:
         (["train", *TINY, "--mask_type", "EMW"], "mask_type 'EMW' is unknown; use EWM, WPM or RAND"),
         (["train", *TINY, "--epoch", "3"], "unrecognized arguments: --epoch 3"),
         (["train", "--dataset", "Digits"], "required: --model, --algorithm"),
-        (["train", *TINY[:-1], "bnn"], "or real; your own comes with --plugin"),
-        (["sweep", *TINY[:-1], "bnn"], "or real; your own comes with --plugin"),
+        (["train", *TINY[:-1], "bnn"], "or real_adam8; your own comes with --plugin"),
+        (["sweep", *TINY[:-1], "bnn"], "or real_adam8; your own comes with --plugin"),
         (["train", *TINY, "--bop_threshold", "1"], "bop_threshold is a setting of bop, which binary with MLP does not"),
         (
             ["sweep", *TINY, "--width", "1"],

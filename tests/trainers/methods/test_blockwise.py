@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainers.binary.kernels.philox import ROUNDING, uniform, words_reference
 from trainers.config import TrialConfig
-from trainers.methods.adam8 import Adam8Layer
+from trainers.methods.real_adam8 import Adam8Layer
 from trainers.methods.blockwise import BLOCK, Moments
 from trainers.methods.bop_channel import BopChannelLayer
 from trainers.testing import MLP_IMAGE, RuleContract, train
@@ -112,7 +112,7 @@ def test_bop_by_the_channel_does_not_mind_the_size_of_a_layers_gradient() -> Non
 def test_adam_in_eight_bits_stays_near_torchs() -> None:
     shape = torch.Size((4, 2 * BLOCK))
     start = 0.1 * torch.randn(shape, generator=torch.Generator().manual_seed(6))
-    rule = Adam8Layer(TrialConfig("Digits", "MLP", "adam8", lr=0.01), "layer", start)
+    rule = Adam8Layer(TrialConfig("Digits", "MLP", "real_adam8", lr=0.01), "layer", start)
     exact = torch.nn.Parameter(start.clone())
     adam = torch.optim.Adam([exact], lr=0.01)
     positive = start >= 0
@@ -130,14 +130,14 @@ def test_adam_in_eight_bits_stays_near_torchs() -> None:
 
 
 def test_adam_in_eight_bits_passes_no_gradient_beyond_one() -> None:
-    rule = Adam8Layer(TrialConfig("Digits", "MLP", "adam8", lr=0.01), "layer", torch.tensor([[0.5, 1.5, -1.5]]))
+    rule = Adam8Layer(TrialConfig("Digits", "MLP", "real_adam8", lr=0.01), "layer", torch.tensor([[0.5, 1.5, -1.5]]))
     rule.start(0.0, 0)
     rule.update(slice(0, 1), torch.tensor([[True, True, False]]), torch.ones(1, 3))
     torch.testing.assert_close(rule.latent, torch.tensor([[0.49, 1.5, -1.5]]))
 
 
 @pytest.mark.parametrize(
-    "settings", [{"algorithm": "bop_channel", "lr": 0.1}, {"algorithm": "adam8", "lr": 0.01}], ids=str
+    "settings", [{"algorithm": "bop_channel", "lr": 0.1}, {"algorithm": "real_adam8", "lr": 0.01}], ids=str
 )
 class TestBlockwise(RuleContract):
     @pytest.fixture(autouse=True)

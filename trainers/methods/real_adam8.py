@@ -61,12 +61,12 @@ def _half(words: Tensor) -> Tensor:
 
 
 METHOD = Method(
-    name="adam8",
+    name="real_adam8",
     help="Adam on latent weights, its moments in 8 bits",
     layer_rule=Adam8Layer,
     space={"lr": Range(1e-5, 1e-1)},
     describe=lambda config: f"lr={config.lr:.3g}",
     state_bits=lambda config: 49,
-    simulated=SimulatedCurve({"adam8": 0.965}, lambda config: [(config.lr, 1e-3)]),
-    looks={"adam8": Look("#7B3294", "d")},
+    simulated=SimulatedCurve({"real_adam8": 0.965}, lambda config: [(config.lr, 1e-3)]),
+    looks={"real_adam8": Look("#7B3294", "d")},
 )
