@@ -10,9 +10,9 @@ from torch import Tensor
 
 from trainers.binary.kernels.philox import ROUNDING, uniform, words_reference
 from trainers.config import TrialConfig
-from trainers.methods.real_adam8 import Adam8Layer
 from trainers.methods.blockwise import BLOCK, Moments
 from trainers.methods.bop_channel import BopChannelLayer
+from trainers.methods.real_adam8 import Adam8Layer
 from trainers.testing import MLP_IMAGE, RuleContract, train
 
 SHAPE = torch.Size((3, 2 * BLOCK + 5))
