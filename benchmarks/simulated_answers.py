@@ -19,12 +19,17 @@ import numpy as np
 from numba import njit
 from scipy import stats
 
-from study.compare.paired import POINTS, PairedMoments
+from study.compare.moments import PairedMoments
+from study.compare.paired import POINTS
 
 
 @dataclass(frozen=True)
 class World:
-    """What is true of a comparison. `discordance` and `shared` are fractions, the others points of accuracy."""
+    """What is true of a comparison. `discordance` and `shared` are fractions, the others points of accuracy.
+
+    Where a search is repeated, `search_deviation` is that of what it finds, and `run_deviation` that of a run beyond
+    its search's and its seed's.
+    """
 
     seeds: int
     images: int
@@ -32,6 +37,9 @@ class World:
     shared: float
     seed_deviation: float
     difference: float = 0.0
+    searches: int = 1
+    search_deviation: float = 0.0
+    run_deviation: float = 0.0
 
     @property
     def standard_error(self) -> float:
@@ -54,21 +62,38 @@ class World:
 def simulate(world: World, studies: int, seed: int) -> PairedMoments:
     """The moments of so many studies of a world."""
     discordance = max(world.discordance, abs(world.difference) / POINTS)
-    drawn = _draw(
+    runs = world.searches * world.seeds
+    sums, *drawn = _draw(
         seed,
         studies,
-        world.seeds,
+        runs,
         world.images,
         world.difference / POINTS,
         discordance,
         world.shared,
         world.seed_deviation / POINTS,
+        _shifts(world, studies, seed),
     )
-    return PairedMoments.of_sums(world.seeds, world.images, *drawn)
+    if world.searches > 1:
+        sums = sums.reshape(studies, world.searches, world.seeds)
+    return PairedMoments.of_sums(world.seeds, world.images, sums, *drawn)
+
+
+def _shifts(world: World, studies: int, seed: int) -> np.ndarray:
+    """How much better each run of each study is than the mean, a fraction; none where a search is not repeated."""
+    if world.searches == 1:
+        return np.zeros((0, 0))
+    generator = np.random.default_rng(seed)
+    shape = (studies, world.searches, world.seeds)
+    of_search = generator.normal(size=(*shape[:2], 1)) * world.search_deviation
+    of_seed = generator.normal(size=(shape[0], 1, shape[2])) * world.seed_deviation
+    of_run = generator.normal(size=shape) * world.run_deviation
+    found: np.ndarray = (of_search + of_seed + of_run).reshape(studies, -1) / POINTS
+    return found
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _draw(seed, studies, seeds, images, difference, discordance, shared, deviation):  # type: ignore[no-untyped-def]
+def _draw(seed, studies, seeds, images, difference, discordance, shared, deviation, shifts):  # type: ignore[no-untyped-def]
     """Sums over seeds, squares over images, discordant answers and discordant images of each study.
 
     Only discordant answers are visited: the gaps between them are geometric.
@@ -92,7 +117,10 @@ def _draw(seed, studies, seeds, images, difference, discordance, shared, deviati
         for one in range(seeds):
             turn += 1
             total = 0
-            own = np.random.normal() * deviation if deviation > 0 else 0.0
+            if shifts.size > 0:
+                own = shifts[study, one]
+            else:
+                own = np.random.normal() * deviation if deviation > 0 else 0.0
             if own != 0:  # a better seed is right on images that it would have been wrong on
                 sign = 1 if own > 0 else -1
                 image = int(math.log(1 - np.random.random()) / math.log(1 - abs(own)))

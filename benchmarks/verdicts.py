@@ -29,7 +29,8 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.simulated_answers import World, latent_answers, simulate
-from study.compare.paired import PairedMoments, decide
+from study.compare.moments import PairedMoments
+from study.compare.paired import decide
 
 MARGIN = 1.0
 IMAGES, SEEDS, DISCORDANCES = (270, 370, 1000, 2000, 10_000), (3, 5, 10, 20), (0.02, 0.05, 0.2)

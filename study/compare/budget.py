@@ -61,6 +61,7 @@ class CellLedger:
         side_by_side: the most trials that ran at once; None where the records do not say.
         sampler: how its configurations were drawn, by name.
         startup: random draws that its sampler began with; None where it never learns.
+        wanted: confirmation runs that it is to have; None where the records do not say.
     """
 
     dataset: str
@@ -72,14 +73,14 @@ class CellLedger:
     side_by_side: int | None = None
     sampler: str = "tpe"
     startup: int | None = EARLIER_STARTUP
+    wanted: int | None = None
 
     @property
     def drawn_at_random(self) -> bool:
         """Whether no draw can have learnt from another: all trials were random ones, whatever the sampler is called."""
         ended = self.used.get("search", Used()).ended
-        return self.sampler == "random" or (
-            self.sampler == "tpe" and self.startup is not None and ended <= self.startup
-        )
+        searches = self.offered.repeats if self.offered else 1
+        return self.sampler == "random" or (self.startup is not None and ended <= self.startup * searches)
 
     @property
     def total(self) -> Used:
@@ -93,12 +94,9 @@ class CellLedger:
         ended = self.used.get("search", Used()).ended
         if self.planned is not None and ended < self.planned:
             lacks.append(f"{ended} of {self.planned} search trials have ended")
-        if self.offered and self.offered.k:
-            repeats = self.used.get("confirm", Used())
-            tried = self.used.get("search", Used()).outcomes["completed"]
-            wanted = min(self.offered.k, tried) * len(self.offered.seeds)
-            if repeats.ended < wanted:
-                lacks.append(f"{repeats.ended} of {wanted} confirmation runs have ended")
+        confirmed = self.used.get("confirm", Used()).ended
+        if self.wanted is not None and confirmed < self.wanted:
+            lacks.append(f"{confirmed} of {self.wanted} confirmation runs have ended")
         return lacks
 
     def as_dict(self) -> dict[str, Any]:
@@ -135,21 +133,34 @@ def ledger(rows: Iterable[Mapping[str, Any]], sweeps: Mapping[str, Mapping[str, 
         rows: the rows of `results.parquet`.
         sweeps: the tags of each sweep's run, by cell.
     """
-    tags = {(one.get("dataset"), one.get("model"), one.get("method")): one for one in sweeps.values()}
+    tags: dict[Any, list[Mapping[str, str]]] = {}
+    for one in sweeps.values():
+        tags.setdefault((one.get("dataset"), one.get("model"), one.get("method")), []).append(one)
     runs: dict[Key, dict[str, list[Mapping[str, Any]]]] = {}
     for row in rows:
         key = (row["dataset"], row["model"], row["method"])
         runs.setdefault(key, {}).setdefault(row["phase"], []).append(row)
     accounts = {}
     for key, by_phase in sorted(runs.items()):
-        own = tags.get(key, {})
+        searches = tags.get(key, [{}])
+        own = searches[0]
         offered = Offered.from_tag(own.get("offered"))
         planned = _number(own.get("trials"))
         used = {phase: _used(by_phase[phase]) for phase in PHASES if phase in by_phase}
         planned = offered.trials if planned is None and offered else planned
+        if planned is not None and offered:
+            planned *= offered.repeats
+        side_by_side = max((_number(one.get("side_by_side")) or 0 for one in searches), default=0) or None
         sampler = recorded_sampler(own.get("sampler"))
-        accounts[key] = CellLedger(*key, offered, planned, used, _number(own.get("side_by_side")), *sampler)
+        wanted = _wanted(by_phase.get("search", ()), offered) if offered and offered.k else None
+        accounts[key] = CellLedger(*key, offered, planned, used, side_by_side, *sampler, wanted)
     return accounts
+
+
+def _wanted(rows: Sequence[Mapping[str, Any]], offered: Offered) -> int:
+    """Confirmation runs that follow from the trials that completed, in each search."""
+    tried = Counter(row.get("repeat") or 1 for row in rows if row["status"] == "completed")
+    return sum(min(offered.k, count) for count in tried.values()) * len(offered.seeds)
 
 
 def _used(rows: Sequence[Mapping[str, Any]]) -> Used:

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from study.compare.paired import EQUIVALENCE_LEVEL, SIGNIFICANCE, PairedMoments, PairedVerdict, verdict_of
+from study.compare.moments import PairedMoments
+from study.compare.paired import EQUIVALENCE_LEVEL, SIGNIFICANCE, PairedVerdict, verdict_of
 from study.compare.power import Needed, Variances, needed
+from study.compare.repeats import table_interval, table_p
 from study.compare.scores import CellGroup, MethodSummary
 from study.compare.statistics import Estimate, equivalence_p, holm, paired_difference
 
@@ -32,26 +34,29 @@ class Measured:
         estimate: the mean difference with its 95 % interval; `n` counts the common seeds.
         p_different: of "no difference"; None where one seed gives none.
         moments: over seeds and images; None where an answer is missing, so that only seeds are compared.
-        differences: by seed, in points.
+        differences: by search and seed, in points.
     """
 
     estimate: Estimate
     p_different: float | None
     moments: PairedMoments | None
-    differences: tuple[float, ...]
+    differences: tuple[tuple[float, ...], ...]
 
     def p_equivalent(self, margin: float) -> float:
         """Of "a difference of at least the margin"; 1 where the seeds cannot say."""
         if self.moments is not None:
             return verdict_of(self.moments, margin).p_equivalent
-        return equivalence_p(self.differences, margin)
+        if len(self.differences) == 1:
+            return equivalence_p(self.differences[0], margin)
+        values = np.array(self.differences)
+        return max(table_p(values, supposed, side=side) for supposed, side in ((margin, 1), (-margin, -1)))
 
     def needed(self, margin: float, comparisons: int) -> Needed | None:
         """What would decide it; None where that is not known for lack of answers."""
         if self.moments is None or self.moments.seeds < 2:
             return None
-        variances = Variances.of(self.moments)
-        return needed(variances, margin, self.moments.seeds, self.moments.images, comparisons)
+        variances, seen = Variances.of(self.moments), self.moments
+        return needed(variances, margin, seen.seeds, seen.images, comparisons, seen.searches)
 
 
 @dataclass(frozen=True)
@@ -104,16 +109,25 @@ class Contrast:
             "seed_deviation_points": parts.seed_deviation if parts else None,
             "seed_error_points": parts.seed_error if parts else None,
             "image_error_points": parts.image_error if parts else None,
+            **_of_searches(parts),
             "at_margins": {str(margin): kind for margin, kind in zip(OTHER_MARGINS, self.at_margins, strict=True)},
             "needed": {"seeds": self.needed.seeds, "images": self.needed.images} if self.needed else None,
         }
 
 
+def _of_searches(parts: PairedVerdict | None) -> dict[str, Any]:
+    if parts is None or parts.searches == 1:
+        return {}
+    return {"searches": parts.searches, "search_error_points": parts.search_error}
+
+
 def measure(group: CellGroup, row: MethodSummary, other: MethodSummary) -> Measured | None:
     """The paired difference of two rows: over seeds and images where both kept their answers to the same test set.
 
-    None where they have no seed in common.
+    Where searches were repeated, over those too. None where they have no seed in common.
     """
+    if row.repeats and other.repeats:
+        return _over_searches(group, row, other)
     difference = paired_difference(group.accuracy(row), group.accuracy(other))
     if difference is None:
         return None
@@ -124,11 +138,35 @@ def measure(group: CellGroup, row: MethodSummary, other: MethodSummary) -> Measu
     )
     estimate, moments = difference.estimate.scaled(100), _moments(group, row, other, seeds)
     if moments is None:
-        return Measured(estimate, difference.p, None, points)
+        return Measured(estimate, difference.p, None, (points,))
     found = verdict_of(moments, 1.0)
     if len(seeds) == 1:
-        return Measured(Estimate(found.difference, None, None, 1), None, moments, points)
-    return Measured(Estimate(found.difference, *found.interval, len(seeds)), found.p_different, moments, points)
+        return Measured(Estimate(found.difference, None, None, 1), None, moments, (points,))
+    return Measured(Estimate(found.difference, *found.interval, len(seeds)), found.p_different, moments, (points,))
+
+
+def _over_searches(group: CellGroup, row: MethodSummary, other: MethodSummary) -> Measured | None:
+    """Search r of the one with search r of the other, over the seeds that all of them completed."""
+    common = sorted(row.repeats.keys() & other.repeats.keys())
+    pairs = [(row.repeats[repeat], other.repeats[repeat]) for repeat in common]
+    shared = [set(group.accuracy(one)) for pair in pairs for one in pair]
+    seeds = sorted(set.intersection(*shared)) if shared else []
+    if len(common) < 2 or len(seeds) < 2:  # one search is compared as any other; one seed says nothing of others
+        return measure(group, *pairs[0]) if pairs else None
+    points = tuple(
+        tuple(round(100 * (group.accuracy(ours)[seed] - group.accuracy(theirs)[seed]), 7) for seed in seeds)
+        for ours, theirs in pairs
+    )
+    if group.measure == "test" and row.test_set and row.test_set == other.test_set and row.answered and other.answered:
+        ours, theirs = (
+            np.stack([[one.answers[seed] for seed in seeds] for one in side]) for side in zip(*pairs, strict=True)
+        )
+        moments = PairedMoments.of_answers(ours, theirs)
+        found = verdict_of(moments, 1.0)
+        estimate = Estimate(found.difference, *found.interval, moments.runs)
+        return Measured(estimate, found.p_different, moments, points)
+    values = np.array(points)
+    return Measured(table_interval(values), table_p(values, 0.0), None, points)
 
 
 def _moments(group: CellGroup, row: MethodSummary, other: MethodSummary, seeds: Sequence[int]) -> PairedMoments | None:

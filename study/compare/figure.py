@@ -251,16 +251,16 @@ def _plain_axes(axis: Axes, across: str, up: str) -> None:
 def _points(
     group: CellGroup, rows: Sequence[MethodSummary], styles: Mapping[str, tuple[str, str]], across: Across
 ) -> list[Point]:
-    same_n = len({len(row.seeds) for row in rows}) == 1
+    same_n = len({row.n for row in rows}) == 1
     points = []
     for row in rows:
-        n = f"n = {len(row.seeds)}"
+        n = f"n = {row.n}"
         name = row.label
         if not row.confirmed:
             name = f"{row.method} ({row.phase}, {n})"
         elif not same_n:
             name += f" ({n})"
-        accuracy = mean_and_interval(list(group.accuracy(row).values())).scaled(100)
+        accuracy = (group.estimate(row) or mean_and_interval(list(group.accuracy(row).values()))).scaled(100)
         x = mean_and_interval(list(across.by_seed(row).values())).scaled(across.scale)
         points.append(Point(name, accuracy, x, styles[row.method], row.confirmed, x.mean))
     return points
@@ -326,6 +326,8 @@ def caption(workload: WorkloadVerdicts, across: Across) -> str:
         return "Hollow: the best single search or train result, not confirmed on fresh seeds; no interval."
     counts = sorted({len(row.seeds) for row in rows})
     n = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
+    if any(row.repeats for row in rows):
+        n = f"n = {' or '.join(dict.fromkeys(row.n for row in rows))} searches x seeds"
     kinds = ["Student's t"] * (counts[0] < BOOTSTRAP_FROM) + ["bootstrap"] * (counts[-1] >= BOOTSTRAP_FROM)
     # The verdicts' front is that of accuracy and peak memory.
     perhaps = [v.row.label for v in workload.verdicts if v.front == PERHAPS and across is PEAK_MEMORY]

@@ -61,11 +61,30 @@ def _uncertainty(group: CellGroup) -> Iterator[str]:
     if counts:
         below, above = any(1 < n < BOOTSTRAP_FROM for n in counts), any(n >= BOOTSTRAP_FROM for n in counts)
         kinds = ["Student's t"] * below + ["BCa bootstrap"] * above or ["none for a single seed"]
-        yield f"Accuracies: mean [95 % interval: {' or '.join(kinds)}] over n confirmation seeds (§5.2)."
+        if any(row.repeats for row in group.methods):
+            yield "Accuracies: mean [95 % interval] over n searches x confirmation seeds (§5.2)."
+            yield from _splits(group)
+        else:
+            yield f"Accuracies: mean [95 % interval: {' or '.join(kinds)}] over n confirmation seeds (§5.2)."
     if any(not row.confirmed for row in group.methods):
         yield (
             "* Not confirmed: the best search or train result, chosen by the value that it shows. It does not compare "
             "with a confirmed one (§3.2)."
+        )
+
+
+def _splits(group: CellGroup) -> Iterator[str]:
+    """What each score would change with: other searches, seeds and images."""
+    told = []
+    for row in group.methods:
+        if (split := row.split) is not None:
+            shares = zip(split.shares(), ("search", "seed", "images"), strict=True)
+            parts = ", ".join(f"{100 * share:.0f} % {name}" for share, name in shares)
+            told.append(f"{row.label} {split.error:.2f} points ({parts})")
+    if told:
+        yield (
+            "Standard error of each score over other searches, seeds and images, and whose its variance is (§5.2): "
+            f"{'; '.join(told)}."
         )
 
 
@@ -74,11 +93,12 @@ def _answers(group: CellGroup) -> Iterator[str]:
     confirmed = [row for row in group.methods if row.confirmed]
     if len(confirmed) < 2:
         return
-    lacking = [row.label for row in confirmed if group.measure != "test" or row.answers.keys() != set(row.seeds)]
-    images = {len(right) for row in confirmed for right in row.answers.values()}
+    lacking = [row.label for row in confirmed if group.measure != "test" or not row.answered]
+    images = {len(right) for row in confirmed for part in row.parts for right in part.answers.values()}
     if len(lacking) < len(confirmed):
         sizes = " or ".join(f"{count:,}" for count in sorted(images))
-        yield f"Differences: mean [95 % interval] over seeds and the {sizes} images of the test set, in pairs (§5.3)."
+        over = "searches, seeds" if any(row.repeats for row in confirmed) else "seeds"
+        yield f"Differences: mean [95 % interval] over {over} and the {sizes} images of the test set, in pairs (§5.3)."
     if lacking:
         whose = "all methods" if len(lacking) == len(confirmed) else ", ".join(lacking)
         yield (
@@ -89,9 +109,9 @@ def _answers(group: CellGroup) -> Iterator[str]:
 
 def _incomplete(group: CellGroup) -> Iterator[str]:
     for row in group.methods:
-        if len(row.seeds) < row.planned:
+        if row.completed < row.planned:
             yield (
-                f"{row.label}: {row.planned - len(row.seeds)} of {row.planned} {row.phase} runs of its configuration "
+                f"{row.label}: {row.planned - row.completed} of {row.planned} {row.phase} runs of its configuration "
                 "did not complete and are left out (§4.3)."
             )
 
@@ -110,7 +130,8 @@ def _samplers(accounts: Sequence[CellLedger]) -> Iterator[str]:
     sorts: dict[str, list[str]] = {}
     for account in accounts:
         trials = account.used["search"].ended if "search" in account.used else 0
-        if trials < 2:  # one trial is the whole search where nothing is left to tune
+        searches = account.offered.repeats if account.offered else 1
+        if trials <= searches:  # one trial is the whole search where nothing is left to tune
             continue
         if account.sampler == "tpe":
             first = f"random draws until {account.startup} trials had ended"

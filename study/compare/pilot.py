@@ -16,7 +16,7 @@ def planned_comparisons(study: StudyConfig) -> int:
     """How many comparisons a study will make: with the baselines, with the control, and those that it names."""
     count = 0
     for workload in dict.fromkeys((cell.base.dataset, cell.base.model) for cell in study.cells):
-        methods = [cell.method for cell in study.cells if (cell.base.dataset, cell.base.model) == workload]
+        methods = {cell.method for cell in study.cells if (cell.base.dataset, cell.base.model) == workload}
         lifts = max(0, len(methods) - 2) if CONTROL in methods else 0
         pairs = {frozenset(pair) for pair in study.contrasts if set(pair) <= set(methods)}
         named = sum(not pair & {BASELINE, CONTROL} for pair in pairs)

@@ -13,119 +13,17 @@ with two objectives each confirmed configuration is a row of its own (§7).
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from study.compare.statistics import Estimate, accuracy_interval, mean_and_interval
+from study.compare.method_summary import BASELINE, CellGroup, MethodSummary
 from trainers.predictions import Predictions
 from trainers.registry import configuration_settings, method_labels
 
-BASELINE = "real-Adam"
+__all__ = ["BASELINE", "CellGroup", "MethodSummary", "base_method", "summarise", "two_objectives"]
 Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class MethodSummary:
-    """One configuration of one method in one phase; nearly always its only row.
-
-    Attributes:
-        method: a method or an ablation's variant of one, e.g. `binary-EWM-gaussian`.
-        phase: confirm, or train or search where nothing is confirmed.
-        seeds: the seeds that completed, ascending.
-        planned: how many runs of this configuration there are, completed or not.
-        configuration: its settings, without those that the method does not use.
-        validation, test: accuracy by seed, fractions 0..1; empty where not measured or not opened.
-        memory: peak memory by seed, in bytes; empty where not measured.
-        state_bits: bits a binary weight that training keeps from step to step, by seed; empty where not recorded.
-        train_seconds: the mean over the runs.
-        trial_ids: the runs that this stands on.
-        trial: the number of the search trial that it is, or that it confirms; None for a run of its own.
-        represents: whether it is the configuration that stands for the method (§5.1).
-        one_of_several: whether the method has further rows.
-        answers: by seed, which images of the test set it was right on, bool (images,); of the seeds that kept them.
-        test_set: which test set these are of; None where none are kept, or of several.
-    """
-
-    method: str
-    phase: str
-    seeds: tuple[int, ...]
-    planned: int
-    configuration: dict[str, Any]
-    validation: Mapping[int, float]
-    test: Mapping[int, float]
-    memory: Mapping[int, float]
-    state_bits: Mapping[int, float] = field(default_factory=dict)
-    train_seconds: float | None = None
-    trial_ids: tuple[str, ...] = ()
-    trial: int | None = None
-    represents: bool = True
-    one_of_several: bool = False
-    answers: Mapping[int, np.ndarray] = field(default_factory=dict)
-    test_set: str | None = None
-
-    @property
-    def confirmed(self) -> bool:
-        return self.phase == "confirm"
-
-    @property
-    def label(self) -> str:
-        """The row's name: the method, with its phase where that is not confirm and its trial where it has several.
-
-        >>> MethodSummary("bop", "search", (1,), 1, {}, {}, {}, {}).label
-        'bop (search)'
-        """
-        trial = f"#{self.trial}" if self.one_of_several and self.trial is not None else ""
-        return self.method + trial + ("" if self.confirmed else f" ({self.phase})")
-
-    @property
-    def val_accuracy(self) -> Estimate | None:
-        return accuracy_interval(list(self.validation.values())) if self.validation else None
-
-    @property
-    def test_accuracy(self) -> Estimate | None:
-        return accuracy_interval(list(self.test.values())) if self.test else None
-
-    @property
-    def peak_memory(self) -> Estimate | None:
-        """In bytes."""
-        return mean_and_interval(list(self.memory.values())) if self.memory else None
-
-
-@dataclass(frozen=True)
-class CellGroup:
-    """All methods on one workload, a data set and a model: in the registry's order, an ablation's after their own."""
-
-    dataset: str
-    model: str
-    methods: tuple[MethodSummary, ...] = field(default=())
-
-    @property
-    def scored(self) -> tuple[MethodSummary, ...]:
-        """The confirmed rows, or all of them while nothing is confirmed: what may be shown in one picture."""
-        return tuple(method for method in self.methods if method.confirmed) or self.methods
-
-    @property
-    def measure(self) -> str:
-        """`test` where every scored row was tested, otherwise `validation`: the two are never mixed."""
-        return "test" if self.scored and all(method.test for method in self.scored) else "validation"
-
-    def accuracy(self, method: MethodSummary) -> Mapping[int, float]:
-        """A row's accuracy by seed, of the kind that its workload is scored by."""
-        return method.test if self.measure == "test" else method.validation
-
-    @property
-    def baseline(self) -> MethodSummary | None:
-        """What the others are compared with (§6.1): real-Adam, or else the method that needs most memory."""
-        representatives = [method for method in self.scored if method.represents]
-        for method in representatives:
-            if method.method == BASELINE:
-                return method
-        measured = [method for method in representatives if method.memory]
-        return max(measured, key=lambda method: fmean(method.memory.values()), default=None)
 
 
 def summarise(
@@ -149,7 +47,7 @@ def summarise(
         methods: list[MethodSummary] = []
         for name in sorted(by_method, key=_order):
             front = (dataset, model, name) in fronts
-            methods += _summarise_method(name, by_method[name], predictions or {}, front=front)
+            methods += _over_repeats(name, by_method[name], predictions or {}, front=front)
         summaries.append(CellGroup(dataset, model, tuple(methods)))
     return summaries
 
@@ -175,6 +73,56 @@ def _order(method: str) -> tuple[int, str]:
 
 def _key(tags: Mapping[str, Any]) -> tuple[Any, Any, Any]:
     return tags.get("dataset"), tags.get("model"), tags.get("method")
+
+
+def _over_repeats(
+    method: str, rows: Sequence[Row], predictions: Mapping[str, Predictions], *, front: bool
+) -> list[MethodSummary]:
+    """The method's rows; one over all of its searches where these were repeated and confirmed."""
+    by_repeat: dict[int, list[Row]] = {}
+    for row in rows:
+        by_repeat.setdefault(row.get("repeat") or 1, []).append(row)
+    if len(by_repeat) > 1:
+        found = {
+            repeat: next(_summarise_method(method, by_repeat[repeat], predictions, front=False), None)
+            for repeat in sorted(by_repeat)
+        }
+        searches = {repeat: row for repeat, row in found.items() if row is not None and row.confirmed}
+        if searches:
+            return [_combined(searches)]
+    return list(_summarise_method(method, rows, predictions, front=front))
+
+
+def _combined(searches: Mapping[int, MethodSummary]) -> MethodSummary:
+    """One row of several searches', over the seeds that all of them completed."""
+    parts = list(searches.values())
+    seeds = tuple(seed for seed in parts[0].seeds if all(seed in part.seeds for part in parts))
+
+    def over(values: Sequence[Mapping[int, float]]) -> dict[int, float]:
+        return {seed: fmean(one[seed] for one in values) for seed in seeds if all(seed in one for one in values)}
+
+    seconds = [part.train_seconds for part in parts if part.train_seconds is not None]
+    test_sets = {part.test_set for part in parts}
+    shared = {
+        name: value
+        for name, value in parts[0].configuration.items()
+        if all(part.configuration.get(name) == value for part in parts)
+    }
+    return MethodSummary(
+        method=parts[0].method,
+        phase=parts[0].phase,
+        seeds=seeds,
+        planned=sum(part.planned for part in parts),
+        configuration=shared,
+        validation=over([part.validation for part in parts]),
+        test=over([part.test for part in parts]),
+        memory=over([part.memory for part in parts]),
+        state_bits=over([part.state_bits for part in parts]),
+        train_seconds=fmean(seconds) if seconds else None,
+        trial_ids=tuple(name for part in parts for name in part.trial_ids),
+        test_set=test_sets.pop() if len(test_sets) == 1 else None,
+        repeats=dict(searches),
+    )
 
 
 def _summarise_method(

@@ -72,7 +72,11 @@ def mean_and_interval(values: Sequence[float]) -> Estimate:
 
 def accuracy_interval(values: Sequence[float]) -> Estimate:
     """The same of accuracies, which are fractions: ends beyond 0 or 1 are drawn to them."""
-    found = mean_and_interval(values)
+    return within_accuracies(mean_and_interval(values))
+
+
+def within_accuracies(found: Estimate) -> Estimate:
+    """An estimate of an accuracy, its ends drawn to 0 and 1."""
     if found.low is None or found.high is None:
         return found
     return Estimate(found.mean, max(0.0, found.low), min(1.0, found.high), found.n)

@@ -109,7 +109,7 @@ def _scores(findings: Findings, group: CellGroup) -> Iterator[str]:
         rows.append(
             [
                 row.label + ("" if row.confirmed else " *"),
-                str(len(row.seeds)),
+                row.n,
                 percent(row.val_accuracy),
                 percent(row.test_accuracy),
                 *[f"{fmean(row.state_bits.values()):.1f}" if row.state_bits else NONE] * with_state,
@@ -209,6 +209,8 @@ def _use(used: Used) -> list[str]:
 def offer_text(offered: Offered) -> str:
     """What was offered, in words."""
     trials = f"{offered.trials} search trial" + ("" if offered.trials == 1 else "s")
+    if offered.repeats > 1:
+        trials = f"{offered.repeats} searches of {offered.trials} trial" + ("" if offered.trials == 1 else "s")
     epochs = f"{offered.epochs} epoch" + ("" if offered.epochs == 1 else "s")
     pruner = "no pruner"
     if offered.pruner:
@@ -216,21 +218,29 @@ def offer_text(offered: Offered) -> str:
     confirm = "no confirmation"
     if offered.k:
         best = "the best configuration" if offered.k == 1 else f"the best {offered.k} configurations"
+        best += " of each" if offered.repeats > 1 else ""
         confirm = f"{best} confirmed on seeds {', '.join(map(str, offered.seeds))}"
     return f"{trials} of at most {epochs}; {pruner}; {confirm}"
 
 
 def _configurations(group: CellGroup) -> Iterator[str]:
     """The best configuration of each method; settings that all of them share are said once."""
-    every = [acting(row, group.model) for row in group.methods]
+    rows = [(row.label + (f" r{repeat}" if repeat else ""), one) for row, repeat, one in _searched(group)]
+    every = [acting(one, group.model) for _, one in rows]
     shared = {key: value for key, value in every[0].items() if all(other.get(key) == value for other in every)}
-    width = max(len(name) for name in [*(row.label for row in group.methods), "all"])
+    width = max(len(name) for name in [*(name for name, _ in rows), "all"])
     yield "Best configuration of each, chosen on validation (§5.1):"
-    for row, configuration in zip(group.methods, every, strict=True):
+    for (name, _), configuration in zip(rows, every, strict=True):
         own = {key: value for key, value in configuration.items() if len(every) == 1 or key not in shared}
-        yield from _wrapped(f"  {row.label:<{width}}  {configuration_text(own) or NONE}", width + 4)
+        yield from _wrapped(f"  {name:<{width}}  {configuration_text(own) or NONE}", width + 4)
     if len(every) > 1 and configuration_text(shared):
         yield from _wrapped(f"  {'all':<{width}}  {configuration_text(shared)}", width + 4)
+
+
+def _searched(group: CellGroup) -> Iterator[tuple[MethodSummary, int, MethodSummary]]:
+    """Every row with the number of its search and that search's own row; 0 and the row where it was not repeated."""
+    for row in group.methods:
+        yield from ((row, repeat, one) for repeat, one in (row.repeats or {0: row}).items())
 
 
 def acting(row: MethodSummary, model: str) -> dict[str, Any]:

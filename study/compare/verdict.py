@@ -266,6 +266,7 @@ def _row(group: CellGroup, verdict: Verdict) -> dict[str, Any]:
             "peak_memory_bytes": {str(seed): value for seed, value in row.memory.items()},
             "state_bits_per_weight": {str(seed): value for seed, value in row.state_bits.items()},
         },
+        **_searches(row),
         "kind": verdict.kind,
         "difference_points": estimate_as_dict(verdict.difference),
         "holm_p": verdict.adjusted_p,
@@ -274,6 +275,28 @@ def _row(group: CellGroup, verdict: Verdict) -> dict[str, Any]:
         "front": verdict.front,
         "dominated_by": list(verdict.dominated_by),
         "text": verdict.text,
+    }
+
+
+def _searches(row: MethodSummary) -> dict[str, Any]:
+    """Of a method whose search was repeated: each search's configuration and values, and whose the variance is."""
+    if not row.repeats:
+        return {}
+    split = row.split
+    return {
+        "searches": [
+            {
+                "repeat": repeat,
+                "trial": one.trial,
+                "configuration": one.configuration,
+                "seeds": list(one.seeds),
+                "val_accuracy": {str(seed): value for seed, value in one.validation.items()},
+                "test_accuracy": {str(seed): value for seed, value in one.test.items()},
+                "peak_memory_bytes": {str(seed): value for seed, value in one.memory.items()},
+            }
+            for repeat, one in row.repeats.items()
+        ],
+        "variance_points2": {"search": split.search, "seed": split.seed, "image": split.image} if split else None,
     }
 
 

@@ -51,6 +51,7 @@ class Cell:
         ranges: this method's own search ranges.
         search: the study's search settings.
         at_once: the most trials side by side; None for as many as fit.
+        repeat: which of the searches of this method this is, from 1; each has a seed of its own.
     """
 
     base: TrialConfig
@@ -59,11 +60,34 @@ class Cell:
     ranges: Mapping[str, Any]
     search: SearchConfig
     at_once: int | None = None
+    repeat: int = 1
+
+    @property
+    def searched(self) -> str:
+        """`<dataset>-<model>-<method>`, e.g. `CIFAR10-AdamBNN-binary`: what is searched, in each of its repeats."""
+        return f"{dataset_label(self.base.dataset)}-{self.base.model}-{self.method}"
 
     @property
     def name(self) -> str:
-        """`<dataset>-<model>-<method>`, e.g. `CIFAR10-AdamBNN-binary`: also the Optuna study's name and a folder's."""
-        return f"{dataset_label(self.base.dataset)}-{self.base.model}-{self.method}"
+        """The same, with `-r2` and so on behind a repeated search's: also the Optuna study's name and a folder's."""
+        return self.searched + (f"-r{self.repeat}" if self.repeat > 1 else "")
+
+    def repeats(self) -> "list[Cell]":
+        """This search and its repeats: repeat r is the search that a study of seed + r - 1 would make."""
+        return [
+            dataclasses.replace(
+                self,
+                base=self.base.replace(seed=seed),
+                search=dataclasses.replace(self.search, seed=seed),
+                repeat=number,
+            )
+            for number, seed in enumerate(self.search.seeds, start=1)
+        ]
+
+    @property
+    def repeat_tag(self) -> dict[str, str]:
+        """What the records of a repeated search say beside those of a first one."""
+        return {"repeat": str(self.repeat)} if self.repeat > 1 else {}
 
     @property
     def space(self) -> Space:
@@ -169,10 +193,9 @@ class StudyConfig:
             raise UserError(
                 f"cell {twice[0]} appears twice in study {self.name!r}; list each data set, model, method once"
             )
-        if self.confirm.k and self.search.seed in self.confirm.seeds:
-            raise UserError(
-                f"confirmation seed {self.search.seed} is the search's own seed; give fresh seeds, e.g. 11, 12, 13"
-            )
+        if self.confirm.k and (own := sorted(set(self.search.seeds) & set(self.confirm.seeds))):
+            whose = "the search's own seed" if self.search.repeats == 1 else "that of a repeated search"
+            raise UserError(f"confirmation seed {own[0]} is {whose}; give fresh seeds, e.g. 11, 12, 13")
 
     def identity(self) -> dict[str, dict[str, Any]]:
         """By cell name, everything but the budget."""

@@ -97,7 +97,7 @@ def needs_of_cells(cells: Sequence[Cell]) -> dict[str, Need]:
     alike = {}
     for cell in cells:
         classes, *shape = input_shape(cell.base)
-        key = (cell.base.replace(dataset="any"), cell.method, *shape)
+        key = (cell.base.replace(dataset="any", seed=1), cell.method, *shape)
         most[key] = max(classes, most.get(key, 0))
         alike[cell.name] = key
     return {cell.name: need_of_cell(cell, most[alike[cell.name]]) for cell in cells}
@@ -142,6 +142,8 @@ def plan(study: StudyConfig, device_memory: int | None = None) -> Iterator[str]:
     titles = " ".join(f"{title:>{max(len(title), 8)}}" for title in ["total", *names.values()])
     yield f"{'cell':<{width}} {'batch':>5} {titles}  fit"
     for cell in study.cells:
+        if cell.repeat > 1:  # takes what the first search takes
+            continue
         need = need_of_cell(cell)
         memory, on_gpu = device_memory, on_gpu_here(cell.base)
         if memory is None:

@@ -16,6 +16,7 @@ EARLIER_STARTUP = 10
 """Start-up draws of every search that does not say how many it had: Optuna's own number, then and now."""
 PARTS = {
     "trials": "search trials",
+    "repeats": "searches",
     "epochs": "epochs a trial",
     "pruner": "pruner",
     "k": "configurations confirmed",
@@ -25,7 +26,7 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Offered:
-    """What a cell may spend: O = (T, E, P, k, S) of §4.1.
+    """What a method may spend on a workload: O = (T, E, P, k, S, R) of §4.1.
 
     Attributes:
         trials: search trials, T.
@@ -33,6 +34,7 @@ class Offered:
         pruner: (epochs of grace, reduction factor), P; None where every trial may finish.
         k: configurations that are confirmed.
         seeds: the confirmation's seeds, S.
+        repeats: how often it is searched with so many trials, and confirmed, R.
     """
 
     trials: int
@@ -40,6 +42,7 @@ class Offered:
     pruner: tuple[int, int] | None
     k: int
     seeds: tuple[int, ...]
+    repeats: int = 1
 
     @classmethod
     def to_cell(cls, cell: Cell, confirm: ConfirmConfig | None) -> "Offered":
@@ -51,13 +54,15 @@ class Offered:
             pruner=(asha.grace_period, asha.reduction_factor) if asha else None,
             k=confirm.k if confirm else 0,
             seeds=tuple(sorted(confirm.seeds)) if confirm and confirm.k else (),
+            repeats=cell.search.repeats,
         )
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values, in which form it is recorded."""
         names = ("grace_period", "reduction_factor")
         pruner = dict(zip(names, self.pruner, strict=True)) if self.pruner else None
-        return {"trials": self.trials, "epochs": self.epochs, "pruner": pruner, "k": self.k, "seeds": list(self.seeds)}
+        parts = {"trials": self.trials, "epochs": self.epochs, "pruner": pruner, "k": self.k, "seeds": list(self.seeds)}
+        return {**parts, **({"repeats": self.repeats} if self.repeats > 1 else {})}
 
     def tag(self) -> str:
         """The value of a sweep run's tag `offered`.
@@ -79,6 +84,7 @@ class Offered:
                 pruner=(int(asha["grace_period"]), int(asha["reduction_factor"])) if asha else None,
                 k=int(values["k"]),
                 seeds=tuple(sorted(int(seed) for seed in values["seeds"])),
+                repeats=int(values.get("repeats", 1)),
             )
         except (ValueError, KeyError, TypeError):
             return None

@@ -127,6 +127,9 @@ class SearchConfig:
     """Configurations that a cell may try (one where its space is empty)."""
     seed: Seed = 1
     """The study's seed: that of every search trial's training, and where the sampler's draws come from."""
+    repeats: Count = 1
+    """How often each cell is searched, each time with other seeds (seed, seed + 1, ...) and its own best confirmed: a
+    method's score is over all of them, so that a search's luck is in its interval."""
     objectives: Annotated[
         tuple[Annotated[StrictStr, OneOf(lambda: OBJECTIVES)], ...], AfterValidator(_objectives), Field(min_length=1)
     ] = (METRIC,)
@@ -167,6 +170,20 @@ class SearchConfig:
                 f"startup_trials is a setting of tpe, and the sampler is {self.sampler}; take one of them out"
             )
         return self
+
+    @model_validator(mode="after")
+    def _one_score_of_several_searches(self) -> "SearchConfig":
+        if self.repeats > 1 and len(self.objectives) > 1:
+            raise UserError(
+                "repeats makes one score of several searches, and a search with two objectives has no single best; "
+                f"take repeats out, or give objectives: [{METRIC}]"
+            )
+        return self
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each search."""
+        return tuple(range(self.seed, self.seed + self.repeats))
 
     @property
     def startup(self) -> int | None:

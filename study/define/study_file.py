@@ -156,7 +156,7 @@ def load_study(
             except UserError as error:
                 refused.append((("cells", number), f"cells, entry {number + 1}: {error}"))
             else:
-                cells.append(cell)
+                cells += cell.repeats()
     refused += _read_by_nobody(file)
     pretrainings = {}
     try:

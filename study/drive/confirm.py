@@ -53,7 +53,8 @@ def planned(cell: Cell, settings: ConfirmConfig, folder: StudyFolder) -> list[tu
             spec = trial_spec(
                 trial_id, "confirm", cell.method, chosen, run_dir, folder.simulation, stop_file=folder.stop_file
             )
-            runs.append((spec, {"confirms": search_trial_id(cell, trial.number), "rank": str(rank)}))
+            tags = {"confirms": search_trial_id(cell, trial.number), "rank": str(rank), **cell.repeat_tag}
+            runs.append((spec, tags))
     return runs
 
 

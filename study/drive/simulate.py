@@ -16,6 +16,7 @@ of memory. Nothing simulated says anything about a method. The folder's `study.j
 import json
 import math
 import random
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -83,9 +84,10 @@ def write_simulation(folder: Path, study: StudyConfig, source: str, device_memor
     }
     if source != SYNTHETIC:
         content["runs"] = recorded_runs(Path(source))
-        lacking = [cell.name for cell in study.cells if not any(run["cell"] == cell.name for run in content["runs"])]
+        held_cells = {run["cell"] for run in content["runs"]}
+        lacking = [cell.name for cell in study.cells if not held_cells & {cell.name, cell.searched}]
         if lacking:
-            held = ", ".join(sorted({run["cell"] for run in content["runs"]}))
+            held = ", ".join(sorted(held_cells))
             raise UserError(
                 f"{source} holds no recorded epoch of {', '.join(lacking)}, only of {held or 'nothing'}; simulate a "
                 "study of those cells, or leave the folder out for synthetic curves"
@@ -250,8 +252,12 @@ def _fit(steered: Sequence[tuple[float, float]]) -> tuple[float, float]:
 def _replayed(config: TrialConfig, trial_id: str, runs: Iterable[Mapping[str, Any]]) -> Curve:
     """The nearest recorded run's curve; beyond its end its last epoch is repeated."""
     wanted = config.to_dict()
-    candidates = [run for run in runs if trial_id.startswith((f"{run['cell']}-search-", f"{run['cell']}-confirm-"))]
-    if not candidates:
+    runs, first = list(runs), re.sub(r"-r\d+(?=-(?:search|confirm)-)", "", trial_id)
+    for name in (trial_id, first):  # a repeated search that is not recorded itself goes by the first one's runs
+        candidates = [run for run in runs if name.startswith((f"{run['cell']}-search-", f"{run['cell']}-confirm-"))]
+        if candidates:
+            break
+    else:
         raise UserError(f"no recorded run of the cell of {trial_id!r} to replay; simulate with synthetic curves")
     run = min(candidates, key=lambda run: _distance(wanted, run["config"]))
     lost = run["outcome"] == "diverged"

@@ -101,7 +101,7 @@ def sweep(cell: Cell, folder: StudyFolder, log: StudyLog, need: Need) -> SweepRe
         )
         best = best_trials(study, 1)
         progress = Progress(cell.name, cell.trials, ended=len(earlier), best=accuracy(best[0]) if best else None)
-        recorder = TuneRecorder(log, Place(progress, cell.name))
+        recorder = TuneRecorder(log, Place(progress, cell.name, cell.repeat_tag))
         state = call_folder(folder.tune, cell.name)
         at_once = len(interrupted(study))  # a command that was killed could not say how many it ran at once
         if missing:
@@ -141,6 +141,7 @@ def open_sweep(cell: Cell, folder: StudyFolder, log: StudyLog, study: optuna.Stu
         "trials": str(cell.trials),
         "simulated": folder.simulated,
         "objectives": json.dumps(list(cell.search.objectives)),
+        **cell.repeat_tag,
         "sampler": sampler_tag(cell.search.sampler, startup_trials(study, cell)),
     }
     if (offered := folder.offered(cell.name)) is not None:

@@ -48,7 +48,8 @@ class Additions:
         known = self._opened.get(workload, 0)
         if not known:
             return
-        for what in ["the method"] if before is None else _grown(before, now):
+        new = f"search repeat {tags['repeat']}" if "repeat" in tags else "the method"
+        for what in [new] if before is None else _grown(before, now):
             self.found.setdefault(cell, []).append({"at": event["at"], "what": what, "known": known})
 
 

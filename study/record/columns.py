@@ -25,6 +25,7 @@ _RUN = [
     ("phase", pa.string()),
     ("trial_id", pa.string()),
     ("seed", pa.int64()),
+    ("repeat", pa.int64()),
     ("status", pa.string()),
 ]
 _OUTCOME = [
@@ -74,9 +75,10 @@ def schema(configs: Iterable[Mapping[str, Any]] = ()) -> pa.Schema:
     """The table's columns and their types.
 
     Accuracies are fractions 0..1, memory is in bytes, times in seconds; a metric is the last epoch's. `rung` is the
-    epoch at which a run was pruned. `flips_per_weight` is all flips of a run by its binary weights, `flipped_share` the
-    share of these that differ from its start at the end, `flipped_by_layer` that of each layer, as JSON. `simulated` is
-    null where it was trained, `plugins` where it needed none.
+    epoch at which a run was pruned, `repeat` which of its method's searches it belongs to, from 1. `flips_per_weight`
+    is all flips of a run by its binary weights, `flipped_share` the share of these that differ from its start at the
+    end, `flipped_by_layer` that of each layer, as JSON. `simulated` is null where it was trained, `plugins` where it
+    needed none.
 
     Args:
         configs: recorded configurations, whose undeclared settings get a column too.

@@ -265,6 +265,8 @@ def _extended(before: Mapping[str, Any] | None, offer: Mapping[str, Any]) -> dic
     if before is None:
         return dict(offer)
     more = {key: max(before[key], offer[key]) for key in ("trials", "k")}
+    if repeats := max(before.get("repeats", 0), offer.get("repeats", 0)):
+        more["repeats"] = repeats
     return {**offer, **more, "seeds": sorted({*before["seeds"], *offer["seeds"]})}
 
 

@@ -302,8 +302,9 @@ def _points(margin: float) -> str:
 
 
 def _size(row: MethodSummary) -> str:
-    images = {len(right) for right in row.answers.values()}
-    return f"{len(row.seeds)} seed{'' if len(row.seeds) == 1 else 's'}" + (
+    images = {len(right) for part in row.parts for right in part.answers.values()}
+    searches = f"{len(row.repeats)} searches x " if row.repeats else ""
+    return f"{searches}{len(row.seeds)} seed{'' if len(row.seeds) == 1 else 's'}" + (
         f" and {images.pop():,} test images" if len(images) == 1 else ""
     )
 

@@ -79,7 +79,7 @@ def _of_workload(content: StudyContent, number: int) -> Iterator[str]:
             else ""
         )
     images = content.workload(group).get("test_images") or next(
-        (len(right) for row in group.methods for right in row.answers.values()), None
+        (len(right) for row in group.methods for part in row.parts for right in part.answers.values()), None
     )
     if images and images < SMALL_TEST_SET:
         yield (

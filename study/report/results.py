@@ -67,7 +67,7 @@ def _table(findings: Findings, workload: WorkloadVerdicts) -> Iterator[Block]:
         bits = f"{fmean(row.state_bits.values()):.1f}" if row.state_bits else NONE
         cells: list[Words] = [
             strong(row.label + ("" if row.confirmed else " *"), link),
-            Span(str(len(row.seeds)), link),
+            Span(row.n, link),
             _linked(percent(row.val_accuracy), link),
             _linked(percent(row.test_accuracy), link),
             *[_linked(bits, link)] * with_state,
@@ -230,8 +230,7 @@ def turned_round(contrast: Contrast) -> Contrast:
     if measured is not None:
         mean, low, high, n = astuple(measured.estimate)
         ends = (None if high is None else -high, None if low is None else -low)
-        measured = replace(
-            measured, estimate=Estimate(-mean, *ends, n), differences=tuple(-one for one in measured.differences)
-        )
+        turned = tuple(tuple(-one for one in of_search) for of_search in measured.differences)
+        measured = replace(measured, estimate=Estimate(-mean, *ends, n), differences=turned)
     kind = {"higher": "lower", "lower": "higher"}.get(contrast.kind, contrast.kind)
     return replace(contrast, row=contrast.against, against=contrast.row, measured=measured, kind=kind)

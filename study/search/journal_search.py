@@ -73,7 +73,9 @@ def open_search(cell: Cell, storage: JournalStorage) -> optuna.Study:
         load_if_exists=True,
         pruner=optuna.pruners.NopPruner(),
     )
-    study.sampler = SeededSampler(cell.search.seed, cell.name, cell.search.sampler, startup_trials(study, cell) or 0)
+    study.sampler = SeededSampler(
+        cell.search.seed, cell.searched, cell.search.sampler, startup_trials(study, cell) or 0
+    )
     return study
 
 

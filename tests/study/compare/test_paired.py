@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from study.compare.paired import PairedMoments, PairedVerdict, decide, paired_verdict
+from study.compare.moments import PairedMoments
+from study.compare.paired import PairedVerdict, decide, paired_verdict, verdict_of
 
 GENERATOR = np.random.default_rng(3)
 
@@ -108,3 +109,36 @@ def test_margin_that_is_no_positive_number_is_refused(margin: float) -> None:
 def test_answers_of_different_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"shapes \(2, 3\) and \(2, 4\)"):
         paired_verdict(np.ones((2, 3)), np.ones((2, 4)), 1.0)
+
+
+def searched(generator: np.random.Generator, of_search: float, of_run: float) -> tuple[np.ndarray, np.ndarray]:
+    """Answers of three searches, four seeds and 5,000 images, whose runs differ by so many points."""
+    luck = generator.normal(size=(3, 1, 1)) * of_search + generator.normal(size=(3, 4, 1)) * of_run
+    draws = generator.random((3, 4, 5000))
+    return draws < 0.9 + luck / 100, generator.random((3, 4, 5000)) < 0.9
+
+
+def test_one_search_is_the_two_level_model() -> None:
+    method, baseline = (one[0] for one in searched(np.random.default_rng(3), 0.0, 0.3))
+    assert verdict_of(PairedMoments.of_answers(method[np.newaxis], baseline[np.newaxis]), 1.0) == paired_verdict(
+        method, baseline
+    )
+
+
+def test_what_searches_differ_by_is_in_the_interval_and_named() -> None:
+    calm = paired_verdict(*searched(np.random.default_rng(1), 0.0, 0.1))
+    lucky = paired_verdict(*searched(np.random.default_rng(1), 2.0, 0.1))
+    assert lucky.searches == 3 and lucky.search_error is not None and calm.search_error is not None
+    assert lucky.search_error > 5 * calm.search_error and lucky.search_error > lucky.seed_error
+    assert lucky.interval[1] - lucky.interval[0] > 4 * (calm.interval[1] - calm.interval[0])
+
+
+def test_mean_squares_of_searches_seeds_and_runs_add_up() -> None:
+    method, baseline = searched(np.random.default_rng(2), 1.0, 0.5)
+    found = PairedMoments.of_answers(method, baseline)
+    means = method.mean(axis=2) - baseline.mean(axis=2)
+    assert found.mean == pytest.approx(means.mean())
+    assert found.search_square == pytest.approx(4 * 5000 * means.mean(axis=1).var(ddof=1))
+    assert found.seed_square == pytest.approx(3 * 5000 * means.mean(axis=0).var(ddof=1))
+    whole = 5000 * ((means - means.mean()) ** 2).sum()
+    assert 2 * found.search_square + 3 * found.seed_square + 6 * found.run_square == pytest.approx(whole)

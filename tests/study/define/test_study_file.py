@@ -165,3 +165,22 @@ def test_a_pretraining_is_of_the_cells_own_network(tmp_path: Path) -> None:
     (made,) = set(study.pretrainings.values())  # the methods share one
     assert (made.algorithm, made.optimizer, made.classes, made.epochs, made.lr) == ("real", "Adam", "..4", 2, 0.02)
     assert (made.hid_dim, made.seed, made.pretrained) == (32, 5, None)
+
+
+def test_repeats_search_every_cell_again_with_seeds_of_their_own(tmp_path: Path) -> None:
+    study = load(tmp_path, search={"trials": 4, "seed": 5, "repeats": 3})
+    names = [cell.name for cell in study.cells]
+    assert names[:3] == ["Digits-MLP-binary", "Digits-MLP-binary-r2", "Digits-MLP-binary-r3"] and len(names) == 6
+    assert [(cell.search.seed, cell.base.seed) for cell in study.cells[:3]] == [(5, 5), (6, 6), (7, 7)]
+    assert {cell.method for cell in study.cells} == {"binary", "real-SGD"}
+    assert load(tmp_path, search={"trials": 4, "seed": 6}).cells[0].identity() == study.cells[1].identity()
+    (once,) = {cell.name for cell in load(tmp_path, search={"trials": 4}).cells if cell.method == "binary"}
+    assert once == "Digits-MLP-binary"
+
+
+def test_repeats_want_seeds_that_no_search_has_and_one_objective(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="confirmation seed 11 is that of a repeated search; give fresh seeds"):
+        load(tmp_path, search={"seed": 10, "repeats": 3})
+    both = {"repeats": 2, "objectives": ["val_accuracy", "peak_memory_bytes"]}
+    with pytest.raises(UserError, match="take repeats out, or give objectives"):
+        load(tmp_path, search=both)

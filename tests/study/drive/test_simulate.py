@@ -215,3 +215,27 @@ def test_a_whole_study_runs_simulated_and_says_so(
     assert all(tags["simulated"] == SYNTHETIC for tags in records.sweeps.values())
     assert records.table.num_rows == 5 * 4 + 1 + 6 * 3  # `frozen` has nothing to search
     assert not list((tmp_path / "out" / "runs").rglob("*.safetensors"))
+
+
+@pytest.mark.slow
+def test_a_study_searches_again_where_repeats_are_added_and_says_that_it_did_so_after_a_look(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from study.record.runs_table import read_study
+    from tests.study.small_study import content
+
+    monkeypatch.chdir(tmp_path)
+    search = {"trials": 3, "asha": False, "sampler": "random"}
+
+    def run(folder: str, **more: Any) -> dict[str, tuple[Any, ...]]:
+        Path("study.yaml").write_text(json.dumps(content(search={**search, **more}, resources={"at_once": 1})))
+        assert main(["run", "study.yaml", "--simulate", "--output", folder]) == 0
+        rows = read_study(folder).table.to_pylist()
+        return {row["trial_id"]: (row["val_accuracy"], row["test_accuracy"], row["attempts"]) for row in rows}
+
+    once = run("out")
+    twice = run("out", repeats=2)
+    assert len(once) == 2 * (3 + 2) and len(twice) == 2 * len(once)
+    assert {name: twice[name] for name in once} == once  # what was there ran no second time
+    shown = capsys.readouterr().out
+    assert "2x2" in shown and "after 4 test accuracies had been seen: search repeat 2 (§4.7)" in shown
