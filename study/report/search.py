@@ -53,7 +53,7 @@ def _of_workload(content: StudyContent, group: CellGroup, searched: "Mapping[str
     """The searches of a workload by method, in the order of the table; those without a trial left out."""
     cells = {
         tags.get("method"): cell
-        for cell, tags in reversed(content.sweeps.items())  # of repeated searches the first is shown
+        for cell, tags in list(content.sweeps.items())[::-1]  # of repeated searches the first is shown
         if (tags.get("dataset"), tags.get("model")) == (group.dataset, group.model)
     }
     methods = [*dict.fromkeys(row.method for row in group.methods), *cells]
