@@ -14,29 +14,24 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from study.compare.figure_labels import Point, place_labels, set_side_by_side
+from study.compare.figure_page import FAINT_INK, INK, blank_page, plain_axes, write_figure, write_title
 from study.compare.findings import Findings
 from study.compare.looks import styles_of
 from study.compare.scores import CellGroup, MethodSummary
 from study.compare.statistics import BOOTSTRAP_FROM, FURTHEST_RATIO, mean_and_interval, profile
 from study.compare.verdict import PERHAPS, Overall, WorkloadVerdicts
-from trainers.atomic import write_atomically
 from trainers.data.catalog import lookup
-from trainers.errors import UserError
 
 MIB = 2**20
 VARIANT_LINES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
-INK, FAINT_INK, WARNING_INK = "#333333", "#666666", "#B00020"
 PANEL_INCHES = (6.4, 4.8)
 MOST_COLUMNS = 3
 CAPTION_CHARACTERS = 12.2  # that fit below one panel, an inch
@@ -107,7 +102,7 @@ def draw_figure(
     Raises:
         UserError: the files cannot be written.
     """
-    return _write(_panels(workloads, f"Accuracy against {across.name}, study {study}", banners, across), stem)
+    return write_figure(_panels(workloads, f"Accuracy against {across.name}, study {study}", banners, across), stem)
 
 
 def panel_of(workload: WorkloadVerdicts, banners: Sequence[str], across: Across, inches: tuple[float, float]) -> Figure:
@@ -125,9 +120,9 @@ def _panels(
 ) -> Figure:
     columns = min(MOST_COLUMNS, len(workloads))
     rows = math.ceil(len(workloads) / columns)
-    figure = _page((inches[0] * columns, inches[1] * rows + 0.3))
+    figure = blank_page((inches[0] * columns, inches[1] * rows + 0.3))
     if title or banners:
-        _title(figure, title, banners)
+        write_title(figure, title, banners)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     styles = styles_of(row.method for workload in workloads for row in workload.group.methods)
     panels = [
@@ -147,10 +142,10 @@ def _panels(
 
 def draw_profiles(overall: Overall, stem: Path, study: str, banners: Sequence[str] = ()) -> tuple[Path, Path]:
     """Write every method's performance profile ρ(τ) as `<stem>.png` and `<stem>.svg`; see `draw_figure`."""
-    figure = _page((7.2, 4.8))
-    _title(figure, f"Performance profiles over {len(overall.workloads)} workloads, study {study}", banners)
+    figure = blank_page((7.2, 4.8))
+    write_title(figure, f"Performance profiles over {len(overall.workloads)} workloads, study {study}", banners)
     axis = figure.subplots()
-    _plain_axes(
+    plain_axes(
         axis, f"τ: error, as a multiple of the least error (1 to {FURTHEST_RATIO:g})", "ρ(τ): share of workloads"
     )
     styles = styles_of(standing.method for standing in overall.standings)
@@ -176,35 +171,12 @@ def draw_profiles(overall: Overall, stem: Path, study: str, banners: Sequence[st
     axis.set_xlim(1, FURTHEST_RATIO)
     axis.set_ylim(-0.02, 1.02)
     axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
-    return _write(figure, stem)
+    return write_figure(figure, stem)
 
 
 def shown(group: CellGroup, across: Across = PEAK_MEMORY) -> tuple[str, list[MethodSummary]]:
     """Which accuracy a panel shows (`test` or `validation`) and of which rows, never of both kinds."""
     return group.measure, [row for row in group.scored if across.by_seed(row) and group.accuracy(row)]
-
-
-def _page(size: tuple[float, float]) -> Figure:
-    figure = Figure(figsize=size, dpi=150, layout=ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.12))
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _title(figure: Figure, text: str, banners: Sequence[str]) -> None:
-    width = int(figure.get_figwidth() * 12)
-    lines = [line for banner in banners for line in textwrap.wrap(banner, width)]
-    colour = WARNING_INK if lines else INK
-    figure.suptitle("\n".join([*lines, *textwrap.wrap(text, width)]), fontsize=12, color=colour)
-
-
-def _write(figure: Figure, stem: Path) -> tuple[Path, Path]:
-    paths = (stem.with_suffix(".png"), stem.with_suffix(".svg"))
-    for path in paths:
-        try:
-            write_atomically(path, partial(figure.savefig, format=path.suffix[1:]))
-        except OSError as error:
-            raise UserError(f"{path} cannot be written: {error.strerror or error}; make its folder writable") from error
-    return paths
 
 
 def _draw_frame(
@@ -222,7 +194,7 @@ def _draw_frame(
     title = group.dataset.rstrip("/").rsplit("/", 1)[-1] if info is None else info.title
     lines = textwrap.wrap(f"{title}: {group.model}", int(9.7 * inches), break_on_hyphens=False)
     axis.set_title("\n".join(lines), fontsize=10.5, color=INK)
-    _plain_axes(axis, across.label, f"{measure} accuracy (%)")
+    plain_axes(axis, across.label, f"{measure} accuracy (%)")
     points = _points(group, rows, styles, across)
     if not points:
         axis.text(0.5, 0.5, f"no run with accuracy and {across.name}", transform=axis.transAxes, ha="center", color=INK)
@@ -237,15 +209,6 @@ def _draw_frame(
         "\n".join(told), (0, 0), (0, -42), "axes fraction", "offset points", fontsize=8.5, color=FAINT_INK, va="top"
     )
     return points, line
-
-
-def _plain_axes(axis: Axes, across: str, up: str) -> None:
-    axis.set_xlabel(across, color=INK)
-    axis.set_ylabel(up, color=INK)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(colors=INK, which="both")
-    axis.grid(color="#e4e4e4", linewidth=0.7)
-    axis.set_axisbelow(True)
 
 
 def _points(

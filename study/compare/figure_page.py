@@ -1,0 +1,52 @@
+"""What every figure of a comparison has: a page, a title below its banners, plain axes, and two files."""
+
+import textwrap
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from trainers.atomic import write_atomically
+from trainers.errors import UserError
+
+INK, FAINT_INK, WARNING_INK = "#333333", "#666666", "#B00020"
+
+
+def blank_page(size: tuple[float, float]) -> Figure:
+    """An empty figure of that width and height in inches."""
+    figure = Figure(figsize=size, dpi=150, layout=ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.12))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def write_title(figure: Figure, text: str, banners: Sequence[str]) -> None:
+    """A title, below what must be read first."""
+    width = int(figure.get_figwidth() * 12)
+    lines = [line for banner in banners for line in textwrap.wrap(banner, width)]
+    colour = WARNING_INK if lines else INK
+    figure.suptitle("\n".join([*lines, *textwrap.wrap(text, width)]), fontsize=12, color=colour)
+
+
+def write_figure(figure: Figure, stem: Path) -> tuple[Path, Path]:
+    """Write a figure as `<stem>.png` and `<stem>.svg`, each whole or not at all; raises `UserError` where it cannot."""
+    paths = (stem.with_suffix(".png"), stem.with_suffix(".svg"))
+    for path in paths:
+        try:
+            write_atomically(path, partial(figure.savefig, format=path.suffix[1:]))
+        except OSError as error:
+            raise UserError(f"{path} cannot be written: {error.strerror or error}; make its folder writable") from error
+    return paths
+
+
+def plain_axes(axis: Axes, across: str, up: str) -> None:
+    """Axes with their titles and a faint grid."""
+    axis.set_xlabel(across, color=INK)
+    axis.set_ylabel(up, color=INK)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(colors=INK, which="both")
+    axis.grid(color="#e4e4e4", linewidth=0.7)
+    axis.set_axisbelow(True)
