@@ -100,7 +100,10 @@ class Study:
             for workload in self.findings(margin=margin, allow_unequal=allow_unequal).workloads
             for verdict in workload.verdicts
         ]
-        return pd.DataFrame(rows)
+        frame = pd.DataFrame(rows)
+        words = ("dataset", "model", "method", "phase", "kind", "front", "text")
+        # What no row has measured is a missing number too, not an object.
+        return frame.astype({name: float for name in frame.columns if name not in (*words, "n")})
 
     def table(self, *, margin: float | None = None, allow_unequal: bool = False) -> str:
         """The comparison as `python -m study compare` prints it; arguments and errors as for `findings`."""

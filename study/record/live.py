@@ -147,10 +147,14 @@ class Live(Plain):
         live.stop()
 
     def _renew(self, live: RichLive) -> None:
-        while not self._over.wait(REFRESH_SECONDS):
+        pause = REFRESH_SECONDS
+        while not self._over.wait(pause):
+            began = time.thread_time()
             # A log that is being repaired, a study.json in between: the next picture shows it again.
             with suppress(Exception):
                 live.update(self.draw(), refresh=True)
+            # A study of thousands of trials takes longer to draw, and never more than a twentieth of a core.
+            pause = max(REFRESH_SECONDS, 20 * (time.thread_time() - began))
 
 
 class _Count:

@@ -42,6 +42,7 @@ def test_verdicts_say_what_the_comparison_says(recorded_copy: Path) -> None:
     adam = verdicts[(verdicts.method == "real-Adam") & (verdicts.phase == "confirm")].iloc[0]
     assert (adam.kind, adam.n) == ("baseline", 3)
     assert adam.test_accuracy_low < adam.test_accuracy < adam.test_accuracy_high
+    assert str(verdicts.state_bits_per_weight.dtype) == "float64" and verdicts.state_bits_per_weight.isna().all()
     assert loaded.table(allow_unequal=True).splitlines()[0] == found.table.splitlines()[0]
 
 
