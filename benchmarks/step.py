@@ -46,7 +46,7 @@ def input_shape(config: TrialConfig, num_classes: int | None = None, channels: i
 
 
 class TrainingStep:
-    """Calling it runs the next training step and returns its loss.
+    """Calling it runs the next training step and returns its loss, on a GPU before it has been worked out.
 
     Attributes:
         learner: what is trained, with one worker.
@@ -64,7 +64,7 @@ class TrainingStep:
         self.labels = torch.arange(config.batch_size) % shape.num_classes
         self.steps = 0
 
-    def __call__(self) -> float:
+    def __call__(self) -> float | torch.Tensor:
         self.steps += 1
         return self.learner.train_step(self.images, self.labels, self.steps - 1, self.config.batch_size, 0)
 
@@ -90,7 +90,7 @@ class TrainingStep:
         times = []
         for _ in range(repeats):
             started = time.perf_counter()
-            self()  # its loss is read as a number, so a GPU has finished when it returns
+            float(self())  # a GPU has finished when its loss is read
             times.append(time.perf_counter() - started)
         return times
 

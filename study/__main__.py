@@ -54,9 +54,10 @@ def parser(command: str = "") -> Parser:
     _add_reopen_switch(run)
     add_output_options(run)
 
-    plan = _command(subparsers, "plan", "the memory that a study's runs will take, predicted", commands.plan)
+    plan = _command(subparsers, "plan", "the memory that a study's runs will take, and the time", commands.plan)
     plan.add_argument("study", metavar="STUDY", help="a preset or a study file (YAML)")
     add_option(plan, "device_memory", metavar="SIZE", help="of the device to fill: 16GiB (default: this machine's)")
+    plan.add_argument("--time", action="store_true", help="time a step of each cell here: device-hours of the study")
     plan.add_argument("--pilot", metavar="DIR", help="a study that was run: say what its variances let this one decide")
     _add_data_options(plan)
 

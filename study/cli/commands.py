@@ -253,6 +253,11 @@ def plan(options: argparse.Namespace) -> int:
     study = load_study(options.study, data_root=options.data_root, prepared_root=options.prepared_root)
     for line in planned(study, memory):
         say(line)
+    if options.time:
+        from study.define.time_plan import time_plan
+
+        for line in time_plan(study):
+            say(line)
     if options.pilot is not None:
         from study.compare.pilot import power_of_plan
 

@@ -30,6 +30,8 @@ class DatasetInfo:
         mean, std: Per channel, of pixels scaled to 0..1; the network sees `(pixel / 255 - mean) / std`.
         has_test_split: Whether its authors published a test set that everyone uses. Where not, test is carved at
             random, stratified by class, unless the source itself comes as train and test files.
+        images: How many its authors published for training and for test, by their papers; where they gave no test set
+            that everyone uses, all of them and None. What is prepared may be fewer.
         licence: What its home page says about use. It is a pointer, not advice: read the page before publishing.
         homepage: The authors' page.
         aliases: Other spellings accepted as a name and as a folder name; case, `-`, `_` and spaces never matter.
@@ -50,6 +52,7 @@ class DatasetInfo:
     homepage: str
     aliases: tuple[str, ...] = ()
     not_classes: tuple[str, ...] = ()
+    images: tuple[int, int | None] | None = None
     read: Callable[[Path], Any] | None = None
 
 
@@ -63,6 +66,7 @@ def _colour(
     homepage: str,
     aliases: tuple[str, ...] = (),
     not_classes: tuple[str, ...] = (),
+    images: tuple[int, int | None] | None = None,
 ) -> DatasetInfo:
     """A colour data set at the paper's 256x256 with ImageNet's mean and std."""
     return DatasetInfo(
@@ -78,6 +82,7 @@ def _colour(
         homepage=homepage,
         aliases=aliases,
         not_classes=not_classes,
+        images=images,
     )
 
 
@@ -91,6 +96,7 @@ _ENTRIES = (
         mean=(0.1307,),
         std=(0.3081,),
         has_test_split=True,
+        images=(60_000, 10_000),
         licence="often cited as CC BY-SA 3.0; the authors' page itself states none",
         homepage="http://yann.lecun.com/exdb/mnist/",
     ),
@@ -99,6 +105,7 @@ _ENTRIES = (
         "CIFAR-10",
         10,
         has_test_split=True,
+        images=(50_000, 10_000),
         licence="none stated; the authors ask that their 2009 technical report be cited",
         homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
         aliases=("cifar-10-batches-py",),
@@ -108,6 +115,7 @@ _ENTRIES = (
         "CIFAR-100 (fine labels)",
         100,
         has_test_split=True,
+        images=(50_000, 10_000),
         licence="none stated; the authors ask that their 2009 technical report be cited",
         homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
         aliases=("cifar-100-python",),
@@ -117,6 +125,7 @@ _ENTRIES = (
         "Caltech 101",
         101,
         has_test_split=False,
+        images=(8_677, None),
         licence="CC BY 4.0 by its record at CaltechDATA; the pictures were collected from the web",
         homepage="https://data.caltech.edu/records/mzrjq-6wc02",
         not_classes=("BACKGROUND_Google",),
@@ -126,6 +135,7 @@ _ENTRIES = (
         "Caltech 256",
         256,
         has_test_split=False,
+        images=(29_780, None),
         licence="CC BY 4.0 by its record at CaltechDATA; the pictures were collected from the web",
         homepage="https://data.caltech.edu/records/nyy15-4j048",
         not_classes=("257.clutter", "clutter"),
@@ -135,6 +145,7 @@ _ENTRIES = (
         "Oxford Flowers 102",
         102,
         has_test_split=False,
+        images=(8_189, None),
         licence="none stated; the pictures were collected from the web",
         homepage="https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
         aliases=("flowers102", "oxford-flowers-102", "oxford-102-flower"),
@@ -144,6 +155,7 @@ _ENTRIES = (
         "Oxford-IIIT Pets",
         37,
         has_test_split=False,
+        images=(7_349, None),
         licence="CC BY-SA 4.0 by its home page; copyright of the pictures stays with their owners",
         homepage="https://www.robots.ox.ac.uk/~vgg/data/pets/",
         aliases=("oxford-iiit-pet", "oxford-iiit-pets", "pets"),
@@ -158,6 +170,7 @@ _ENTRIES = (
         mean=(0.3053,),
         std=(0.3760,),
         has_test_split=False,
+        images=(1_797, None),
         licence="CC BY 4.0 by its page at the UCI repository",
         homepage="https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
         aliases=("load_digits", "sklearn-digits"),

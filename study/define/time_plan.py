@@ -1,0 +1,129 @@
+"""What a study would cost in time, before any of it starts: device-hours by cell, from steps timed on this machine.
+
+    seconds of a run = epochs · (steps · seconds of a step + validation images · seconds of an evaluated image)
+
+times the search's trials (each to its last epoch: early stopping takes less) and, with the test images, the
+confirmations. One step of random images is timed by two smaller batches (`trainers.timing`), so a network that no step
+of this machine could hold is planned too. Other devices are faster or slower; the ratios between cells hold better.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from study.define.cells import Cell, StudyConfig
+from study.define.memory_plan import input_shape, machine_memory, need_of
+from trainers.config import TrialConfig
+from trainers.data.catalog import lookup
+from trainers.data.locate import choose_dataset
+from trainers.data.prepared_folders import find_prepared
+from trainers.data.store import read_manifest
+from trainers.errors import UserError
+from trainers.timing import Paces
+
+TIMED_BATCHES = (4, 12)
+"""Images of the batches that are timed: enough for the line through both, few enough for a small machine."""
+TEST_SHARE = 0.15
+"""Of a data set without a test set of its own, as it is prepared."""
+
+
+@dataclass(frozen=True)
+class Hours:
+    """Device-hours of one cell.
+
+    Attributes:
+        step: seconds of one training step.
+        run: hours of one run, without the test set.
+        total: of all its trials and confirmations.
+    """
+
+    step: float
+    run: float
+    total: float
+
+
+def time_plan(study: StudyConfig) -> Iterator[str]:
+    """The plan's lines: one a cell, as soon as it is timed, and the sum."""
+    width = max(len(cell.name) for cell in study.cells)
+    yield ""
+    yield "device-hours, by steps timed on this machine; early stopping takes less"
+    yield f"{'cell':<{width}} {'train':>7} {'step, s':>8} {'a run, h':>9} {'runs':>5} {'all, h':>9}"
+    total, places = 0.0, set()
+    for cell in study.cells:
+        train, test = images_of(cell.base)
+        timed = _paces(cell)
+        places.add(timed.device)
+        hours = hours_of(cell, study, timed, train, test)
+        total += hours.total
+        runs = sum(runs_of(cell, study))
+        yield (f"{cell.name:<{width}} {train:>7,} {hours.step:>8.3g} {hours.run:>9.3g} {runs:>5} {hours.total:>9.3g}")
+    threads = study.cells[0].base.threads
+    where = " and ".join(sorted(places))
+    yield f"in all {total:.3g} device-hours ({where}; {threads} CPU thread{'s' if threads > 1 else ''} a run)"
+
+
+def hours_of(cell: Cell, study: StudyConfig, paces: Paces, train: int, test: int) -> Hours:
+    """The cell's device-hours.
+
+    Args:
+        cell, study: what is run how often.
+        paces: of one worker.
+        train: images for training and validation.
+        test: images of the test set.
+    """
+    config = cell.base
+    validation = round(config.val_fraction * train)
+    share = -(-config.batch_size // config.workers)
+    steps = max(1, -(-(train - validation) // config.batch_size))
+    step = paces.step.seconds(share)
+    workers = config.workers
+
+    def evaluated(images: int) -> float:
+        return -(-images // config.batch_size) * paces.evaluation.seconds(share)
+
+    run = config.epochs * (steps * step + evaluated(validation)) * workers
+    searched, confirmed = runs_of(cell, study)
+    total = (searched + confirmed) * run + confirmed * evaluated(test) * workers
+    return Hours(step, run / 3600, total / 3600)
+
+
+def runs_of(cell: Cell, study: StudyConfig) -> tuple[int, int]:
+    """How many trials a cell has, and how many confirmations."""
+    return cell.trials, study.confirm.k * len(study.confirm.seeds)
+
+
+def images_of(config: TrialConfig) -> tuple[int, int]:
+    """Images for training (validation among them) and for test: of the prepared data, or as they were published.
+
+    Raises:
+        UserError: the data set is one's own and is not prepared.
+    """
+    root = None if config.prepared_root is None else Path(config.prepared_root)
+    folder = find_prepared(choose_dataset(config.dataset), Path(config.data_root), root, config.image_size)
+    manifest = None if folder is None else read_manifest(folder)
+    if manifest is not None:
+        return manifest.rows("train"), manifest.rows("test")
+    info = lookup(config.dataset)
+    if info is None or info.images is None:
+        raise UserError(f"{config.dataset} is not prepared, so how many images it has is not known; prepare it first")
+    train, test = info.images
+    if test is None:
+        test = round(TEST_SHARE * train)
+        train -= test
+    return train, test
+
+
+def _paces(cell: Cell) -> Paces:
+    smaller = cell.base.replace(workers=1, batch_size=min(cell.base.batch_size, TIMED_BATCHES[1]))
+    need_of(smaller, cell.name).refuse_beyond(machine_memory(), "this machine, where a smaller step is timed")
+    classes, channels, side = input_shape(cell.base)
+    return _timed(cell.base.replace(dataset="any", prepared_root=None, pretrained=None), classes, channels, side)
+
+
+@lru_cache(maxsize=256)
+def _timed(config: TrialConfig, classes: int, channels: int, side: int) -> Paces:
+    from trainers.learner import InputShape
+    from trainers.timing import paces
+
+    return paces(config, InputShape(classes, channels, side), TIMED_BATCHES)
