@@ -102,6 +102,7 @@ class Method:
             `trainers.memory.state` must count.
         simulated: its learning curve in a simulated study; None for one like any other's.
         looks: how figures draw it, by variant (or its name); the next colour that is free where nothing is said.
+        title: what pages for people call it where that is not its name.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Method:
     state_bits: Callable[[Config], float] = lambda config: 1.0
     simulated: SimulatedCurve | None = None
     looks: Mapping[str, Look] = field(default_factory=dict)
+    title: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,29}", self.name):

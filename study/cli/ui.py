@@ -1,9 +1,10 @@
 """`python -m study ui DIR`: MLflow's pages on a study, in the browser, on this machine alone.
 
-Starts `mlflow server` on the study's own database and prints two addresses: the completed trials as one list, and
-MLflow's compare page with the runs that the comparison's scores stand on.
+Starts `mlflow server` on the study's own database and prints addresses: of each workload its ready-made view, as charts
+and as a table, MLflow's page that compares its confirmed runs and the best of each method, and all runs as one list.
 """
 
+import getpass
 import json
 import os
 import signal
@@ -14,14 +15,18 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
-from study.compare.scores import summarise
+from study.compare.scores import CellGroup, summarise
+from study.mlflow_export import quiet_app
 from study.mlflow_export.exporter import Identity, find_experiment, read_shown
-from study.mlflow_export.pages import Key
+from study.mlflow_export.metrics import VALIDATION_ACCURACY
+from study.mlflow_export.pages import Key, Workload
 from study.mlflow_export.store import open_store
+from study.mlflow_export.views import TAG, view_key
 from study.record.folder import study_identity
 from study.record.runs_table import read_study
 from study.record.tracking_uri import database_path
@@ -57,10 +62,11 @@ def serve(directory: str | Path, port: int = DEFAULT_PORT, say: Callable[[str], 
     _answer_as_ctrl_c()
     base = f"http://{HOST}:{port}"
     say(f"starting MLflow on {database} ...")
+    lines = addresses(directory, base)  # a database that MLflow cannot read is said before its server is started
     keeper = [sys.executable, "-P", str(Path(__file__).with_name("keeper.py"))]
     server = subprocess.Popen(
         [*keeper, *server_command(tracking_uri, database.parent, port)],
-        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"},
+        env=environment(os.environ),
         cwd=database.parent,
         stdin=subprocess.PIPE,  # whose end is what ends the server, however this process ends
         stdout=subprocess.DEVNULL,
@@ -70,7 +76,7 @@ def serve(directory: str | Path, port: int = DEFAULT_PORT, say: Callable[[str], 
     )
     try:
         _wait_until_up(server, base)
-        for line in addresses(directory, base):
+        for line in [*lines, *from_elsewhere(port, os.environ)]:
             say(line)
         say("Ctrl-C ends it.")
         for _ in server.stderr or ():  # read, or the server would wait for room to write
@@ -82,15 +88,47 @@ def serve(directory: str | Path, port: int = DEFAULT_PORT, say: Callable[[str], 
         _end(server)
 
 
+def environment(given: Mapping[str, str]) -> dict[str, str]:
+    """The server's environment: nothing that phones home, runs jobs or answers for an assistant.
+
+    Where `MLFLOW_SERVER_ALLOWED_HOSTS` names the hosts of a proxy, this machine's own names go on being served, and
+    pages that come through the proxy may ask what they show (`MLFLOW_SERVER_CORS_ALLOWED_ORIGINS`, unless it is given).
+    """
+    off = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    off["MLFLOW_ENABLE_REMOTE_ASSISTANT"] = "false"
+    hosts = [host.strip() for host in given.get("MLFLOW_SERVER_ALLOWED_HOSTS", "").split(",") if host.strip()]
+    if not hosts or "*" in hosts:
+        return {**given, **off}
+    origins = ",".join(f"{scheme}://{host}" for host in hosts for scheme in ("http", "https"))
+    local = [f"{name}{port}" for name in (HOST, "localhost") for port in ("", ":*")]
+    allowed = {"MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(dict.fromkeys([*hosts, *local]))}
+    return {"MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": origins, **given, **off, **allowed}
+
+
+def from_elsewhere(port: int, given: Mapping[str, str]) -> list[str]:
+    """Lines that say how a browser on another machine comes to the pages, which only this machine reaches."""
+    connection = given.get("SSH_CONNECTION", "").split()  # client, its port, this machine as the client named it, port
+    machine = connection[2] if len(connection) == 4 else socket.gethostname()
+    door = f"-p {connection[3]} " if len(connection) == 4 and connection[3] != "22" else ""
+    try:
+        user = f"{getpass.getuser()}@"
+    except (OSError, KeyError):  # who runs a container may have no name
+        user = ""
+    tunnel = f"ssh {door}-N -L {port}:{HOST}:{port} {user}{machine}"
+    return [f"from another machine: `{tunnel}` there, then the same addresses"]
+
+
 def server_command(tracking_uri: str, folder: Path, port: int) -> list[str]:
     """The `mlflow server` command: one worker, reached from this machine alone, artifacts in the study's folder."""
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking_uri]
     command += ["--artifacts-destination", str(folder / "mlartifacts")]
+    if any(app.name == quiet_app.NAME for app in metadata.entry_points(group="mlflow.app")):
+        command += ["--app-name", quiet_app.NAME]  # known to MLflow where the package is installed
     return [*command, "--host", HOST, "--port", str(port), "--workers", "1"]
 
 
 def addresses(directory: str | Path, base: str) -> list[str]:
-    """Lines that name the runs page and, where there are two runs to compare, the compare page.
+    """Lines that name the pages: of each workload its view, as charts and as a table, and what compares its runs.
 
     Raises:
         UserError: MLflow holds nothing of the study, or cannot be asked.
@@ -102,14 +140,46 @@ def addresses(directory: str | Path, base: str) -> list[str]:
     if experiment is None:
         remedy = f"`python -m study mlflow {directory}` makes its pages"
         raise UserError(f"MLflow at {uri} holds nothing of the study {known.name!r}; {remedy}")
-    shown, _ = read_shown(client, experiment.experiment_id, identity)
-    lines = [f"runs:    {runs_url(base, experiment.experiment_id)}"]
-    groups = summarise(read_study(directory).table)
-    scored = [Key("trial", name) for group in groups for method in group.methods for name in method.trial_ids]
-    compared = [shown[key].run_id for key in scored if key in shown]
-    if len(compared) > 1:
-        lines.append(f"compare: {compare_url(base, experiment.experiment_id, compared[:MOST_COMPARED])}")
-    return lines
+    number = str(experiment.experiment_id)
+    shown, _ = read_shown(client, number, identity)
+    lines: list[str] = []
+    for group in summarise(read_study(directory).table):
+        where = f"{group.dataset}, {group.model}"
+        key = view_key(Workload(group.dataset, group.model, (), confirmed=True))
+        if TAG + key in experiment.tags:
+            lines.append(f"{where}, accuracy and memory: {view_url(base, number, key)}")
+            lines.append(f"{where}, as a table: {view_url(base, number, key, charts=False)}")
+        runs = [Key("trial", name) for method in group.scored for name in method.trial_ids]
+        best = [Key("trial", name) for name in _best_of_each(group)]
+        for what, keys in (("confirmed runs" if _confirmed(group) else "trials", runs), ("best of each method", best)):
+            compared = [shown[key].run_id for key in keys if key in shown]
+            if len(compared) > 1:
+                compared = compared[:MOST_COMPARED]
+                lines.append(f"{where}, {what} side by side: {compare_url(base, number, compared)}")
+    return [*lines, f"all runs: {runs_url(base, number)}"]
+
+
+def _confirmed(group: CellGroup) -> bool:
+    return any(method.confirmed for method in group.scored)
+
+
+def _best_of_each(group: CellGroup) -> list[str]:
+    """Of each method the run of its representing configuration that is best on validation."""
+    found = []
+    for method in group.scored:
+        if method.represents and method.trial_ids:
+            by_seed = dict(zip(method.seeds, method.trial_ids, strict=False))
+            found.append(by_seed[max(by_seed, key=lambda seed: method.validation.get(seed, 0.0))])
+    return found
+
+
+def view_url(base: str, experiment_id: str, key: str, *, charts: bool = True) -> str:
+    """MLflow's page with one of the study's views (`study.mlflow_export.views`), as charts or as a table.
+
+    The link says nothing of filter and order: one that does is not given the view.
+    """
+    query = {"viewStateShareKey": key, "compareRunsMode": "CHART" if charts else "TABLE"}
+    return _page(base, f"experiments/{experiment_id}/runs", query)
 
 
 def runs_url(base: str, experiment_id: str) -> str:
@@ -118,12 +188,11 @@ def runs_url(base: str, experiment_id: str) -> str:
     MLflow folds the trials into their sweeps unless it sorts by something other than the date.
     """
     query = {
-        "workflowType": "machine_learning",
         "searchFilter": 'tags.run_kind = "trial" and attributes.status = "FINISHED"',
-        "orderByKey": "metrics.`val_accuracy`",
+        "orderByKey": f"metrics.`{VALIDATION_ACCURACY}`",
         "orderByAsc": "false",
     }
-    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?{urlencode(query, quote_via=quote)}"
+    return _page(base, f"experiments/{experiment_id}/runs", query)
 
 
 def compare_url(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
@@ -131,9 +200,14 @@ def compare_url(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
     query = {
         "runs": json.dumps(list(run_ids), separators=(",", ":")),
         "experiments": json.dumps([experiment_id]),
-        "workflowType": "machine_learning",
     }
-    return f"{base.rstrip('/')}/#/compare-runs?{urlencode(query, quote_via=quote)}"
+    return _page(base, "compare-runs", query)
+
+
+def _page(base: str, path: str, query: dict[str, str]) -> str:
+    """A page of MLflow's that shows training, not chats."""
+    asked = {**query, "workflowType": "machine_learning"}
+    return f"{base.rstrip('/')}/#/{path}?{urlencode(asked, quote_via=quote)}"
 
 
 def _answer_as_ctrl_c() -> None:

@@ -13,7 +13,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from study.mlflow_export.exporter import Identity, MlflowExporter, find_experiment, lacking, read_shown
+from study.mlflow_export.exporter import (
+    KIND,
+    PRESENT_KIND,
+    Identity,
+    MlflowExporter,
+    find_experiment,
+    lacking,
+    read_shown,
+)
 from study.mlflow_export.pages import Pages
 from study.mlflow_export.store import check_database, create_database, open_store, plain
 from study.record.folder import StudyFolder, StudyIdentity, study_identity
@@ -202,7 +210,8 @@ def what_mlflow_lacks(known: StudyIdentity) -> str | None:
         client = open_store(known.tracking_uri, make=False)
         identity = Identity(known.name, str(known.study_id))
         experiment = find_experiment(client, identity, database)
-        shown = read_shown(client, experiment.experiment_id, identity)[0] if experiment else {}
+        known_kind = experiment is not None and experiment.tags.get(KIND) == PRESENT_KIND
+        shown = read_shown(client, experiment.experiment_id, identity)[0] if experiment and known_kind else {}
     except FileNotFoundError:
         shown = {}
     except Exception as error:  # a note is no reason to end in an error

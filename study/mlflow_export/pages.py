@@ -4,13 +4,18 @@ Nothing here knows MLflow's client. Every record carries the study's own id, so 
 server stay apart.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from study.mlflow_export.metrics import of_whole_run
+from study.mlflow_export.names import run_name, sweep_name
+from study.record.columns import configuration
 from study.record.runs_table import ORIGIN, add_sweep, used
 from study.record.study_log import TrialRecord, add
+from trainers.registry import METHODS, declared
 
 # MLflow refuses what is longer.
 LONGEST_PARAM, LONGEST_TAG = 6000, 8000
@@ -27,6 +32,10 @@ MLFLOW_STATUS = {
 STUDY_ID = "study_id"
 
 
+# What names a run beside its settings, and is shown among them.
+_WHAT = ("dataset", "model", "method", "seed")
+
+
 class Key(NamedTuple):
     """Which run of MLflow's: a sweep by its cell, or a trial by its id."""
 
@@ -34,20 +43,54 @@ class Key(NamedTuple):
     name: str
 
 
+class Data(NamedTuple):
+    """A data set that a run read, as MLflow's pages show it.
+
+    Attributes:
+        name: the data set's.
+        digest: the first digits of its fingerprint, by which two of one name are told apart.
+        use: `training` or `test`.
+        profile: what else is known of it: the whole fingerprint, and how many images are in each part.
+    """
+
+    name: str
+    digest: str
+    use: Literal["training", "test"]
+    profile: Mapping[str, Any]
+
+
+class Workload(NamedTuple):
+    """A data set and a model, on which methods are compared.
+
+    Attributes:
+        dataset, model: their names.
+        methods: those that have runs, in the order in which they came.
+        confirmed: whether runs of theirs were confirmed; until then trials of the search are compared.
+    """
+
+    dataset: str
+    model: str
+    methods: tuple[str, ...]
+    confirmed: bool
+
+
 @dataclass(frozen=True)
 class Page:
     """One run as MLflow is to show it.
 
     Attributes:
+        name: as people read it; what finds the run are its tags.
         parent: the cell whose sweep's run is its parent; None for a sweep, and for a run of its own.
-        params: the whole configuration, None written as `none`.
+        params: the settings that its method and model read, as far as they have a value.
         tags: among them what finds it: `study_id`, `run_kind` and `cell` or `trial_id`.
         status: MLflow's.
         began, ended: Unix seconds; ended is None while it runs.
         epoch: the last that is logged.
-        final: metrics of the whole run, such as test accuracy, by their last values.
+        final: metrics of the whole run, such as test accuracy, by their last values and MLflow's names.
+        data: the data sets that it read, as far as they are recorded.
     """
 
+    name: str
     parent: str | None
     params: Mapping[str, str]
     tags: Mapping[str, str]
@@ -56,6 +99,7 @@ class Page:
     ended: float | None
     epoch: int = 0
     final: Mapping[str, float] | None = None
+    data: tuple[Data, ...] = ()
 
 
 class Pages:
@@ -111,28 +155,49 @@ class Pages:
         began, ended = self._times[key]
         common = {**self._own, "run_kind": key.kind, **self._origins.get(key, {})}
         if key.kind == "sweep":
-            tags = {**common, "cell": key.name, **self._sweeps[key.name]}
+            sweep = self._sweeps[key.name]
+            tags = {**common, "cell": key.name, **sweep}
             status = MLFLOW_STATUS[tags["status"]]
-            parent, params, epoch, final = None, self._params[key.name], 0, {}
+            name, parent, epoch, final = sweep_name(sweep, key.name), None, 0, {}
+            params, data = self._params[key.name], _data(sweep, tested=False)
         else:
             trial = self._trials[key.name]
             tags = {**common, **self._trial_tags(trial)}
             status = MLFLOW_STATUS[trial.outcome]
-            parent = trial.cell if trial.cell in self._params else None
-            params, epoch = trial.config, trial.last_epoch
-            final = {name: value for name, value in trial.metrics.items() if finite(value)}
+            name, parent = run_name(trial), trial.cell if trial.cell in self._params else None
+            params, epoch = {**trial.config, "method": trial.method}, trial.last_epoch
+            final = {name: value for name, value in of_whole_run(trial).items() if finite(value)}
+            data = _data(self._sweeps.get(trial.cell or "", {}), tested=trial.test_opened > 0)
+        if colour := _colour(str(tags.get("method"))):
+            tags["mlflow.runColor"] = colour
         if "command" in tags:
             tags |= {"mlflow.source.name": tags["command"], "mlflow.source.type": "LOCAL"}  # the UI's column `Source`
         return Page(
+            name,
             parent,
-            {name: ("none" if value is None else str(value))[:LONGEST_PARAM] for name, value in params.items()},
+            {name: str(value)[:LONGEST_PARAM] for name, value in _read(params).items()},
             {name: str(value)[:LONGEST_TAG] for name, value in tags.items()},
             status,
             began,
             None if status == "RUNNING" else ended,
             epoch,
             final,
+            data,
         )
+
+    def workloads(self) -> list[Workload]:
+        """What is compared with what, in the order in which it came."""
+        found: dict[tuple[str, str], dict[str, bool]] = {}
+        for trial in self._trials.values():
+            methods = found.setdefault((str(trial.config.get("dataset")), str(trial.config.get("model"))), {})
+            confirmed = trial.phase == "confirm" and trial.outcome == "completed"
+            methods[trial.method] = methods.get(trial.method, False) or confirmed
+        return [Workload(*what, tuple(methods), any(methods.values())) for what, methods in found.items()]
+
+    @property
+    def began(self) -> float:
+        """When the study's first run began, in Unix seconds; 0 before."""
+        return min((began for began, _ in self._times.values()), default=0.0)
 
     def _trial_tags(self, trial: TrialRecord) -> dict[str, Any]:
         config = trial.config
@@ -151,6 +216,37 @@ class Pages:
         if trial.trial_id in self._not_finite:
             tags["non_finite"] = self._not_finite[trial.trial_id]
         return tags
+
+
+def _read(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a configuration, what is read and has a value; of a sweep also what the search was asked for."""
+    own = {name: params[name] for name in _WHAT if name in params} | configuration(params)
+    known = declared()
+    own |= {name: value for name, value in params.items() if name not in known and name not in own}
+    return {name: value for name, value in own.items() if value not in (None, {}, [])}
+
+
+def _data(sweep: Mapping[str, str], *, tested: bool) -> tuple[Data, ...]:
+    """The data sets of a sweep's workload (`study.define.workload`); none where their hashes are not recorded."""
+    try:
+        workload = json.loads(sweep.get("workload", "{}"))
+    except ValueError:
+        return ()
+    name, found = str(sweep.get("dataset")), []
+    if fingerprint := workload.get("data"):
+        parts = ("train_images", "validation_images", "image_size")
+        profile = {"fingerprint": fingerprint, **{part: workload[part] for part in parts if part in workload}}
+        found.append(Data(name, str(fingerprint)[:12], "training", profile))
+    if tested and (fingerprint := workload.get("test_set")):
+        profile = {"fingerprint": fingerprint, "test_images": workload.get("test_images")}
+        found.append(Data(f"{name} test", str(fingerprint)[:12], "test", profile))
+    return tuple(found)
+
+
+def _colour(method: str) -> str | None:
+    """The colour of a method in the study's figures, where it says so."""
+    looks = (known.looks.get(method) for known in METHODS.all().values())
+    return next((look.colour for look in looks if look), None)
 
 
 def finite(value: float) -> bool:

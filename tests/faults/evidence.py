@@ -21,8 +21,10 @@ from study.mlflow_export.delivery import deliver
 from study.record.folder import study_identity
 from study.record.runs_table import collect
 
-EPOCH_METRICS = ("epoch", "train_loss", "val_accuracy", "flip_rate", "lr", "peak_memory_bytes", "train_seconds")
-FINAL_METRICS = ("test_accuracy", "test_accuracy_top5")
+EPOCH_METRICS = (
+    "train_loss", "val_accuracy", "flip_rate", "learning_rate", "peak_memory_MiB", "details/train_seconds",
+)  # fmt: skip
+FINAL_METRICS = ("test_accuracy", "details/test_accuracy_top5")
 
 
 @dataclass(frozen=True)

@@ -220,4 +220,5 @@ METHOD = Method(
     state_bits=lambda config: 1 + config.inertia_bits,
     simulated=SimulatedCurve({"binary": 0.93}, _optimum, _factors),
     looks={"binary": Look("#0072B2", "o")},
+    title="BinSFO",
 )

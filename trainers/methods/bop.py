@@ -106,4 +106,5 @@ METHOD = Method(
     state_bits=lambda config: 1 + config.bop_momentum_bits,
     simulated=SimulatedCurve({"bop": 0.94}, lambda config: [(config.lr, 1e-2), (config.bop_threshold, 1e-6)]),
     looks={"bop": Look("#D55E00", "s")},
+    title="Bop",
 )

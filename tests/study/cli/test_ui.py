@@ -1,12 +1,9 @@
 """`ui` serves a study's own records on this machine alone, prints where, and leaves no server behind."""
 
 import json
-import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -15,17 +12,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from mlflow import MlflowClient
 
-from study.cli.ui import HOST, addresses, compare_url, serve, server_command
+from study.cli.ui import HOST, addresses, compare_url, environment, from_elsewhere, serve, server_command
 from study.mlflow_export.delivery import deliver
 from study.record.tracking_uri import default_tracking_uri
+from tests.study.cli.pages_server import free_port, served, started
 from tests.study.recorded_study import write_study_file
 from trainers.errors import UserError
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def test_the_server_listens_on_this_machine_alone_with_one_worker() -> None:
@@ -33,6 +25,30 @@ def test_the_server_listens_on_this_machine_alone_with_one_worker() -> None:
     assert command[command.index("--host") + 1] == "127.0.0.1"
     assert command[command.index("--workers") + 1] == "1"
     assert command[command.index("--backend-store-uri") + 1] == "sqlite:////s/mlflow.db"
+
+
+def test_the_server_phones_nobody_and_runs_no_jobs() -> None:
+    given = environment({"PATH": "/bin", "MLFLOW_DISABLE_TELEMETRY": "false"})
+    assert given["MLFLOW_DISABLE_TELEMETRY"] == given["DO_NOT_TRACK"] == "true"
+    assert given["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == given["MLFLOW_ENABLE_REMOTE_ASSISTANT"] == "false"
+    assert given["PATH"] == "/bin" and "MLFLOW_SERVER_ALLOWED_HOSTS" not in given
+
+
+def test_a_proxys_host_is_passed_on_and_its_pages_may_ask() -> None:
+    given = environment({"MLFLOW_SERVER_ALLOWED_HOSTS": "mlflow.example.org, other:8443"})
+    hosts = given["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+    assert {"mlflow.example.org", "other:8443", "127.0.0.1:*", "localhost:*"} <= set(hosts)
+    assert "https://mlflow.example.org" in given["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"].split(",")
+    own = environment({"MLFLOW_SERVER_ALLOWED_HOSTS": "a", "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": "https://b"})
+    assert own["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] == "https://b"
+    assert environment({"MLFLOW_SERVER_ALLOWED_HOSTS": "*"})["MLFLOW_SERVER_ALLOWED_HOSTS"] == "*"
+
+
+def test_the_way_from_another_machine_is_printed() -> None:
+    (line,) = from_elsewhere(5001, {"SSH_CONNECTION": "10.0.0.2 51234 10.0.0.7 2222"})
+    assert "`ssh -p 2222 -N -L 5001:127.0.0.1:5001 " in line and "@10.0.0.7`" in line
+    (line,) = from_elsewhere(5001, {})
+    assert socket.gethostname() in line
 
 
 @pytest.fixture(scope="module")
@@ -43,16 +59,42 @@ def delivered(integration: None, recorded: Path, tmp_path_factory: pytest.TempPa
     return folder
 
 
-def test_the_compare_page_gets_the_runs_that_the_scores_stand_on(delivered: Path) -> None:
+def linked(line: str) -> dict[str, list[str]]:
+    """The query of the page that a line names."""
+    return parse_qs(urlsplit(urlsplit(line.partition(": ")[2]).fragment).query)
+
+
+def test_each_workload_has_its_view_and_pages_that_compare_its_runs(delivered: Path) -> None:
     lines = addresses(delivered, "http://127.0.0.1:5001")
-    query = parse_qs(urlsplit(urlsplit(lines[1].removeprefix("compare: ")).fragment).query)
+    assert [line.partition(": ")[0] for line in lines] == [
+        "Digits, MLP, accuracy and memory",
+        "Digits, MLP, as a table",
+        "Digits, MLP, confirmed runs side by side",
+        "Digits, MLP, best of each method side by side",
+        "MNIST, MLP, accuracy and memory",
+        "MNIST, MLP, as a table",
+        "MNIST, MLP, trials side by side",
+        "MNIST, MLP, best of each method side by side",
+        "all runs",
+    ]
+    charts, table = linked(lines[0]), linked(lines[1])
+    assert charts["compareRunsMode"] == ["CHART"] and table["compareRunsMode"] == ["TABLE"]
+    assert charts["viewStateShareKey"] == table["viewStateShareKey"] == ["Digits-MLP"]
+    assert not {"searchFilter", "orderByKey"} & charts.keys(), "a link with a filter is not given the view"
+
+
+def test_the_compare_page_gets_the_runs_that_the_scores_stand_on(delivered: Path) -> None:
+    every, best = (linked(line) for line in addresses(delivered, "http://127.0.0.1:5001")[2:4])
     client = MlflowClient(default_tracking_uri(delivered))
     (experiment,) = client.search_experiments(filter_string="name = 'recorded'")
-    runs = {run.info.run_id: run.data.tags.get("trial_id") for run in client.search_runs([experiment.experiment_id])}
-    compared = [runs[run_id] for run_id in json.loads(query["runs"][0])]
-    assert len(compared) == 5 * 3 + 2
-    assert sum("-confirm-0001-" in trial_id for trial_id in compared) == 15
-    assert json.loads(query["experiments"][0]) == [experiment.experiment_id]
+    runs = {run.info.run_id: run.data.tags for run in client.search_runs([experiment.experiment_id], max_results=1000)}
+    compared = [runs[run_id] for run_id in json.loads(every["runs"][0])]
+    assert len(compared) == 5 * 3
+    assert all("-confirm-0001-" in tags["trial_id"] for tags in compared)
+    assert json.loads(every["experiments"][0]) == [experiment.experiment_id]
+    chosen = [runs[run_id] for run_id in json.loads(best["runs"][0])]
+    assert sorted(tags["method"] for tags in chosen) == sorted(["binary", "bop", "frozen", "real-SGD", "real-Adam"])
+    assert {tags["seed"] for tags in chosen} == {"13"}, "the best on validation"
 
 
 def test_run_ids_are_quoted_in_the_address() -> None:
@@ -76,47 +118,25 @@ def test_a_study_without_pages_is_answered_with_the_command_that_makes_them(reco
 
 
 def test_pages_are_served_until_interrupted_and_no_server_stays(delivered: Path, tmp_path: Path) -> None:
-    port, recorded_copy = free_port(), Path(shutil.copytree(delivered, tmp_path / "elsewhere"))
-    code = (
-        f"import study.cli.ui; study.cli.ui.serve({str(recorded_copy)!r}, {port}, lambda line: print(line, flush=True))"
-    )
-    command = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=os.getcwd())
-    assert command.stdout is not None
-    try:
-        said = []
-        for line in command.stdout:
-            said.append(line)
-            if line.startswith("Ctrl-C"):
-                break
-        assert any(line.startswith(f"runs:    http://127.0.0.1:{port}/#/experiments/") for line in said)
+    port, folder = free_port(), Path(shutil.copytree(delivered, tmp_path / "elsewhere"))
+    with served(folder, port) as said:
+        assert any(f": http://127.0.0.1:{port}/#/experiments/" in line for line in said)
+        assert any(f"-L {port}:127.0.0.1:{port}" in line for line in said)
         with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=30) as answer:
             assert answer.status == 200
         # A tracking server's address in study.json is printed as it is; nothing is started for it.
-        write_study_file(recorded_copy.parent / "remote", "recorded", f"http://{HOST}:{port}")
-        shutil.copy(recorded_copy / "log.jsonl", recorded_copy.parent / "remote")
+        write_study_file(tmp_path / "remote", "recorded", f"http://{HOST}:{port}")
+        shutil.copy(folder / "log.jsonl", tmp_path / "remote")
         lines: list[str] = []
-        serve(recorded_copy.parent / "remote", say=lines.append)
-        assert lines[0].startswith(f"runs:    http://{HOST}:{port}/#/")
-    finally:
-        command.send_signal(signal.SIGTERM)
-        command.wait(timeout=60)
+        serve(tmp_path / "remote", say=lines.append)
+        assert f": http://{HOST}:{port}/#/" in lines[0]
     with socket.socket() as probe:
         assert probe.connect_ex((HOST, port)) != 0
 
 
-def served(folder: Path, port: int, before: str = "") -> "subprocess.Popen[str]":
-    """The pages' command, once its server answers."""
-    code = f"{before}\nfrom study.cli.ui import serve\n"
-    code += f"serve({str(folder)!r}, {port}, lambda line: print(line, flush=True))"
-    command = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert command.stdout is not None
-    assert any(line.startswith("Ctrl-C") for line in command.stdout)
-    return command
-
-
 def test_a_killed_command_leaves_no_server_on_its_port(delivered: Path, tmp_path: Path) -> None:
     port, folder = free_port(), Path(shutil.copytree(delivered, tmp_path / "elsewhere"))
-    command = served(folder, port)
+    command, _ = started(folder, port)
     command.kill()
     command.wait()
     deadline = time.monotonic() + 60
@@ -130,7 +150,7 @@ def test_a_killed_command_leaves_no_server_on_its_port(delivered: Path, tmp_path
 
 def test_a_closed_terminal_ends_the_pages_unless_nohup_says_otherwise(delivered: Path, tmp_path: Path) -> None:
     port, folder = free_port(), Path(shutil.copytree(delivered, tmp_path / "elsewhere"))
-    command = served(folder, port, "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)")
+    command, _ = started(folder, port, "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)")
     try:
         command.send_signal(signal.SIGHUP)
         with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=30) as answer:

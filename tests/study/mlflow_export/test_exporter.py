@@ -1,5 +1,6 @@
 """MLflow comes to show what the log says, whatever it held before; twice changes nothing, and others' runs are left."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,11 +8,13 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from study.mlflow_export import exporter as module
 from study.mlflow_export.delivery import deliver, what_mlflow_lacks
 from study.mlflow_export.exporter import Identity, MlflowExporter
+from study.mlflow_export.metrics import readable
 from study.record.folder import StudyFolder, study_identity
 from study.record.study_log import StudyLog
 from study.record.tracking_uri import default_tracking_uri
@@ -23,13 +26,15 @@ pytestmark = pytest.mark.integration
 
 CONFIG = TrialConfig("Digits", "MLP", "bop", epochs=3).to_dict()
 CELL = "Digits-MLP-bop"
+WORKLOAD = {"data": "f" * 64, "test_set": "e" * 16, "train_images": 10, "validation_images": 2, "test_images": 3}
+SWEEP = {"dataset": "Digits", "model": "MLP", "method": "bop", "trials": "2", "workload": json.dumps(WORKLOAD)}
 Shown = dict[str, Any]
 
 
 def write_study(log: StudyLog) -> None:
     """One sweep: a run that is interrupted and completes with the test set open, and one that is pruned."""
     log.append("session", **ORIGIN)
-    log.append("sweep", cell=CELL, tags={"method": "bop", "trials": "2"}, params={"lr": 1})
+    log.append("sweep", cell=CELL, tags=SWEEP, params={"lr": 1})
     for trial_id in ("a", "b"):
         start(log, trial_id)
         epoch(log, trial_id, 1)
@@ -64,17 +69,23 @@ def shown(folder: Path, uri: str | None = None) -> Shown:
     found: Shown = {}
     for experiment in client.search_experiments(filter_string=f"tags.study_id = '{known.study_id}'"):
         runs = client.search_runs([experiment.experiment_id], max_results=1000)
-        names = {run.info.run_id: run.info.run_name for run in runs}
+        names = {run.info.run_id: name_of(run) for run in runs}
         for run in runs:
-            assert run.info.run_name not in found, "a run twice"
+            assert name_of(run) not in found, "a run twice"
             points = {
                 key: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, key)]
                 for key in run.data.metrics
             }
             tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")}
             parent = names.get(run.data.tags.get("mlflow.parentRunId", ""))
-            found[str(run.info.run_name)] = (run.info.status, parent, tags, run.data.params, points)
+            data = sorted((used.dataset.name, used.dataset.digest) for used in run.inputs.dataset_inputs)
+            found[name_of(run)] = (run.info.status, parent, tags, run.data.params, points, run.info.run_name, data)
     return found
+
+
+def name_of(run: Run) -> str:
+    """What the study calls a run: its trial id, or its cell."""
+    return run.data.tags.get("trial_id") or run.data.tags["cell"]
 
 
 @pytest.fixture
@@ -94,7 +105,7 @@ def test_mlflow_shows_what_the_log_says(fresh_study: Path, log: StudyLog) -> Non
     assert exporter(fresh_study).update() == 3
     found = shown(fresh_study)
     assert set(found) == {CELL, "a", "b"}
-    status, parent, tags, params, points = found["a"]
+    status, parent, tags, params, points, name, data = found["a"]
     assert (status, parent, tags["status"], tags["seed"], tags["phase"]) == (
         "FINISHED", CELL, "completed", "1", "search",
     )  # fmt: skip
@@ -102,7 +113,10 @@ def test_mlflow_shows_what_the_log_says(fresh_study: Path, log: StudyLog) -> Non
     assert [tags[key] for key in used] == ["2", "3", "5.0", "1", "0"]
     assert tags["git_commit"] == "0" * 40 and tags["study_id"] == study_identity(fresh_study).study_id
     assert params["bop_threshold"] == str(CONFIG["bop_threshold"])
-    assert points == {"train_loss": [(1, 1.0), (2, 0.5)], "epoch": [(1, 1.0), (2, 2.0)], "test_accuracy": [(2, 0.5)]}
+    assert points == {"train_loss": [(1, 1.0), (2, 0.5)], "test_accuracy": [(2, 0.5)], "device_seconds": [(2, 5.0)]}
+    assert tags["epochs_shown"] == "2"
+    assert name == "Bop · seed 1"
+    assert data == [("Digits", "f" * 12), ("Digits test", "e" * 12)]
     assert (found["b"][0], found["b"][2]["rung"]) == ("KILLED", "1")
     assert found[CELL][0] == "FINISHED"
 
@@ -128,9 +142,9 @@ def test_a_delivery_that_was_killed_anywhere_ends_in_the_same_records(
     fresh_study: Path, log: StudyLog, tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_study(log)
-    whole, calls = fresh_study, ["create_run", "log_batch", "set_terminated"]
+    whole, calls = fresh_study, ["create_run", "log_batch", "log_inputs", "set_terminated"]
     exporter(whole).update()
-    for after in range(0, 9, 2):
+    for after in range(0, 12, 2):
         again = elsewhere(fresh_study, tmp_path / f"killed {after}", empty_database)
         with monkeypatch.context() as patch:
             stop_after(patch, calls, after)
@@ -162,7 +176,7 @@ def test_whatever_is_deleted_in_mlflows_pages_is_made_anew(fresh_study: Path, lo
     first = exporter(fresh_study)
     first.update()
     before = shown(fresh_study)
-    runs = {run.info.run_name: run.info.run_id for run in first.client.search_runs([first.experiment_id])}
+    runs = {name_of(run): run.info.run_id for run in first.client.search_runs([first.experiment_id])}
     for name in ("a", CELL):
         first.client.delete_run(runs[name])
         with pytest.raises(MlflowException):
@@ -219,14 +233,65 @@ def test_long_runs_are_delivered_in_requests_that_mlflow_takes(
     fresh_study: Path, log: StudyLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MOST_METRICS", 5)
-    monkeypatch.setattr(module, "MOST_PARAMS_OR_TAGS", 10)
+    monkeypatch.setattr(module, "MOST_PARAMS", 10)
+    monkeypatch.setattr(module, "MOST_TAGS", 10)
     monkeypatch.setattr(module, "MOST_EPOCHS_WAITING", 3)
     start(log, "a")
     for number in range(1, 9):
         epoch(log, "a", number)
     exporter(fresh_study).update()
-    assert shown(fresh_study)["a"][4]["train_loss"] == [(number, 1 / number) for number in range(1, 9)]
-    assert len(shown(fresh_study)["a"][3]) == len(CONFIG)
+    assert shown(fresh_study)["a"][4]["train_loss"] == [(number, readable(1 / number)) for number in range(1, 9)]
+    assert len(shown(fresh_study)["a"][3]) > 10
+    assert shown(fresh_study)["a"][2]["epochs_shown"] == "8"
+
+
+def test_epochs_that_are_delivered_once_more_are_there_once(fresh_study: Path, log: StudyLog) -> None:
+    write_study(log)
+    first = exporter(fresh_study)
+    first.update()
+    before = shown(fresh_study)
+    (run,) = first.client.search_runs([first.experiment_id], filter_string="tags.trial_id = 'a'")
+    first.client.delete_tag(run.info.run_id, "epochs_shown")  # a kill came between an epoch's points and this tag
+    assert exporter(fresh_study).update() == 1
+    assert shown(fresh_study) == before
+
+
+def test_an_epoch_without_a_finite_value_is_delivered_all_the_same(fresh_study: Path, log: StudyLog) -> None:
+    start(log, "a")
+    log.append("epoch", trial_id="a", epoch=1, metrics={"train_loss": float("nan")}, device_seconds=1.0)
+    exporter(fresh_study).update()
+    assert exporter(fresh_study).update() == 0
+
+
+def test_every_workload_has_a_view_which_follows_its_runs(fresh_study: Path, log: StudyLog) -> None:
+    write_study(log)
+    first = exporter(fresh_study)
+    first.update()
+
+    def tag() -> str:
+        return str(first.client.get_experiment(first.experiment_id).tags["mlflow.sharedViewState.Digits-MLP"])
+
+    searched = tag()
+    assert "trials" in json.loads(searched)["name"]
+    record_run(log, CELL, "Digits", "bop", "confirm", "c", 11, "completed", 0.5, 0.1, 2, test_accuracy=0.5)
+    first.update()
+    assert "confirmed runs" in json.loads(tag())["name"]
+    first.client.set_experiment_tag(first.experiment_id, "mlflow.sharedViewState.own", "somebody's")
+    exporter(fresh_study).update()
+    assert first.client.get_experiment(first.experiment_id).tags["mlflow.sharedViewState.own"] == "somebody's"
+
+
+def test_runs_under_names_of_before_are_made_anew(fresh_study: Path, log: StudyLog) -> None:
+    write_study(log)
+    first = exporter(fresh_study)
+    first.update()
+    before = shown(fresh_study)
+    (run,) = first.client.search_runs([first.experiment_id], filter_string="tags.trial_id = 'a'")
+    first.client.log_metric(run.info.run_id, "epoch", 2.0)
+    first.client.set_experiment_tag(first.experiment_id, "pages", "1")
+    assert "3 of the study's 3" in str(what_mlflow_lacks(study_identity(fresh_study)))
+    assert exporter(fresh_study).update() == 3
+    assert shown(fresh_study) == before
 
 
 def test_a_study_is_delivered_to_another_place_and_shown_there_from_then_on(

@@ -1,8 +1,9 @@
 """What MLflow is to show is a function of the log, and every page of it carries the study's own id."""
 
+import json
 from typing import Any
 
-from study.mlflow_export.pages import LONGEST_TAG, Key, Pages
+from study.mlflow_export.pages import LONGEST_TAG, Key, Pages, Workload
 from tests.study.recorded_study import ORIGIN
 from trainers.config import TrialConfig
 
@@ -34,23 +35,33 @@ def end(outcome: str = "completed", **metrics: float) -> dict[str, Any]:
 
 
 SESSION = {"event": "session", **ORIGIN}
-OPENED = {"event": "sweep", "cell": CELL, "tags": {"method": "bop"}, "params": {"lr": 1, "depth": None}}
+OPENED = {"event": "sweep", "cell": CELL, "tags": {"method": "bop"}, "params": {"lr": 1, "depth": None, "trials": 12}}
 
 
-def test_a_run_is_shown_with_its_configuration_what_it_used_and_where_it_comes_from() -> None:
+def test_a_run_is_shown_with_what_it_reads_what_it_used_and_where_it_comes_from() -> None:
     page = pages(SESSION, OPENED, start(), epoch(1, train_loss=1.0), end(test_accuracy=0.5)).page(RUN)
-    assert page.params == {key: "none" if value is None else str(value) for key, value in CONFIG.items()}
     assert page.tags["study_id"] == "i" * 32 and page.tags["trial_id"] == "a" and page.tags["run_kind"] == "trial"
     assert page.tags["rank"] == page.tags["attempts"] == page.tags["epochs_used"] == "1"
     assert page.tags["device_seconds"] == "4.5" and page.tags["git_commit"] == ORIGIN["git_commit"]
     assert (page.parent, page.status, page.began, page.ended, page.epoch) == (CELL, "FINISHED", 2.0, 4.0, 1)
-    assert page.final == {"train_loss": 1.0, "test_accuracy": 0.5}
+    assert page.final == {"train_loss": 1.0, "test_accuracy": 0.5, "device_seconds": 4.5}
+
+
+def test_a_parameter_is_one_that_the_runs_method_or_model_reads_and_has_a_value() -> None:
+    params = pages(start()).page(RUN).params
+    assert params["method"] == "bop"
+    assert {"dataset", "model", "seed", "lr", "bop_threshold", "hid_dim"} <= params.keys()
+    assert not {"mask_type", "temperature", "inertia_bits", "optimizer", "freeze_num"} & params.keys()
+    assert params["lr"] == str(CONFIG["lr"])
+    nothing = {name for name, value in CONFIG.items() if value is None}
+    assert nothing and not nothing & params.keys()
+    assert not {"none", "None"} & {params[name] for name in params if isinstance(CONFIG.get(name), (int, float))}
 
 
 def test_a_sweep_is_shown_as_it_was_opened_last_and_ended_last() -> None:
     made = pages(SESSION, OPENED, {"event": "sweep_end", "cell": CELL, "tags": {"range_edges": "e"}}, OPENED)
     page = made.page(SWEEP)
-    assert page.params == {"lr": "1", "depth": "none"}
+    assert page.params == {"lr": "1", "trials": "12"}
     assert (page.status, page.ended, page.tags["range_edges"]) == ("RUNNING", None, "e")
     made.add({"at": 9.0, "event": "sweep_end", "cell": CELL, "tags": {"status": "interrupted"}})
     assert (made.page(SWEEP).status, made.page(SWEEP).ended) == ("KILLED", 9.0)
@@ -71,7 +82,7 @@ def test_a_run_that_stopped_says_why_and_runs_again_when_it_is_started_again() -
 
 def test_what_no_database_holds_is_left_out_and_said() -> None:
     page = pages(start(cell=None), epoch(1, train_loss=float("nan"), lr=0.1)).page(RUN)
-    assert page.final == {"lr": 0.1}
+    assert page.final == {"learning_rate": 0.1}
     assert page.tags["non_finite"] == "train_loss at step 1"
 
 
@@ -84,3 +95,29 @@ def test_an_event_of_a_run_or_sweep_whose_beginning_is_lost_is_passed_over() -> 
     made = pages(SESSION, epoch(1), end(), {"event": "sweep_end", "cell": CELL, "tags": {}}, start())
     assert list(made.keys()) == [RUN]
     assert made.page(RUN).parent is None
+
+
+def test_a_run_names_the_data_that_it_read_by_their_fingerprints() -> None:
+    workload = {"data": "f" * 64, "test_set": "e" * 16, "train_images": 10, "test_images": 3}
+    opened = {**OPENED, "tags": {"method": "bop", "dataset": "Digits", "workload": json.dumps(workload)}}
+    tested = {"event": "test_opened", "trial_id": "a", "forced": False, "accuracy": 0.5}
+    made = pages(SESSION, opened, start())
+    (training,) = made.page(RUN).data
+    assert (training.name, training.digest, training.use) == ("Digits", "f" * 12, "training")
+    assert training.profile == {"fingerprint": "f" * 64, "train_images": 10}
+    assert made.page(SWEEP).data == (training,)
+    made.add({"at": 9.0, **tested})
+    assert [(one.name, one.use, one.profile["test_images"]) for one in made.page(RUN).data[1:]] == [
+        ("Digits test", "test", 3)
+    ]
+    assert pages(SESSION, OPENED, start()).page(RUN).data == (), "a study of before hashes were recorded"
+
+
+def test_a_workload_is_confirmed_once_a_confirmation_of_it_completed() -> None:
+    other = start(trial_id="b", config={**CONFIG, "dataset": "MNIST"}, cell=None)
+    assert pages(start(), other).workloads() == [
+        Workload("Digits", "MLP", ("bop",), False),
+        Workload("MNIST", "MLP", ("bop",), False),
+    ]
+    assert [one.confirmed for one in pages(start(phase="confirm"), end("failed"), other).workloads()] == [False, False]
+    assert [one.confirmed for one in pages(start(phase="confirm"), end(), other).workloads()] == [True, False]
