@@ -22,9 +22,9 @@ from urllib.parse import quote, urlencode
 
 from study.compare.scores import CellGroup, summarise
 from study.mlflow_export import quiet_app
-from study.mlflow_export.exporter import Identity, find_experiment, read_shown
 from study.mlflow_export.metrics import VALIDATION_ACCURACY
 from study.mlflow_export.pages import Key, Workload
+from study.mlflow_export.shown import Identity, find_experiment, read_shown
 from study.mlflow_export.store import open_store
 from study.mlflow_export.views import TAG, view_key
 from study.record.folder import study_identity

@@ -13,16 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from study.mlflow_export.exporter import (
-    KIND,
-    PRESENT_KIND,
-    Identity,
-    MlflowExporter,
-    find_experiment,
-    lacking,
-    read_shown,
-)
+from study.mlflow_export.exporter import MlflowExporter
+from study.mlflow_export.findings import notes
 from study.mlflow_export.pages import Pages
+from study.mlflow_export.shown import KIND, PRESENT_KIND, Identity, find_experiment, lacking, read_shown
 from study.mlflow_export.store import check_database, create_database, open_store, plain
 from study.record.folder import StudyFolder, StudyIdentity, study_identity
 from study.record.study_log import StudyLog, keep_copy, read_events, read_lines
@@ -187,6 +181,8 @@ def deliver(directory: str | Path, tracking_uri: str | None = None, show: Callab
         if writable:
             folder.create()
     show(f"MLflow at {uri} shows all of {known.name}; {written} runs were brought up to date")
+    if exporter.refused:
+        show(f"MLflow took no files of the comparison or of exported models ({exporter.refused})")
     return written
 
 
@@ -200,6 +196,7 @@ def what_mlflow_lacks(known: StudyIdentity) -> str | None:
     for line in read_lines(known.folder / "log.jsonl"):
         if line.event is not None:
             pages.add(line.event)
+    pages.take_notes(notes(known.folder))
     count = sum(1 for _ in pages.keys())  # noqa: SIM118 (not a dict)
     if not count:
         return None

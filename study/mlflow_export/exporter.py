@@ -3,22 +3,33 @@
 What MLflow holds of the study is read first, by the study's id. Then only the difference is written: runs that are
 missing, params, tags and epochs that they lack, and how they ended. So it does not matter whether a delivery was
 killed, whether runs or the whole experiment were deleted in MLflow's pages, or whether nothing was ever delivered.
-Runs of others are neither read nor touched.
+Runs of others are neither read nor touched (`study.mlflow_export.shown`).
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from study.mlflow_export import metrics as named
+from study.mlflow_export.attachments import FILES, LOCATION, MODEL, Attachments, export_of, state_of
+from study.mlflow_export.findings import NOTE, Artifact, artifacts, notes, overview
 from study.mlflow_export.pages import STUDY_ID, Data, Key, Page, Pages, finite
-from study.mlflow_export.store import open_store
+from study.mlflow_export.shown import (
+    KIND,
+    PRESENT_KIND,
+    REACHED,
+    Identity,
+    Shown,
+    find_experiment,
+    lacking,
+    read_shown,
+)
+from study.mlflow_export.store import open_store, plain
 from study.mlflow_export.views import views
 from study.record.study_log import read_lines
 from study.record.tracking_uri import database_path
@@ -27,45 +38,6 @@ from study.record.tracking_uri import database_path
 MOST_METRICS, MOST_PARAMS, MOST_TAGS = 800, 100, 99  # and the tag that says up to where a run is delivered
 # Epochs of one run that are kept in memory before they are written.
 MOST_EPOCHS_WAITING = 500
-# The tag of a run that says up to which epoch its metrics are there.
-REACHED = "epochs_shown"
-# The tag of an experiment that says how its runs are written; those of another kind are made anew.
-KIND, PRESENT_KIND = "pages", "2"
-
-
-class Identity(NamedTuple):
-    """A study as MLflow knows it: its name, which its experiment takes where it is free, and its own id."""
-
-    study: str
-    study_id: str
-
-
-@dataclass
-class Shown:
-    """What MLflow shows of one run."""
-
-    run_id: str
-    name: str = ""
-    status: str = ""
-    tags: dict[str, str] = field(default_factory=dict)
-    params: set[str] = field(default_factory=set)
-    metrics: set[str] = field(default_factory=set)
-    epoch: int = 0
-    data: set[str] = field(default_factory=set)
-
-    @classmethod
-    def of(cls, run: Run) -> "Shown":
-        data = run.data
-        return cls(
-            run.info.run_id,
-            run.info.run_name or "",
-            run.info.status,
-            dict(data.tags),
-            set(data.params),
-            set(data.metrics),
-            int(data.tags.get(REACHED, 0)),
-            {used.dataset.digest for used in run.inputs.dataset_inputs} if run.inputs else set(),
-        )
 
 
 class Epoch(NamedTuple):
@@ -91,7 +63,9 @@ class MlflowExporter:
     def __init__(self, log: Path, tracking_uri: str, identity: Identity) -> None:
         self._log, self._own = log, identity
         self.client = open_store(tracking_uri, make=True)
-        experiment = self._find_or_make_experiment(database_path(tracking_uri))
+        database = database_path(tracking_uri)
+        self._attachments = Attachments(self.client, database)
+        experiment = self._find_or_make_experiment(database)
         self.experiment_id = str(experiment.experiment_id)
         self._experiment_tags = dict(experiment.tags)
         self._pages = Pages(*identity)
@@ -102,6 +76,8 @@ class MlflowExporter:
         for run_id in doubles:  # one that a server made, and could not say so before it was asked again
             self.client.delete_run(run_id)
         self._tag_experiment({KIND: PRESENT_KIND})
+        self.refused = ""
+        """Why files could not be put there, if so; everything else is shown all the same."""
         self._begin = 0  # the byte of the log at which the next event begins
         self.written = 0
         """How many runs were brought up to date, each counted as often as that was done."""
@@ -111,18 +87,56 @@ class MlflowExporter:
         first = self._begin == 0
         changed: dict[Key, list[Epoch]] = {}
         for event in self._new_events():
-            key = self._pages.add(event)
-            if key is not None:
+            for key in self._pages.add(event):
                 waiting = changed.setdefault(key, [])
                 if not first and event["event"] == "epoch":
                     waiting.append(_epoch(event))
+        for key in self._pages.take_notes(notes(self._log.parent)):
+            changed.setdefault(key, [])
         written = self._catch_up() if first else len(changed)
         if not first:
             for key in sorted(changed):  # a sweep before its trials
                 self._write(key, changed[key])
         if written:
             self._tag_experiment(dict(view.tag(self._pages.began) for view in views(self._pages.workloads())))
+        self._show_files()
         return written
+
+    def _show_files(self) -> None:
+        """Bring what lies beside the log to the pages: the comparison, and models that were exported."""
+        files, folder = artifacts(self._log.parent), self._log.parent
+        key = Key("study", self._own.study_id)
+        try:
+            if files and self._lacks(key, FILES, state := state_of(files)):
+                said = overview(folder)
+                tags = {**self._pages.common, "run_kind": "study", **({NOTE: said} if said else {})}
+                if key not in self._shown:
+                    began, name = int(self._pages.began * 1000), f"{self._own.study}: the comparison"
+                    run = self.client.create_run(self.experiment_id, began, tags, name)
+                    self._shown[key] = Shown.of(run)
+                shown = self._shown[key]
+                self._attachments.put(shown.run_id, shown.uri, files)
+                self._tag(shown, {**tags, FILES: state})
+                self.client.set_terminated(shown.run_id, "FINISHED")
+                if said:
+                    self._tag_experiment({NOTE: said})
+            for trial, shown in self._shown.items():
+                if trial.kind == "trial" and (export := export_of(folder / "runs" / trial.name)) is not None:
+                    state = state_of([Artifact(path) for path in sorted(export.folder.iterdir()) if path.is_file()])
+                    if self._lacks(trial, MODEL, state):
+                        name = re.sub(r"[/:.%\"']", "-", shown.name)  # which MLflow takes in no model's name
+                        self._attachments.put_model(self.experiment_id, shown.run_id, name, export)
+                        self._tag(shown, {MODEL: state})
+        except (OSError, MlflowException) as error:
+            self.refused = plain(error)
+
+    def _lacks(self, key: Key, tag: str, value: str) -> bool:
+        return key not in self._shown or self._shown[key].tags.get(tag) != value
+
+    def _tag(self, shown: Shown, tags: Mapping[str, str]) -> None:
+        new = [RunTag(name, value) for name, value in tags.items() if shown.tags.get(name) != value]
+        self.client.log_batch(shown.run_id, tags=new)
+        shown.tags |= tags
 
     def _new_events(self) -> Iterator[Mapping[str, Any]]:
         for line in read_lines(self._log, self._begin):
@@ -163,8 +177,8 @@ class MlflowExporter:
         tags = {**page.tags, **self._parent(page)}
         if shown is None:
             began = int(page.began * 1000)
-            run_id = self.client.create_run(self.experiment_id, began, tags, page.name).info.run_id
-            shown = self._shown[key] = Shown(run_id, page.name, "RUNNING", dict(tags))
+            run = self.client.create_run(self.experiment_id, began, tags, page.name)
+            shown = self._shown[key] = Shown(run.info.run_id, run.info.artifact_uri, page.name, "RUNNING", dict(tags))
         points = [point for epoch in epochs if epoch.number > shown.epoch for point in _points(epoch)]
         reached = max((epoch.number for epoch in epochs), default=0)
         metrics = shown.metrics | {point.key for point in points}
@@ -206,11 +220,16 @@ class MlflowExporter:
     def _find_or_make_experiment(self, database: Path | None) -> Experiment:
         """The study's experiment: the one with its id, or a new one, of its name where that is free."""
         found = find_experiment(self.client, self._own, database)
+        if found is not None and database is not None and found.tags.get(KIND) != PRESENT_KIND:
+            # Its files would be where the folder was when it was made; MLflow can restore it.
+            self.client.rename_experiment(found.experiment_id, f"{found.name} of before {found.experiment_id}")
+            self.client.delete_experiment(found.experiment_id)
+            found = None
         if found is not None:
             if STUDY_ID not in found.tags:
                 self.client.set_experiment_tag(found.experiment_id, STUDY_ID, self._own.study_id)
             return found
-        place = None if database is None else (database.parent / "mlartifacts").as_uri()
+        place = None if database is None else LOCATION
         kind = {"mlflow.experimentKind": "custom_model_development"}  # else the UI shows its pages for chats
         tags = {STUDY_ID: self._own.study_id, KIND: PRESENT_KIND, **kind}
         for name in names(self._own):
@@ -232,69 +251,6 @@ def names(identity: Identity) -> Iterator[str]:
     while True:
         yield f"{identity.study} {identity.study_id[:8]}-{number}"
         number += 1
-
-
-def find_experiment(client: MlflowClient, identity: Identity, database: Path | None) -> Experiment | None:
-    """A study's experiment that is not deleted.
-
-    In a study's own database, `mlflow.db`, an experiment of its name without an id is its own: one of before ids.
-    """
-    found = client.search_experiments(filter_string=f"tags.{STUDY_ID} = '{identity.study_id}'", max_results=1)
-    if found:
-        return found[0]
-    if database is not None and database.name == "mlflow.db":
-        named = client.get_experiment_by_name(identity.study)
-        if named is not None and named.lifecycle_stage == "active" and STUDY_ID not in named.tags:
-            return named
-    return None
-
-
-def read_shown(client: MlflowClient, experiment_id: str, identity: Identity) -> tuple[dict[Key, Shown], list[str]]:
-    """The runs of a study that its experiment holds, the first of each; and the ids of those that are there again."""
-    shown: dict[Key, Shown] = {}
-    doubles = []
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment_id], max_results=1000, order_by=["attributes.start_time ASC"], page_token=token
-        )
-        for run in page:
-            tags = run.data.tags
-            if tags.get(STUDY_ID, identity.study_id) != identity.study_id:
-                continue
-            kind: Any = tags.get("run_kind")
-            name = tags.get({"sweep": "cell", "trial": "trial_id"}.get(kind, ""), "")
-            if not name:
-                continue
-            if Key(kind, name) in shown:
-                doubles.append(run.info.run_id)
-            else:
-                shown[Key(kind, name)] = Shown.of(run)
-        token = page.token
-        if not token:
-            return shown, doubles
-
-
-def lacking(pages: Pages, shown: Mapping[Key, Shown]) -> list[Key]:
-    """The pages that MLflow lacks, or of which it lacks something; a sweep before its trials."""
-    return [key for key in pages.keys() if not _is_whole(pages.page(key), shown, key)]  # noqa: SIM118 (not a dict)
-
-
-def _is_whole(page: Page, shown: Mapping[Key, Shown], key: Key) -> bool:
-    one = shown.get(key)
-    if one is None or (one.name, one.status) != (page.name, page.status) or one.epoch < page.epoch:
-        return False
-    if not {data.digest for data in page.data} <= one.data:
-        return False
-    if page.parent is not None:
-        parent = shown.get(Key("sweep", page.parent))
-        if parent is None or one.tags.get("mlflow.parentRunId") != parent.run_id:
-            return False
-    return (
-        page.params.keys() <= one.params
-        and (page.final or {}).keys() <= one.metrics
-        and all(one.tags.get(name) == value for name, value in page.tags.items())
-    )
 
 
 def _epoch(event: Mapping[str, Any]) -> Epoch:

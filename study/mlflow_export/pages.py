@@ -6,10 +6,13 @@ server stay apart.
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
+from study.mlflow_export.findings import NOTE, Note
 from study.mlflow_export.metrics import of_whole_run
 from study.mlflow_export.names import run_name, sweep_name
 from study.record.columns import configuration
@@ -30,6 +33,8 @@ MLFLOW_STATUS = {
     "interrupted": "KILLED",
 }
 STUDY_ID = "study_id"
+REPRESENTS = "represents_method"
+"""The tag of confirmed runs that says whether they are of the configuration that stands for its method."""
 
 
 # What names a run beside its settings, and is shown among them.
@@ -37,9 +42,9 @@ _WHAT = ("dataset", "model", "method", "seed")
 
 
 class Key(NamedTuple):
-    """Which run of MLflow's: a sweep by its cell, or a trial by its id."""
+    """Which run of MLflow's: a sweep by its cell, a trial by its id, or the study's comparison by its id."""
 
-    kind: Literal["sweep", "trial"]
+    kind: Literal["sweep", "trial", "study"]
     name: str
 
 
@@ -110,7 +115,8 @@ class Pages:
     """
 
     def __init__(self, study: str, study_id: str) -> None:
-        self._own = {"study": study, STUDY_ID: study_id}
+        self.common = {"study": study, STUDY_ID: study_id}
+        """The tags of every run."""
         self._trials: dict[str, TrialRecord] = {}
         self._sweeps: dict[str, dict[str, str]] = {}
         self._params: dict[str, Mapping[str, Any]] = {}  # of sweeps
@@ -118,15 +124,17 @@ class Pages:
         self._origins: dict[Key, dict[str, str]] = {}
         self._times: dict[Key, tuple[float, float]] = {}
         self._not_finite: dict[str, str] = {}
+        self._notes: dict[str, str] = {}  # by cell
+        self._confirmed: dict[str, dict[str, dict[str, float]]] = {}  # by cell and configuration: accuracies by run
 
-    def add(self, event: Mapping[str, Any]) -> Key | None:
-        """Take an event in; the page that it changes."""
+    def add(self, event: Mapping[str, Any]) -> set[Key]:
+        """Take an event in; the pages that it changes."""
         add(self._trials, event)
         add_sweep(self._sweeps, event)
         name, at = event["event"], float(event["at"])
         if name == "session":
             self._origin = {key: str(event[key]) for key in ORIGIN}
-            return None
+            return set()
         if name in ("sweep", "sweep_end"):
             key = Key("sweep", event["cell"])
             if name == "sweep":
@@ -141,25 +149,51 @@ class Pages:
                 self._not_finite[key.name] = f"{', '.join(lost)} at step {event['epoch']}"
             known = key.name in self._trials
         if not known:  # its beginning is lost, with a damaged line that was dropped
-            return None
+            return set()
         self._times[key] = (self._times.get(key, (at, at))[0], at)
-        return key
+        return {key, *self._others(self._trials[key.name])} if name == "end" else {key}
+
+    def _others(self, trial: TrialRecord) -> set[Key]:
+        """The confirmations of a method among which a completed one may change which stand for it."""
+        if trial.outcome != "completed" or trial.phase != "confirm" or trial.cell is None:
+            return set()
+        own = self._confirmed.setdefault(trial.cell, {})
+        own.setdefault(_configuration(trial), {})[trial.trial_id] = trial.metrics.get("val_accuracy", -1.0)
+        return {Key("trial", run) for runs in own.values() for run in runs}
+
+    def _represents(self, trial: TrialRecord) -> bool:
+        """Whether a run is of the configuration that stands for its method (PROTOCOL §5.1)."""
+        own = self._confirmed.get(trial.cell or "", {})
+        best = max(own, key=lambda name: (len(own[name]), fmean(own[name].values())), default=None)
+        return best in (None, _configuration(trial))
 
     def keys(self) -> Iterator[Key]:
         """All pages, a sweep before its trials."""
         yield from (Key("sweep", cell) for cell in self._params)
         yield from (Key("trial", trial_id) for trial_id in self._trials)
 
+    def take_notes(self, notes: Iterable[Note]) -> set[Key]:
+        """Take what is to be said of sweeps; those of which that changes."""
+        said = {(note.dataset, note.model, note.method): note.text for note in notes}
+        before, self._notes = self._notes, {}
+        for cell, tags in self._sweeps.items():
+            if text := said.get((tags.get("dataset", ""), tags.get("model", ""), tags.get("method", ""))):
+                self._notes[cell] = text
+        cells = before.keys() | self._notes.keys()
+        return {Key("sweep", cell) for cell in cells if before.get(cell) != self._notes.get(cell)}
+
     def page(self, key: Key) -> Page:
         """A page as the log has it so far."""
         began, ended = self._times[key]
-        common = {**self._own, "run_kind": key.kind, **self._origins.get(key, {})}
+        common = {**self.common, "run_kind": key.kind, **self._origins.get(key, {})}
         if key.kind == "sweep":
             sweep = self._sweeps[key.name]
             tags = {**common, "cell": key.name, **sweep}
             status = MLFLOW_STATUS[tags["status"]]
             name, parent, epoch, final = sweep_name(sweep, key.name), None, 0, {}
             params, data = self._params[key.name], _data(sweep, tested=False)
+            if key.name in self._notes:
+                tags[NOTE] = self._notes[key.name]
         else:
             trial = self._trials[key.name]
             tags = {**common, **self._trial_tags(trial)}
@@ -206,6 +240,7 @@ class Pages:
             **{name: config.get(name) for name in ("dataset", "model", "algorithm", "seed")},
             "method": trial.method,
             "phase": trial.phase,
+            **({REPRESENTS: str(self._represents(trial)).lower()} if trial.phase == "confirm" else {}),
             **trial.tags,
             "status": trial.outcome,
             "reason": ": ".join(part for part in (trial.how, trial.reason) if part),
@@ -224,6 +259,11 @@ def _read(params: Mapping[str, Any]) -> dict[str, Any]:
     known = declared()
     own |= {name: value for name, value in params.items() if name not in known and name not in own}
     return {name: value for name, value in own.items() if value not in (None, {}, [])}
+
+
+def _configuration(trial: TrialRecord) -> str:
+    """What the confirmations of one configuration have in common: their names, but for the seed at the end."""
+    return re.sub(r"-s\d+$", "", trial.trial_id)
 
 
 def _data(sweep: Mapping[str, str], *, tested: bool) -> tuple[Data, ...]:

@@ -4,7 +4,8 @@ MLflow 3.17 has no setting for that: its front end opens the panel on the first 
 the server answers its calls, which start command-line agents on this machine. What it has is apps: a package may bring
 one by the entry point `mlflow.app` (pyproject.toml), and `mlflow server --app-name` serves it. This one is MLflow's
 own, behind a middleware that refuses the assistant's calls and tells the browser that the panel was opened before; and
-that lets a phone lay pages out as a desktop does, to be zoomed, since they do not fold.
+that lets a phone lay pages out as a desktop does, to be zoomed, since they do not fold, and hides the tool bars that
+stand over a chart's points while nobody points there.
 """
 
 import re
@@ -27,7 +28,10 @@ try {
   localStorage.setItem("mlflow.assistant.fab.autoOpenedOnFirstLoad_v1", "true");
   localStorage.setItem("mlflow.assistant.panelOpen_v1", "false");
 } catch {}
-</script><style>[data-assistant-ui] { display: none !important }</style>"""
+</script><style>
+[data-assistant-ui] { display: none !important }
+.js-plotly-plot:not(:hover) .modebar { opacity: 0 !important }
+</style>"""
 _VIEWPORT = re.compile(rb'(<meta name="viewport" content=")[^"]*"')
 _WIDTH = b"width=1280"  # pixels that a phone's browser lays pages out on; others do not ask
 

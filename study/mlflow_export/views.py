@@ -34,12 +34,11 @@ from study.mlflow_export.metrics import (
     TRAIN_LOSS,
     VALIDATION_ACCURACY,
 )
-from study.mlflow_export.pages import Workload
+from study.mlflow_export.pages import REPRESENTS, Workload
 
 TAG = "mlflow.sharedViewState."
 ANSWER, LEARNING, REST = "Accuracy and memory", "Learning", ("memory", "details", "Model metrics", "System metrics")
 """The sections of the chart page; the last ones hold what has no chart here, folded."""
-COLUMN = 150  # pixels, in which the longest name of a column can be read
 
 
 class View(NamedTuple):
@@ -71,11 +70,12 @@ def views(workloads: Iterable[Workload]) -> list[View]:
 
 
 def view_of(workload: Workload) -> View:
-    """The view of one workload: runs grouped by method, the best first."""
+    """The view of one workload: runs grouped by method, the best first; charts show methods, of a search its runs."""
     where, phase = f"{workload.dataset}, {workload.model}", "confirmed runs" if workload.confirmed else "trials"
     # By validation while the test set is closed.
     best = TEST_ACCURACY if workload.confirmed else VALIDATION_ACCURACY
-    columns = [_param("method"), _param("seed"), *map(_metric, _COLUMNS)]
+    widths = {_param("method"): 100, _param("seed"): 60, **{_metric(name): width for name, width in _COLUMNS.items()}}
+    columns = list(widths)
     state = {
         "searchFilter": _filter(workload),
         "orderByKey": _metric(best),
@@ -86,11 +86,12 @@ def view_of(workload: Workload) -> View:
         "datasetsFilter": [],
         "selectedColumns": columns,
         "columnOrder": columns,
-        "columnWidths": dict.fromkeys(columns, COLUMN),
+        "columnWidths": widths,
         "runsHiddenMode": "SHOW_ALL",
         "groupBy": {"aggregateFunction": "average", "groupByKeys": [{"mode": "param", "groupByData": "method"}]},
         "groupsExpanded": {f"param.method.{method}": True for method in workload.methods},
-        "useGroupedValuesInCharts": True,
+        # Means over the seeds of one configuration; a mean over a search's trials would say nothing.
+        "useGroupedValuesInCharts": workload.confirmed,
         "hideEmptyCharts": True,
         "isAccordionReordered": True,
         "compareRunSections": _sections(),
@@ -108,13 +109,16 @@ def view_key(workload: Workload) -> str:
     return re.sub(r"[^A-Za-z0-9_.]+", "-", f"{workload.dataset}-{workload.model}").strip("-")
 
 
-_COLUMNS = (VALIDATION_ACCURACY, TEST_ACCURACY, PEAK_MEMORY, STATE_BITS, DEVICE_SECONDS)
+_COLUMNS = {VALIDATION_ACCURACY: 110, TEST_ACCURACY: 130, PEAK_MEMORY: 130, STATE_BITS: 155, DEVICE_SECONDS: 120}
+"""The metrics of the table, and how many pixels each takes."""
 
 
 def _filter(workload: Workload) -> str:
     """MLflow's search for the runs of a workload that are compared."""
     equal = {"dataset": workload.dataset, "model": workload.model}
     equal["phase"] = "confirm" if workload.confirmed else "search"
+    if workload.confirmed:
+        equal[REPRESENTS] = "true"
     terms = [f"tags.{name} = {_quoted(value)}" for name, value in equal.items()]
     return " and ".join([*terms, 'attributes.status = "FINISHED"'])
 

@@ -34,7 +34,7 @@ def window(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
         yield browser
 
 
-def wait_for(window: Any, *texts: str) -> str:
+def wait_for(window: Any, folder: Path, *texts: str) -> str:
     """What is seen once all of these are; the page loads its data bit by bit."""
     from selenium.webdriver.support.ui import WebDriverWait
 
@@ -44,6 +44,7 @@ def wait_for(window: Any, *texts: str) -> str:
     try:
         WebDriverWait(window, 60).until(whole)
     except Exception:
+        picture(window, "not-seen", folder)
         pytest.fail(f"not seen: {[text for text in texts if text not in seen(window)]} in\n{seen(window)}")
     return seen(window)
 
@@ -52,7 +53,7 @@ def test_the_charts_show_accuracy_against_memory_by_method(
     links: dict[str, str], window: Any, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     window.get(links["Digits, MLP, accuracy and memory"])
-    text = wait_for(window, "15 matching runs", "peak_memory_MiB vs. test_accuracy", *METHODS)
+    text = wait_for(window, tmp_path, "15 matching runs", "peak_memory_MiB vs. test_accuracy", *METHODS)
     picture(window, f"charts-{request.node.callspec.id}", tmp_path)
     assert "Group by: method" in text and "Sort: test_accuracy" in text
     assert "Accuracy and memory" in text and "Learning" in text
@@ -68,7 +69,7 @@ def test_the_table_shows_every_confirmed_run(
     links: dict[str, str], window: Any, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     window.get(links["Digits, MLP, as a table"])
-    text = wait_for(window, "15 matching runs", "test_accuracy", "peak_memory_MiB", "real-Adam · seed 11")
+    text = wait_for(window, tmp_path, "15 matching runs", "test_accuracy", "peak_memory_MiB", "real-Adam · seed 11")
     picture(window, f"table-{request.node.callspec.id}", tmp_path)
     headers = ["method", "seed", "val_accuracy", "test_accuracy", "peak_memory_MiB", "state_bits_per_weight"]
     places = [element.location["x"] for header in headers for element in titled(window, header)]
@@ -88,6 +89,8 @@ def titled(window: Any, header: str) -> list[Any]:
 def test_the_best_of_each_method_stand_side_by_side(links: dict[str, str], tmp_path: Path) -> None:
     with opened(tmp_path / "profile", DESKTOP) as window:
         window.get(links["Digits, MLP, best of each method side by side"])
-        text = wait_for(window, "Comparing 5 Runs", "BinSFO · seed 13", "real-Adam · seed 13", "peak_memory_MiB")
+        text = wait_for(
+            window, tmp_path, "Comparing 5 Runs", "BinSFO · seed 13", "real-Adam · seed 13", "peak_memory_MiB"
+        )
         picture(window, "best-of-each-method", tmp_path)
     assert "epoch" not in [line.strip() for line in text.splitlines()], "a step is no metric"

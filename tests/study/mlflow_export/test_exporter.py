@@ -13,8 +13,9 @@ from mlflow.exceptions import MlflowException
 
 from study.mlflow_export import exporter as module
 from study.mlflow_export.delivery import deliver, what_mlflow_lacks
-from study.mlflow_export.exporter import Identity, MlflowExporter
+from study.mlflow_export.exporter import MlflowExporter
 from study.mlflow_export.metrics import readable
+from study.mlflow_export.shown import Identity
 from study.record.folder import StudyFolder, study_identity
 from study.record.study_log import StudyLog
 from study.record.tracking_uri import default_tracking_uri
@@ -226,7 +227,8 @@ def test_pages_of_before_studies_had_an_id_are_taken_over(fresh_study: Path, log
     client.create_run(experiment, tags={"run_kind": "trial", "trial_id": "a", "study": "fresh"}, run_name="a")
     exporter(fresh_study).update()
     assert set(shown(fresh_study)) == {CELL, "a", "b"}
-    assert len(client.search_runs([experiment])) == 3
+    assert len(client.search_experiments(filter_string="name = 'fresh'")) == 1
+    assert client.get_experiment(experiment).lifecycle_stage == "deleted"
 
 
 def test_long_runs_are_delivered_in_requests_that_mlflow_takes(

@@ -121,3 +121,26 @@ def test_a_workload_is_confirmed_once_a_confirmation_of_it_completed() -> None:
     ]
     assert [one.confirmed for one in pages(start(phase="confirm"), end("failed"), other).workloads()] == [False, False]
     assert [one.confirmed for one in pages(start(phase="confirm"), end(), other).workloads()] == [True, False]
+
+
+def test_the_configuration_that_stands_for_its_method_is_marked_whichever_was_confirmed_first() -> None:
+    def confirmed(number: int, seed: int, accuracy: float) -> list[dict[str, Any]]:
+        name = f"{CELL}-confirm-{number:04d}-s{seed}"
+        began = start(trial_id=name, phase="confirm", config={**CONFIG, "seed": seed})
+        measured = {**epoch(1, val_accuracy=accuracy), "trial_id": name}
+        return [began, measured, {**end(), "trial_id": name}]
+
+    made = pages(SESSION, OPENED, *confirmed(1, 11, 0.8), *confirmed(1, 12, 0.8))
+
+    def marks() -> dict[str, str]:
+        found = {key.name: made.page(key).tags["represents_method"] for key in made.keys() if key.kind == "trial"}  # noqa: SIM118 (not a dict)
+        return {name.partition("-confirm-")[2]: mark for name, mark in found.items()}
+
+    assert marks() == {"0001-s11": "true", "0001-s12": "true"}
+    for event in confirmed(2, 11, 0.9):
+        changed = made.add({"at": 20.0, **event})
+    assert marks() == {"0001-s11": "true", "0001-s12": "true", "0002-s11": "false"}, "it has fewer seeds"
+    for event in confirmed(2, 12, 0.9):
+        changed = made.add({"at": 21.0, **event})
+    assert marks() == {"0001-s11": "false", "0001-s12": "false", "0002-s11": "true", "0002-s12": "true"}
+    assert len(changed) == 4, "all of them are shown anew"

@@ -42,7 +42,9 @@ def test_confirmed_runs_are_ordered_by_test_accuracy_and_trials_by_validation_ac
     assert searched.state["orderByKey"] == "metrics.`val_accuracy`"
     assert 'tags.phase = "confirm"' in view_of(CONFIRMED).state["searchFilter"]
     assert 'tags.phase = "search"' in searched.state["searchFilter"]
+    assert 'tags.represents_method = "true"' in view_of(CONFIRMED).state["searchFilter"]
     assert "test_accuracy" not in json.dumps(searched.state["compareRunCharts"])
+    assert not searched.state["useGroupedValuesInCharts"], "no mean over the trials of a search"
 
 
 def test_the_table_shows_what_decides_in_order() -> None:
