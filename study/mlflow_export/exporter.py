@@ -111,13 +111,13 @@ class MlflowExporter:
                 said = overview(folder)
                 tags = {**self._pages.common, "run_kind": "study", **({NOTE: said} if said else {})}
                 if key not in self._shown:
-                    began, name = int(self._pages.began * 1000), f"{self._own.study}: the comparison"
-                    run = self.client.create_run(self.experiment_id, began, tags, name)
+                    name = f"{self._own.study}: the comparison"
+                    run = self.client.create_run(self.experiment_id, int(self._pages.latest * 1000), tags, name)
                     self._shown[key] = Shown.of(run)
                 shown = self._shown[key]
                 self._attachments.put(shown.run_id, shown.uri, files)
                 self._tag(shown, {**tags, FILES: state})
-                self.client.set_terminated(shown.run_id, "FINISHED")
+                self.client.set_terminated(shown.run_id, "FINISHED", int(self._pages.latest * 1000))
                 if said:
                     self._tag_experiment({NOTE: said})
             for trial, shown in self._shown.items():

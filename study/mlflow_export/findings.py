@@ -83,7 +83,8 @@ def overview(folder: Path) -> str | None:
 def _verdict(row: Mapping[str, Any], baseline: str) -> str:
     facts = [part for part in (_accuracy(row), _memory(row)) if part != "-"]
     seeds = len(row.get("seeds", []))
-    place = f" {str(row['front']).capitalize()}." if row.get("front") else ""
+    front = str(row.get("front") or "")
+    place = f" {front[:1].upper()}{front[1:]}." if front else ""
     against = "" if row["kind"] == "baseline" else f", against {baseline}"
     said = f"**{row['text'][:1].upper()}{row['text'][1:]}**{against}.{place}"
     return f"{said}\n\n{row['label']}: {', '.join(facts)}; {seeds} seed{'' if seeds == 1 else 's'}." if facts else said

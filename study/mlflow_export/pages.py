@@ -233,6 +233,11 @@ class Pages:
         """When the study's first run began, in Unix seconds; 0 before."""
         return min((began for began, _ in self._times.values()), default=0.0)
 
+    @property
+    def latest(self) -> float:
+        """When the last was logged of any run, in Unix seconds; 0 before."""
+        return max((ended for _, ended in self._times.values()), default=0.0)
+
     def _trial_tags(self, trial: TrialRecord) -> dict[str, Any]:
         config = trial.config
         tags = {
