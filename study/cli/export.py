@@ -99,6 +99,8 @@ def export_run(
         model: nn.Module = restored_model(about, trained.tensors, str(trained.file))
     folder = save_packed(output or run_dir / "export", model, about, replace=replace)
     say("\n".join(_told(folder, about)))
+    if output is None and (run_dir.parents[1] / "study.json").is_file():
+        say(f"show it among the study's pages in MLflow: python -m study mlflow {run_dir.parents[1]}")
     return folder
 
 

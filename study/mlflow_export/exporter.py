@@ -6,23 +6,24 @@ killed, whether runs or the whole experiment were deleted in MLflow's pages, or 
 Runs of others are neither read nor touched (`study.mlflow_export.shown`).
 """
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, RunTag
+from mlflow.entities import Experiment, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from study.mlflow_export import metrics as named
 from study.mlflow_export.attachments import FILES, LOCATION, MODEL, Attachments, export_of, state_of
+from study.mlflow_export.confusion import FILE as CONFUSION
+from study.mlflow_export.confusion import as_csv, as_svg, matrices
 from study.mlflow_export.findings import NOTE, Artifact, artifacts, notes, overview
-from study.mlflow_export.pages import STUDY_ID, Data, Key, Page, Pages, finite
+from study.mlflow_export.pages import STUDY_ID, Key, Page, Pages
+from study.mlflow_export.requests import Epoch, epoch_of, input_of, points_of, requests
 from study.mlflow_export.shown import (
     KIND,
     PRESENT_KIND,
-    REACHED,
     Identity,
     Shown,
     find_experiment,
@@ -31,21 +32,13 @@ from study.mlflow_export.shown import (
 )
 from study.mlflow_export.store import open_store, plain
 from study.mlflow_export.views import views
+from study.record.predictions import read_study_predictions
 from study.record.study_log import read_lines
 from study.record.tracking_uri import database_path
+from trainers.errors import UserError
 
-# MLflow takes so many entries in one request; an epoch's metrics are never split over two.
-MOST_METRICS, MOST_PARAMS, MOST_TAGS = 800, 100, 99  # and the tag that says up to where a run is delivered
 # Epochs of one run that are kept in memory before they are written.
 MOST_EPOCHS_WAITING = 500
-
-
-class Epoch(NamedTuple):
-    """An epoch's metrics, and when they were logged in Unix seconds."""
-
-    at: float
-    number: int
-    metrics: Mapping[str, float]
 
 
 class MlflowExporter:
@@ -78,6 +71,7 @@ class MlflowExporter:
         self._tag_experiment({KIND: PRESENT_KIND})
         self.refused = ""
         """Why files could not be put there, if so; everything else is shown all the same."""
+        self._compared = ""  # the state of the comparison's files that were looked at last
         self._begin = 0  # the byte of the log at which the next event begins
         self.written = 0
         """How many runs were brought up to date, each counted as often as that was done."""
@@ -90,8 +84,10 @@ class MlflowExporter:
             for key in self._pages.add(event):
                 waiting = changed.setdefault(key, [])
                 if not first and event["event"] == "epoch":
-                    waiting.append(_epoch(event))
-        for key in self._pages.take_notes(notes(self._log.parent)):
+                    waiting.append(epoch_of(event))
+        files = artifacts(self._log.parent)
+        compared, self._compared = state_of(files) != self._compared, state_of(files)
+        for key in self._pages.take_notes(notes(self._log.parent)) if compared else ():
             changed.setdefault(key, [])
         written = self._catch_up() if first else len(changed)
         if not first:
@@ -99,13 +95,13 @@ class MlflowExporter:
                 self._write(key, changed[key])
         if written:
             self._tag_experiment(dict(view.tag(self._pages.began) for view in views(self._pages.workloads())))
-        self._show_files()
+        if first or compared:
+            self._show_files(files)
         return written
 
-    def _show_files(self) -> None:
+    def _show_files(self, files: Sequence[Artifact]) -> None:
         """Bring what lies beside the log to the pages: the comparison, and models that were exported."""
-        files, folder = artifacts(self._log.parent), self._log.parent
-        key = Key("study", self._own.study_id)
+        key, folder = Key("study", self._own.study_id), self._log.parent
         try:
             if files and self._lacks(key, FILES, state := state_of(files)):
                 said = overview(folder)
@@ -116,6 +112,7 @@ class MlflowExporter:
                     self._shown[key] = Shown.of(run)
                 shown = self._shown[key]
                 self._attachments.put(shown.run_id, shown.uri, files)
+                self._show_confusions()
                 self._tag(shown, {**tags, FILES: state})
                 self.client.set_terminated(shown.run_id, "FINISHED", int(self._pages.latest * 1000))
                 if said:
@@ -127,8 +124,21 @@ class MlflowExporter:
                         name = re.sub(r"[/:.%\"']", "-", shown.name)  # which MLflow takes in no model's name
                         self._attachments.put_model(self.experiment_id, shown.run_id, name, export)
                         self._tag(shown, {MODEL: state})
-        except (OSError, MlflowException) as error:
+        except (OSError, UserError, MlflowException) as error:
             self.refused = plain(error)
+
+    def _show_confusions(self) -> None:
+        """Beside each confirmed run that kept its answers, which classes it took for which."""
+        confirmed = {key.name: shown for key, shown in self._shown.items() if shown.tags.get("phase") == "confirm"}
+        found = matrices(read_study_predictions(self._log.parent, confirmed))
+        with tempfile.TemporaryDirectory() as folder:
+            for trial_id, counts in found.items():
+                shown = confirmed[trial_id]
+                texts = {"csv": as_csv(counts), "svg": as_svg(counts, shown.name)}
+                files = [Path(folder) / f"{CONFUSION}.{kind}" for kind, text in texts.items() if text]
+                for file in files:
+                    file.write_text(str(texts[file.suffix[1:]]), encoding="utf-8")
+                self._attachments.put(shown.run_id, shown.uri, map(Artifact, files))
 
     def _lacks(self, key: Key, tag: str, value: str) -> bool:
         return key not in self._shown or self._shown[key].tags.get(tag) != value
@@ -162,7 +172,7 @@ class MlflowExporter:
             if key not in waiting or event["event"] not in ("epoch", "end"):
                 continue
             if event["event"] == "epoch":
-                waiting[key].append(_epoch(event))
+                waiting[key].append(epoch_of(event))
             if event["event"] == "end" or len(waiting[key]) >= MOST_EPOCHS_WAITING:
                 self._write(key, waiting.pop(key))
                 if self._shown[key].epoch < self._pages.page(key).epoch:
@@ -179,7 +189,7 @@ class MlflowExporter:
             began = int(page.began * 1000)
             run = self.client.create_run(self.experiment_id, began, tags, page.name)
             shown = self._shown[key] = Shown(run.info.run_id, run.info.artifact_uri, page.name, "RUNNING", dict(tags))
-        points = [point for epoch in epochs if epoch.number > shown.epoch for point in _points(epoch)]
+        points = [point for epoch in epochs if epoch.number > shown.epoch for point in points_of(epoch)]
         reached = max((epoch.number for epoch in epochs), default=0)
         metrics = shown.metrics | {point.key for point in points}
         if page.epoch <= max(reached, shown.epoch):
@@ -189,10 +199,10 @@ class MlflowExporter:
         reached = max(reached, shown.epoch)
         params = [Param(name, value) for name, value in page.params.items() if name not in shown.params]
         changed = [RunTag(name, value) for name, value in tags.items() if shown.tags.get(name) != value]
-        for request in _requests(points, params, changed, shown.epoch, reached):
+        for request in requests(points, params, changed, shown.epoch, reached):
             self.client.log_batch(shown.run_id, **request)
         if used := [data for data in page.data if data.digest not in shown.data]:
-            self.client.log_inputs(shown.run_id, [_input(data) for data in used])
+            self.client.log_inputs(shown.run_id, [input_of(data) for data in used])
         if shown.name != page.name:
             self.client.update_run(shown.run_id, name=page.name)
         if shown.status != page.status:
@@ -251,61 +261,3 @@ def names(identity: Identity) -> Iterator[str]:
     while True:
         yield f"{identity.study} {identity.study_id[:8]}-{number}"
         number += 1
-
-
-def _epoch(event: Mapping[str, Any]) -> Epoch:
-    return Epoch(float(event["at"]), int(event["epoch"]), event["metrics"])
-
-
-def _points(epoch: Epoch) -> list[Metric]:
-    at = int(epoch.at * 1000)
-    return [Metric(name, value, at, epoch.number) for name, value in named.shown(epoch.metrics) if finite(value)]
-
-
-def _input(data: Data) -> DatasetInput:
-    """A data set as MLflow takes it; where it lies says nothing on another machine, so its source is its name."""
-    source = json.dumps({"dataset": data.name})
-    dataset = Dataset(data.name, data.digest, "local", source, profile=json.dumps(data.profile))
-    return DatasetInput(dataset, [InputTag("mlflow.data.context", data.use)])
-
-
-def _requests(
-    points: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag], before: int, reached: int
-) -> Iterator[dict[str, Any]]:
-    """As few requests as MLflow's limits allow; each that holds epochs says up to where they are there by then.
-
-    A store writes a request's tags after its metrics, and takes a point that it has already.
-    """
-    waiting = (_chunks(params, MOST_PARAMS), _chunks(tags, MOST_TAGS), list(_by_epoch(points)))
-    number = max(*(len(some) for some in waiting), int(reached > before))
-    for place in range(number):
-        some: dict[str, Sequence[Any]] = {
-            name: parts[place] if place < len(parts) else []
-            for name, parts in zip(("params", "tags", "metrics"), waiting, strict=True)
-        }
-        last = reached if place == number - 1 else some["metrics"][-1].step if some["metrics"] else before
-        if last > before:
-            some["tags"], before = [*some["tags"], RunTag(REACHED, str(last))], last
-        yield some
-
-
-def _chunks(entries: Sequence[Any], size: int) -> list[Sequence[Any]]:
-    return [entries[begin : begin + size] for begin in range(0, len(entries), size)]
-
-
-def _by_epoch(points: Iterable[Metric]) -> Iterator[Sequence[Metric]]:
-    """Points in portions that hold whole epochs; none where there are no points."""
-    portion: list[Metric] = []
-    epoch: list[Metric] = []
-    for point in points:
-        if epoch and point.step != epoch[-1].step:
-            if len(portion) + len(epoch) > MOST_METRICS:
-                yield portion
-                portion = []
-            portion, epoch = portion + epoch, []
-        epoch.append(point)
-    if len(portion) + len(epoch) > MOST_METRICS:
-        yield portion
-        portion = []
-    if portion or epoch:
-        yield portion + epoch

@@ -29,7 +29,7 @@ class Shown(NamedTuple):
     unit: float = 1.0
 
 
-_DETAILS = ("accuracy_top5", "accuracy_balanced", "majority_share")
+_DETAILS = ("accuracy_top5", "accuracy_balanced")
 SHOWN: Mapping[str, Shown] = {
     "test_accuracy": Shown(TEST_ACCURACY),
     "val_accuracy": Shown(VALIDATION_ACCURACY),
@@ -41,9 +41,11 @@ SHOWN: Mapping[str, Shown] = {
     "lr": Shown(LEARNING_RATE),
     **{f"memory_{category}_bytes": Shown(f"memory/{category}_MiB", MIB) for category in CATEGORIES},
     **{f"{split}_{name}": Shown(f"details/{split}_{name}") for split in ("val", "test") for name in _DETAILS},
-    "train_seconds": Shown("details/train_seconds"),
+    **{name: Shown(f"details/{name}") for name in ("flips_per_weight", "flipped_share", "train_seconds")},
 }
-"""By its name in the log. The epoch is no metric: it is the step of all others."""
+"""By its name in the log."""
+LEFT_OUT = ("epoch", "val_majority_share", "test_majority_share")
+"""What the log has beside these: the step of all others, and what is the data's, the same for every run."""
 
 
 def shown(metrics: Mapping[str, float]) -> Iterator[tuple[str, float]]:

@@ -4,8 +4,10 @@ import json
 import shutil
 import signal
 import socket
+import sqlite3
 import time
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -115,6 +117,17 @@ def test_a_port_in_use_and_a_folder_without_a_study_are_refused(delivered: Path,
 def test_a_study_without_pages_is_answered_with_the_command_that_makes_them(recorded: Path) -> None:
     with pytest.raises(UserError, match=r"has no pages yet.*`python -m study mlflow .*` makes them"):
         serve(recorded, free_port())
+
+
+def test_a_database_of_another_mlflow_is_answered_with_the_command_that_mends_it(
+    delivered: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(delivered, tmp_path / "elsewhere"))
+    with closing(sqlite3.connect(folder / "mlflow.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '7ac759974ad8'")
+    with pytest.raises(UserError, match=r"another MLflow version; `mlflow db upgrade sqlite:///.*`") as refused:
+        serve(folder, free_port(), lambda line: None)
+    assert "\n" not in str(refused.value)
 
 
 def test_pages_are_served_until_interrupted_and_no_server_stays(delivered: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from study.mlflow_export import exporter as module
+from study.mlflow_export import requests
 from study.mlflow_export.delivery import deliver, what_mlflow_lacks
 from study.mlflow_export.exporter import MlflowExporter
 from study.mlflow_export.metrics import readable
@@ -234,9 +235,9 @@ def test_pages_of_before_studies_had_an_id_are_taken_over(fresh_study: Path, log
 def test_long_runs_are_delivered_in_requests_that_mlflow_takes(
     fresh_study: Path, log: StudyLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_METRICS", 5)
-    monkeypatch.setattr(module, "MOST_PARAMS", 10)
-    monkeypatch.setattr(module, "MOST_TAGS", 10)
+    monkeypatch.setattr(requests, "MOST_METRICS", 5)
+    monkeypatch.setattr(requests, "MOST_PARAMS", 10)
+    monkeypatch.setattr(requests, "MOST_TAGS", 10)
     monkeypatch.setattr(module, "MOST_EPOCHS_WAITING", 3)
     start(log, "a")
     for number in range(1, 9):
