@@ -5,6 +5,7 @@ pages say what they say. MLflow shows the tag `mlflow.note.content` of runs and 
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ MIB = 2**20
 # MLflow refuses longer tags of runs; experiments may have longer ones.
 LONGEST_NOTE = 5000
 FIGURES = "figures"
+_LINK = re.compile(r"\[([^\[\]]+)\]\(#[^)]*\)")
 _FILES = ("report.html", "report.md", "verdicts.json", "results.parquet")
 
 
@@ -67,8 +69,8 @@ def notes(folder: Path) -> list[Note]:
 
 
 def overview(folder: Path) -> str | None:
-    """The verdicts of a whole study in a table, in Markdown; None where nothing was compared yet."""
-    lines: list[str] = []
+    """The report's sentences on a whole study and a table of its verdicts, in Markdown; None where there are none."""
+    lines = [line for sentence in _answers(folder) for line in (sentence, "")]
     for workload in _workloads(folder):
         baseline, measure = workload.get("baseline"), workload.get("measure")
         lines += [f"### {workload['dataset']}, {workload['model']}", ""]
@@ -78,6 +80,18 @@ def overview(folder: Path) -> str | None:
             lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
         lines += ["", *(f"- {remark}" for remark in workload.get("remarks", [])), ""]
     return "\n".join(lines).strip()[:LONGEST_NOTE] or None
+
+
+def _answers(folder: Path) -> Iterator[str]:
+    """What the report says first of each workload: the quotations of its section `The answer`, without their links."""
+    try:
+        report = (folder / "report.md").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return
+    section = report.partition("\n## The answer\n")[2].partition("\n## ")[0]
+    for line in section.splitlines():
+        if line.startswith("> "):
+            yield _LINK.sub(r"\1", line.removeprefix("> ")).replace("**", "")
 
 
 def _verdict(row: Mapping[str, Any], baseline: str) -> str:

@@ -22,7 +22,7 @@ PEAK_MEMORY, STATE_BITS, DEVICE_SECONDS = "peak_memory_MiB", "state_bits_per_wei
 TRAIN_LOSS, FLIP_RATE, TEMPERATURE, LEARNING_RATE = "train_loss", "flip_rate", "temperature", "learning_rate"
 
 
-class Shown(NamedTuple):
+class ShownAs(NamedTuple):
     """What MLflow shows of a metric of the log: its name there, and what the value is divided by."""
 
     name: str
@@ -30,18 +30,18 @@ class Shown(NamedTuple):
 
 
 _DETAILS = ("accuracy_top5", "accuracy_balanced")
-SHOWN: Mapping[str, Shown] = {
-    "test_accuracy": Shown(TEST_ACCURACY),
-    "val_accuracy": Shown(VALIDATION_ACCURACY),
-    "peak_memory_bytes": Shown(PEAK_MEMORY, MIB),
-    "state_bits_per_weight": Shown(STATE_BITS),
-    "train_loss": Shown(TRAIN_LOSS),
-    "flip_rate": Shown(FLIP_RATE),
-    "temperature": Shown(TEMPERATURE),
-    "lr": Shown(LEARNING_RATE),
-    **{f"memory_{category}_bytes": Shown(f"memory/{category}_MiB", MIB) for category in CATEGORIES},
-    **{f"{split}_{name}": Shown(f"details/{split}_{name}") for split in ("val", "test") for name in _DETAILS},
-    **{name: Shown(f"details/{name}") for name in ("flips_per_weight", "flipped_share", "train_seconds")},
+SHOWN: Mapping[str, ShownAs] = {
+    "test_accuracy": ShownAs(TEST_ACCURACY),
+    "val_accuracy": ShownAs(VALIDATION_ACCURACY),
+    "peak_memory_bytes": ShownAs(PEAK_MEMORY, MIB),
+    "state_bits_per_weight": ShownAs(STATE_BITS),
+    "train_loss": ShownAs(TRAIN_LOSS),
+    "flip_rate": ShownAs(FLIP_RATE),
+    "temperature": ShownAs(TEMPERATURE),
+    "lr": ShownAs(LEARNING_RATE),
+    **{f"memory_{category}_bytes": ShownAs(f"memory/{category}_MiB", MIB) for category in CATEGORIES},
+    **{f"{split}_{name}": ShownAs(f"details/{split}_{name}") for split in ("val", "test") for name in _DETAILS},
+    **{name: ShownAs(f"details/{name}") for name in ("flips_per_weight", "flipped_share", "train_seconds")},
 }
 """By its name in the log."""
 LEFT_OUT = ("epoch", "val_majority_share", "test_majority_share")

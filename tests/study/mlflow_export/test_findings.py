@@ -54,6 +54,15 @@ def test_the_experiment_is_told_all_verdicts_in_a_table(tmp_path: Path) -> None:
     assert len(str(overview(tmp_path))) == LONGEST_NOTE
 
 
+def test_the_reports_sentence_comes_first_without_links_into_the_report(tmp_path: Path) -> None:
+    write(tmp_path, ROW)
+    said = "> [**bop**](#runs-bop) reaches 97.5 \\[97.0, 98.1\\] %. **Undecided: **[**real-SGD**](#r)."
+    (tmp_path / "report.md").write_text(f"# Study\n\n## The answer\n\nDigits\n\n{said}\n\n## Results\n\n> other\n")
+    told = str(overview(tmp_path))
+    assert told.startswith("bop reaches 97.5 \\[97.0, 98.1\\] %. Undecided: real-SGD.\n\n### Digits, MLP")
+    assert "other" not in told
+
+
 def test_nothing_is_said_where_nothing_was_compared_or_its_file_cannot_be_read(tmp_path: Path) -> None:
     assert (notes(tmp_path), overview(tmp_path), artifacts(tmp_path)) == ([], None, [])
     for damaged in ("", "[]", '{"workloads": 1}', '{"workloads": [1]}', '{"workloads": [{"dataset": "x"}]}'):
