@@ -99,6 +99,7 @@ def schema_tables(schema: dict[str, Any]) -> Iterator[str]:
     yield from _table("The file", {**schema, "properties": properties})
     for key, name in (
         ("cells", "Block"),
+        ("pretrain", "Pretraining"),
         ("search", "SearchConfig"),
         ("search: asha", "AshaConfig"),
         ("confirm", "ConfirmConfig"),
