@@ -128,6 +128,8 @@ def parser(command: str = "") -> Parser:
     )
     which.add_argument("--best", dest="which", action="store_const", const="best", help="the best epoch on validation")
     export.set_defaults(which="last")
+    export.add_argument("--patch", action="store_true", help="only what differs from the pretrained file, bound to it")
+    export.add_argument("--base", metavar="FILE", help="with --patch: the pretrained file, if it lies elsewhere by now")
     export.add_argument("--force", action="store_true", help="replace an export that is there already")
     add_option(export, "data_root", metavar="DIR", help="folder of the sources (default: where the run read them)")
     add_option(export, "prepared_root", metavar="DIR", help="folder of prepared data (default: where the run read it)")

@@ -291,6 +291,8 @@ def export(options: argparse.Namespace) -> int:
         output=options.output,
         which=options.which,
         replace=options.force,
+        patch=options.patch,
+        base=options.base,
         data_root=options.data_root,
         prepared_root=options.prepared_root,
     )

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ from study.record.terminal import say
 from trainers.checkpoint import best_checkpoint, last_checkpoint, read_checkpoint
 from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData
+from trainers.data.store import file_sha256
 from trainers.errors import UserError
 from trainers.learner import new_model
 from trainers.models.checkpoints import load_pretrained
 from trainers.models.packed import WEIGHTS, ModelDescription, restored_model, save_packed
+from trainers.models.patch import save_patch
 from trainers.progress import Progress
 from trainers.registry import model_named
 from trainers.run_data import data_of
@@ -60,6 +63,8 @@ def export_run(
     output: str | None = None,
     which: str = "last",
     replace: bool = False,
+    patch: bool = False,
+    base: str | None = None,
     data_root: str | None = None,
     prepared_root: str | None = None,
 ) -> Path:
@@ -71,14 +76,22 @@ def export_run(
         output: the folder to write; None means `export` within the run's folder.
         which: the checkpoint: `last`, whose accuracies a study reports, or `best` on validation.
         replace: whether an export that is there already is replaced.
+        patch: write only what differs from the pretrained file (`trainers.models.patch`), by default to `patch`.
+        base: where that file lies, if no longer where the run read it.
         data_root, prepared_root: where the data set lies, if no longer where the run read it.
 
     Raises:
         UserError: no such run or checkpoint, data that cannot be found, or a folder that is there or cannot be written.
     """
+    if base is not None and not patch:
+        raise UserError("--base is the pretrained file that a patch is of; give --patch too, or leave it out")
     run_dir = find_run(run, study)
     trained = read_trained(CHECKPOINTS[which](run_dir))
     config = trained.config
+    start = _start(run_dir, config, base) if patch else None
+    if start is not None:
+        config = config.replace(pretrained=start)
+        trained = replace_fields(trained, config=config)
     places = {"data_root": data_root, "prepared_root": prepared_root}
     config = config.replace(**{name: place for name, place in places.items() if place is not None})
     data = data_of(config)
@@ -97,11 +110,42 @@ def export_run(
     )
     with _threads(config.threads):
         model: nn.Module = restored_model(about, trained.tensors, str(trained.file))
+    if start is not None:
+        folder, size = save_patch(output or run_dir / "patch", model, about, start, replace=replace)
+        say("\n".join(_told(folder, about, f"python examples/predict.py {start} PICTURE {folder}")))
+        say(f"a patch of {start}: {size.line()}")
+        return folder
     folder = save_packed(output or run_dir / "export", model, about, replace=replace)
-    say("\n".join(_told(folder, about)))
+    say("\n".join(_told(folder, about, f"python examples/predict.py {folder} PICTURE")))
     if output is None and (run_dir.parents[1] / "study.json").is_file():
         say(f"show it among the study's pages in MLflow: python -m study mlflow {run_dir.parents[1]}")
     return folder
+
+
+def _start(run_dir: Path, config: TrialConfig, base: str | None) -> str:
+    """The pretrained file that a run started from.
+
+    Raises:
+        UserError: there was none, or the file is another one by now.
+    """
+    if config.pretrained is None:
+        raise UserError(
+            f"{run_dir.name} started from no pretrained file, so there is nothing that a patch could be of; export it "
+            "whole, without --patch"
+        )
+    start = Path(base or config.pretrained)
+    if not start.is_file():
+        raise UserError(f"the pretrained file {start} of {run_dir.name} does not exist; give it by --base FILE")
+    try:
+        then = json.loads((run_dir / "inputs.json").read_text(encoding="utf-8"))["pretrained"]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return str(start)  # a run of before that was recorded; a patch says itself what it is of
+    if (now := file_sha256(start)) != then:
+        raise UserError(
+            f"{start} is another file (SHA-256 {now[:16]}...) than {run_dir.name} started from ({str(then)[:16]}...); "
+            "give that one by --base FILE"
+        )
+    return str(start)
 
 
 def find_run(run: str, study: str | None = None) -> Path:
@@ -246,7 +290,7 @@ def _recorded(run_dir: Path) -> dict[str, Any]:
     return rows[0] if rows else {}
 
 
-def _told(folder: Path, about: ModelDescription) -> list[str]:
+def _told(folder: Path, about: ModelDescription, example: str) -> list[str]:
     origin = about.origin
     megabytes = (folder / WEIGHTS).stat().st_size / 1e6
     epochs = f"after epoch {origin['epoch']} of {origin['config']['epochs']}"
@@ -259,5 +303,5 @@ def _told(folder: Path, about: ModelDescription) -> list[str]:
         f"{origin['trial_id']}: {about.model} {', '.join([epochs, *accuracies])}",
         f"exported to {folder} ({megabytes:.2f} MB, {len(about.class_names)} classes, "
         f"{about.image_size}x{about.image_size}x{about.channels} pixels)",
-        f"try it: python examples/predict.py {folder} PICTURE",
+        f"try it: {example}",
     ]

@@ -13,6 +13,8 @@ from PIL import Image
 
 from trainers.data.loader import normalise
 from trainers.models.packed import ModelDescription, restored_model, save_packed
+from trainers.models.patch import save_patch
+from trainers.models.pretrained_file import save_pretrained
 
 pytestmark = pytest.mark.integration
 
@@ -53,6 +55,16 @@ def test_it_prints_the_models_five_likeliest_classes_with_their_probabilities(tm
     assert 0.01 < expected[0][0] < 0.99
 
 
+def test_with_a_patch_it_takes_the_pretrained_file_too(tmp_path: Path) -> None:
+    model = restored_model(ABOUT, ABOUT.build().state_dict(), "memory")
+    heads = ("classifier.0.", "classifier.1.")
+    base = save_pretrained(tmp_path, "base", model, "MLP", dict(ABOUT.options), heads, {})
+    patch, _ = save_patch(tmp_path / "patch", model, ABOUT, base)
+    Image.fromarray(np.zeros((12, 12, 3), dtype=np.uint8)).save(tmp_path / "picture.png")
+    done = predict(base, tmp_path / "picture.png", patch)
+    assert done.stderr == "" and len(done.stdout.splitlines()) == 5
+
+
 def test_without_its_two_arguments_it_says_how_it_is_called() -> None:
     done = predict()
     assert done.returncode == 1
@@ -66,4 +78,4 @@ def test_it_imports_trainers_and_torch_alone_and_is_about_20_lines() -> None:
     }
     names |= {str(node.module).split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert names - sys.stdlib_module_names == {"trainers", "torch"}
-    assert len([line for line in EXAMPLE.read_text().splitlines() if line.strip()]) <= 20
+    assert len([line for line in EXAMPLE.read_text().splitlines() if line.strip()]) <= 22

@@ -28,6 +28,7 @@ from trainers.errors import UserError
 from trainers.model import Model, Pretrained
 from trainers.models.checkpoints import check_pretrained
 from trainers.models.packed import DESCRIPTION, WEIGHTS, ModelDescription, load_packed, save_packed
+from trainers.models.patch import save_patch
 from trainers.models.pretrained_file import save_pretrained
 from trainers.models.safe_read import read_checkpoint
 
@@ -311,3 +312,65 @@ def test_a_changed_description_is_read_or_a_message(data: st.DataObject, scratch
         changed = {**description, **({} if options is None else {"options": {**description["options"], **options}})}
         told = signed({**changed, **changes} if options is None else changed, weights)
     read_export(scratch / "export", told, weights)
+
+
+@lru_cache(maxsize=1)
+def valid_patch() -> tuple[bytes, dict[str, Any], dict[str, Tensor]]:
+    """A pretrained file, and the description and the tensors of a patch of it."""
+    about = ModelDescription(
+        "RealHeadMLP", {"hid_dim": 24, "depth": 2}, 4, 1, (0.5,), (0.5,), ("a", "b", "c"), "invented", {"trial_id": "x"}
+    )
+    model = about.build()
+    for _, layer in binary_layers(model):
+        layer.pack()
+    with tempfile.TemporaryDirectory() as folder:
+        file = save_pretrained(Path(folder), "base", model, "RealHeadMLP", dict(about.options), ("fc.",), {})
+        model.feature[0].weight_bits[0, 0] ^= 5
+        patch, _ = save_patch(Path(folder) / "x", model, about, file)
+        description = json.loads((patch / DESCRIPTION).read_text())
+        return file.read_bytes(), description, safetensors.torch.load_file(patch / WEIGHTS)
+
+
+def read_patch(folder: Path, description: bytes, weights: bytes) -> None:
+    folder.mkdir()
+    (folder / "base.safetensors").write_bytes(valid_patch()[0])
+    (folder / DESCRIPTION).write_bytes(description)
+    (folder / WEIGHTS).write_bytes(weights)
+    try:
+        with only_user_errors():
+            model, about = load_packed(folder / "base.safetensors", folder)
+            model(torch.zeros(2, about.channels, about.image_size, about.image_size))
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_the_valid_patch_is_taken(scratch: Path) -> None:
+    base, description, state = valid_patch()
+    (scratch / "p").mkdir()
+    (scratch / "base.safetensors").write_bytes(base)
+    weights = bytes(safetensors.torch.save(state))
+    (scratch / "p" / WEIGHTS).write_bytes(weights)
+    (scratch / "p" / DESCRIPTION).write_bytes(signed(description, weights))
+    load_packed(scratch / "base.safetensors", scratch / "p")
+    shutil.rmtree(scratch / "p")
+    (scratch / "base.safetensors").unlink()
+
+
+@fuzz(300)
+@given(data=st.data(), kind=st.sampled_from(["weights", "header", "flips", "codes", "description"]))
+def test_a_damaged_patch_is_read_or_a_message(data: st.DataObject, kind: str, scratch: Path) -> None:
+    _, description, state = valid_patch()
+    if kind == "flips":
+        changed = data.draw(mutated(state["flips"].numpy().tobytes()))
+        state = {**state, "flips": torch.tensor(list(changed), dtype=torch.uint8)}
+    weights = bytes(safetensors.torch.save(state))
+    if kind in ("weights", "header"):
+        weights = data.draw(mutated(weights)) if kind == "weights" else header_changed(data.draw, weights)
+    if kind == "codes":
+        numbers = st.sampled_from([0, 1, 2, 7, 40, 63, 2**31, 2**63, -1, 0.5, None, "feature.0"])
+        changes = st.dictionaries(st.sampled_from(["layer", "count", "low_bits", "unary_bytes"]), numbers, min_size=1)
+        description = {**description, "flips": [{**code, **data.draw(changes)} for code in description["flips"]]}
+    if kind == "description":
+        changes = st.dictionaries(st.sampled_from(sorted(description)), json_values, min_size=1, max_size=3)
+        description = {**description, **data.draw(changes)}
+    read_patch(scratch / "patch", signed(description, weights), weights)

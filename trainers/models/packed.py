@@ -4,153 +4,21 @@
                           only training needs (latents, moments, accumulators)
     model.json            how to build the network, what images it takes, its classes, and where it comes from
 
-The network is built without memory (on torch's meta device) with packed stores, and the file's tensors become its
-parameters and buffers: at no time do binary weights exist as floats, but for the block that a product works on.
+Where the model was fine-tuned from a pretrained file, a patch (`trainers.models.patch`) says the same beside that file
+in a fraction of the bytes.
 """
 
-import hashlib
-import json
-import os
-import shutil
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-import safetensors.torch
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from trainers.binary.layers import binary_layers
 from trainers.binary.weights import PackedWeight
-from trainers.errors import UserError
-from trainers.models import build_model, check_image_size
-from trainers.registry import model_named
+from trainers.models.described import ModelDescription, restored_model
+from trainers.models.model_folder import DESCRIPTION, WEIGHTS, read_model_folder, write_model_folder
+from trainers.models.patch import load_patched
 
 FORMAT = "binsfo-model-1"
-WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
-_SHOWN = 5  # names in an error message
-
-
-@dataclass(frozen=True)
-class ModelDescription:
-    """What a packed model is, beside its weights.
-
-    Args:
-        model: a network's name.
-        options: `build_model`'s options but for those that the image decides (`in_features`, `in_channels`).
-        image_size: side in pixels of the square images that it takes.
-        channels: 1 (grey) or 3 (RGB).
-        mean, std: per channel, for `trainers.data.loader.normalise`.
-        class_names: the name of each logit.
-        dataset: what it was trained on.
-        origin: where it comes from: trial, commit, accuracies, configuration, as plain values.
-        grey_ranges: black and white of grey deeper than eight bits, by kind of value, as in training; for
-            `trainers.data.pictures.pixels`.
-
-    Raises:
-        UserError: a field that cannot be, or an image size that the model cannot take.
-    """
-
-    model: str
-    options: Mapping[str, Any]
-    image_size: int
-    channels: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    class_names: tuple[str, ...]
-    dataset: str
-    origin: Mapping[str, Any] = field(default_factory=dict)
-    grey_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        check_image_size(self.model, self.image_size)
-        if self.channels not in (1, 3):
-            raise UserError(f"channels {self.channels!r} is not 1 (grey) or 3 (RGB); give one of them")
-        for name in ("mean", "std"):
-            values = tuple(getattr(self, name))
-            finite = all(isinstance(value, (int, float)) and abs(value) <= sys.float_info.max for value in values)
-            if len(values) != self.channels or not finite or (name == "std" and min(values) <= 0):
-                kind = "positive " if name == "std" else ""
-                raise UserError(f"{name} {values} is not {self.channels} finite {kind}numbers, one a channel")
-            object.__setattr__(self, name, values)
-        names = self.class_names
-        if isinstance(names, str) or not names or not all(isinstance(name, str) for name in names):
-            raise UserError(f"class_names {names!r} are not one text a class; give at least one")
-        object.__setattr__(self, "class_names", tuple(names))
-        if not isinstance(self.options, Mapping):
-            raise UserError(f"options {self.options!r} are no mapping of names to values; give one, empty for defaults")
-
-        for kind, ends in self.grey_ranges.items():
-            low, high = ends
-            if not -sys.float_info.max <= low <= high <= sys.float_info.max:
-                raise UserError(f"grey_ranges: {kind} {ends!r} is no range; give two finite numbers, black and white")
-
-    def build(self) -> nn.Module:
-        """The network that this describes, with latent stores; on the meta device where that is the default one.
-
-        Raises:
-            UserError: an option that the model does not have or cannot take.
-        """
-        image = model_named(self.model).image_options(self.channels, self.image_size)
-        taken = [name for name in self.options if name in ("name", "num_classes")]
-        if taken:
-            raise UserError(f"{self.model} has no option {', '.join(taken)}; the class names decide it, leave it out")
-        return build_model(self.model, len(self.class_names), **{**self.options, **image})
-
-
-def restored_model(about: ModelDescription, tensors: Mapping[str, Tensor], where: str) -> nn.Module:
-    """A packed model in evaluation mode whose state is `tensors`, which it takes over without a copy.
-
-    Latent weights (`NAME.weight` of a binary layer) are binarized here: their signs, and the weight scale as a
-    constant. Nothing in the model takes a gradient.
-
-    Args:
-        about: the network.
-        tensors: a state dict of it, with latent or packed binary weights.
-        where: what `tensors` were read from, for messages.
-
-    Raises:
-        UserError: names, shapes or types differ from the network's, or a value is not finite.
-    """
-    with torch.device("meta"):  # names and shapes without memory
-        model = about.build()
-        if any(name.endswith(".weight_bits") for name in tensors):
-            for _, layer in binary_layers(model):
-                layer.pack()
-    _check_fits(model, tensors, where, about.model)
-    model.load_state_dict(dict(tensors), assign=True)
-    for _, layer in binary_layers(model):
-        layer.pack()
-    return model.eval().requires_grad_(False)
-
-
-def _check_fits(model: nn.Module, tensors: Mapping[str, Tensor], where: str, name: str) -> None:
-    expected = model.state_dict()
-    fitting = [
-        key
-        for key, value in tensors.items()
-        if key in expected and (value.shape, value.dtype) == (expected[key].shape, expected[key].dtype)
-    ]
-    problems = {
-        "missing": [key for key in expected if key not in tensors],
-        "unexpected": [key for key in tensors if key not in expected],
-        "of another shape or type": [
-            f"{key} {tuple(value.shape)} {value.dtype} instead of {tuple(expected[key].shape)} {expected[key].dtype}"
-            for key, value in tensors.items()
-            if key in expected and key not in fitting
-        ],
-        "not finite": [key for key in fitting if not bool(torch.isfinite(tensors[key]).all())],
-    }
-    found = [
-        f"{', '.join(keys[:_SHOWN])}{f' and {len(keys) - _SHOWN} more' if len(keys) > _SHOWN else ''} {problem}"
-        for problem, keys in problems.items()
-        if keys
-    ]
-    if found:
-        raise UserError(f"{where} does not hold the described {name}: {'; '.join(found)}; export the run again")
 
 
 def save_packed(folder: str | Path, model: nn.Module, about: ModelDescription, *, replace: bool = False) -> Path:
@@ -168,94 +36,25 @@ def save_packed(folder: str | Path, model: nn.Module, about: ModelDescription, *
     latent = [name for name, layer in binary_layers(model) if not isinstance(layer.store, PackedWeight)]
     if latent:
         raise RuntimeError(f"binary layers are saved as bits, and {latent[0]} is not packed; pack them first")
-    folder = Path(folder).resolve()
-    _check_free(folder, replace)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    weights = safetensors.torch.save(tensors)
-    content = {"format": FORMAT, "weights_sha256": hashlib.sha256(weights).hexdigest(), **asdict(about)}
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _replaced(folder) as unfinished:
-            _write(unfinished / WEIGHTS, weights)
-            _write(unfinished / DESCRIPTION, (json.dumps(content, indent=1) + "\n").encode())
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror or error}); give another folder") from error
-    return folder
+    return write_model_folder(Path(folder), FORMAT, tensors, about, replace=replace)
 
 
-def _check_free(folder: Path, replace: bool) -> None:
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise UserError(f"{folder} is a file; give the name of a folder")
-    names = {path.name for path in folder.iterdir()}
-    if names - {WEIGHTS, DESCRIPTION}:
-        raise UserError(f"{folder} is there already and holds other files than a packed model; give another folder")
-    if names and not replace:
-        raise UserError(f"{folder} holds a packed model already; replace it (--force), or give another folder")
-
-
-@contextmanager
-def _replaced(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder` that takes its place when the block ends well, and is removed when it does not."""
-    unfinished, old = (folder.with_name(f".{folder.name}-{os.getpid()}-{state}") for state in ("new", "old"))
-    try:
-        unfinished.mkdir()
-        yield unfinished
-        if folder.exists():
-            folder.rename(old)
-        unfinished.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def load_packed(folder: str | Path) -> tuple[nn.Module, ModelDescription]:
+def load_packed(folder: str | Path, patch: str | Path | None = None) -> tuple[nn.Module, ModelDescription]:
     """The model that `save_packed` wrote, on the CPU, in evaluation mode and without gradients, and what it is.
 
+    Args:
+        folder: the model's; with a patch, the pretrained file that it is a patch of.
+        patch: a folder that `python -m study export --patch` wrote.
+
     Raises:
-        UserError: no packed model there, one of another format, or files that are damaged or do not fit each other.
+        UserError: no packed model there, one of another format, or files that are damaged or do not fit each other; a
+            patch of another file.
     """
-    folder = Path(folder)
-    about, digest = _read_description(folder / DESCRIPTION)
-    file = folder / WEIGHTS
-    content = _read(file)
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise UserError(f"{file} is damaged or belongs to another {DESCRIPTION}; copy the whole folder again")
-    try:
-        tensors = safetensors.torch.load(content)
-    except Exception as error:  # beside its own errors, types that torch lacks and sizes that memory lacks
-        raise UserError(f"{file} is no safetensors file ({error}); export the run again") from error
-    return restored_model(about, tensors, str(file)), about
+    if patch is not None:
+        return load_patched(folder, patch)
+    found = read_model_folder(Path(folder), FORMAT)
+    return restored_model(found.about, found.tensors, str(Path(folder) / WEIGHTS)), found.about
 
 
-def _read_description(file: Path) -> tuple[ModelDescription, str]:
-    """The description, and the digest of the weights that belong to it."""
-    content = _read(file)
-    try:
-        values = json.loads(content)
-        found = values.pop("format")
-        if found != FORMAT:
-            raise UserError(f"{file} is of format {found!r}, and this release reads {FORMAT}; export the run again")
-        digest = str(values.pop("weights_sha256"))
-        return ModelDescription(**values), digest
-    except UserError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{file} does not describe a packed model ({error!r}); export the run again") from error
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"{file} cannot be read ({error.strerror}); give the folder that `python -m study export` wrote"
-        ) from error
+__all__ = ["DESCRIPTION", "FORMAT", "WEIGHTS", "ModelDescription", "load_packed", "restored_model", "save_packed"]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from study.__main__ import main
 from study.cli.export import export_run, find_run
+from study.drive.pretrain import pretrain
 from tests.study.recorded_study import ORIGIN, begin_study, write_study_file
 from trainers import checkpoint
 from trainers.batch_norm import synchronize_batch_norm
@@ -330,3 +331,33 @@ def test_a_data_set_that_moved_is_found_where_the_command_says(
     assert main([*words, str(moved)]) == 0
     _, about = load_packed(tmp_path / "out")
     assert about.origin["config"]["data_root"] == str(digits_root), "the run as it was"
+
+
+@pytest.mark.parametrize("method", ["binary", "bop", "real"])
+def test_a_patch_and_its_pretrained_file_are_the_whole_export(
+    method: str, digits_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small: dict[str, Any] = {"dataset": "Digits", "model": "RealHeadMLP", "hid_dim": 64, "depth": 2, "epochs": 1}
+    small |= {"data_root": str(digits_root), "batch_size": 96, "lr": 0.01}
+    start = pretrain(TrialConfig(**small, algorithm="real", optimizer="Adam", classes="..4"), tmp_path / "start")
+    config = TrialConfig(**small, algorithm=method, classes="5..", pretrained=str(start))
+    run_local(config, tmp_path / "run")
+    whole, _ = load_packed(export_run(str(tmp_path / "run")))
+    moved = start.rename(tmp_path / start.name)
+    with pytest.raises(UserError, match=r"does not exist; give it by --base FILE"):
+        export_run(str(tmp_path / "run"), patch=True)
+    assert main(["export", str(tmp_path / "run"), "--patch", "--base", str(moved)]) == 0
+    patched, about = load_packed(moved, tmp_path / "run" / "patch")
+    assert about.class_names == ("5", "6", "7", "8", "9")
+    for name, value in whole.state_dict().items():
+        assert value.equal(patched.state_dict()[name]), name
+    said = capsys.readouterr().out
+    assert f"try it: python examples/predict.py {moved} PICTURE {tmp_path / 'run' / 'patch'}" in said
+    assert re.search(r"a patch of .*: [\d,]+ of 8,192 binary weights flipped \(", said)
+
+
+def test_a_run_from_scratch_has_no_patch(study: Path) -> None:
+    with pytest.raises(UserError, match="started from no pretrained file"):
+        export_run(RUN, study=str(study), patch=True)
+    with pytest.raises(UserError, match="give --patch too"):
+        export_run(RUN, study=str(study), base="x.safetensors")
