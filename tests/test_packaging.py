@@ -72,6 +72,14 @@ def test_every_import_is_of_a_declared_dependency() -> None:
                     )
 
 
+def test_what_a_report_is_written_with_goes_with_the_package() -> None:
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["study.report"]
+    room = REPOSITORY / "study" / "report"
+    carried = {path for pattern in patterns for path in room.glob(pattern)}
+    needed = {path for path in room.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert needed and needed <= carried
+
+
 @pytest.mark.integration
 def test_importing_study_reports_nothing_and_leaves_the_users_choice() -> None:
     show = "import study, os; print(os.environ['RAY_USAGE_STATS_ENABLED'], os.environ['MLFLOW_DISABLE_TELEMETRY'])"

@@ -111,7 +111,7 @@ def origin(content: StudyContent) -> Section:
     else:
         blocks.append(Paragraph(text("The records do not say what command made them.")))
     if inputs := list(_inputs(content)):
-        blocks.append(table("Data and weights", ["workload", "what", "value"], inputs, numeric=()))
+        blocks.append(table("Data and weights", ["workload", "what", "value"], inputs, numeric=(), stacked=True))
     blocks.append(_mlflow(content))
     blocks += _study_file(content)
     return Section("provenance", "Where the numbers come from", tuple(blocks))
@@ -165,8 +165,8 @@ def _study_file(content: StudyContent) -> Iterator[Block]:
         yield Fold(f"The study file{which}", (Code(file, "the study file"),))
     if not files and content.cells:
         words = "The study file itself is not recorded; this is what the study is about, as its folder says, by cell."
-        shown = json.dumps(content.cells, indent=1, sort_keys=True)
-        yield Fold("What the study is about", (Paragraph(text(words)), Code(shown, "the study's cells as JSON")))
+        shown = "\n".join(f"{name}: {json.dumps(cell, sort_keys=True)}" for name, cell in content.cells.items())
+        yield Fold("What the study is about", (Paragraph(text(words)), Code(shown, "the study's cells, each as JSON")))
 
 
 def runs(content: StudyContent) -> Section:

@@ -138,7 +138,7 @@ def _best_so_far(group: CellGroup, own: "Mapping[str, Searched]", name: str) -> 
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     # What the very first trials reached says little and would press the rest together.
     if settled:
-        top = axis.get_ylim()[1]
+        top = min(axis.get_ylim()[1], 100.5)
         axis.set_ylim(min(settled) - 0.08 * (top - min(settled)), top)
     legend_below(figure, axis, 3)
     return Drawing(

@@ -210,7 +210,11 @@ def test_a_whole_study_runs_simulated_and_says_so(
     monkeypatch.chdir(tmp_path)
     arguments = ["run", "quickstart", "--simulate", "--trials", "4", "--output", "out", "--data-root", "nowhere"]
     assert main(arguments) == 0
-    assert "SIMULATED" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "SIMULATED" in said
+    assert said.index("report: ") < said.index("results: "), "the report is named first"
+    page = Path("out/report.html").read_text(encoding="utf-8")
+    assert "SIMULATED" in page and "name: quickstart" in page  # the study file itself
     records = read_study("out")
     assert all(tags["simulated"] == SYNTHETIC for tags in records.sweeps.values())
     assert records.table.num_rows == 5 * 4 + 1 + 6 * 3  # `frozen` has nothing to search
