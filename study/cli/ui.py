@@ -156,6 +156,10 @@ def addresses(directory: str | Path, base: str) -> list[str]:
             if len(compared) > 1:
                 compared = compared[:MOST_COMPARED]
                 lines.append(f"{where}, {what} side by side: {compare_url(base, number, compared)}")
+    comparison = shown.get(Key("study", identity.study_id))
+    if comparison is not None and (known.folder / "report.html").is_file():
+        page = f"experiments/{number}/runs/{comparison.run_id}/artifacts/report.html"
+        lines.append(f"the report: {_page(base, page, {})}")
     return [*lines, f"all runs: {runs_url(base, number)}"]
 
 

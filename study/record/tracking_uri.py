@@ -77,10 +77,13 @@ def without_secrets(uri: str) -> str:
 
     >>> without_secrets("http://anna:s3cret@host:5000/path")
     'http://anna:***@host:5000/path'
+    >>> without_secrets("https://token@host")
+    'https://***@host'
     >>> without_secrets("postgresql://host/db?user=a&password=b")
     'postgresql://host/db?user=a&password=***'
     """
     shown = re.sub(r"^([^/]*//[^/?#@:]*):.*@", r"\1:***@", uri)
+    shown = re.sub(r"^(https?://)[^/?#@:]*@", r"\1***@", shown, flags=re.IGNORECASE)  # a token may stand alone
     for name, value in parse_qsl(shown.partition("?")[2], keep_blank_values=False):
         if SECRETS.search(name):
             shown = re.sub(rf"([?&]{re.escape(name)}=)[^&#]*", r"\1***", shown) if value != "***" else shown

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from study.mlflow_export.delivery import deliver
+from study.report.report import make_report
 from tests.browser import DESKTOP, PHONE, opened, picture, require_browser, seen
 from tests.study.cli.pages_server import environment, free_port, served
 from tests.study.recorded_study import ACCURACY, MEMORY, MIB
@@ -23,6 +24,7 @@ def links(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """The addresses that `ui` prints, by what they show, while it serves."""
     require_browser()
     folder = Path(shutil.copytree(recorded, tmp_path_factory.mktemp("pages") / "study"))
+    make_report(folder)
     deliver(folder, show=lambda line: None)
     with served(folder, free_port(), environment(folder.parent / "installed")) as lines:
         yield {what: address for what, _, address in (line.partition(": ") for line in lines)}
@@ -94,3 +96,13 @@ def test_the_best_of_each_method_stand_side_by_side(links: dict[str, str], tmp_p
         )
         picture(window, "best-of-each-method", tmp_path)
     assert "epoch" not in [line.strip() for line in text.splitlines()], "a step is no metric"
+
+
+def test_the_report_is_read_where_the_runs_are(links: dict[str, str], tmp_path: Path) -> None:
+    with opened(tmp_path / "profile", DESKTOP) as window:
+        window.get(links["the report"])
+        wait_for(window, tmp_path, "recorded: the comparison", "report.html", "figures")
+        picture(window, "report", tmp_path)
+        frames = window.find_elements("css selector", "iframe")
+        window.switch_to.frame(frames[0])
+        assert "The answer" in wait_for(window, tmp_path, "The answer", "real-Adam")
