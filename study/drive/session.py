@@ -10,6 +10,7 @@ from study.record import display
 from study.record.folder import StudyFolder
 from study.record.provenance import provenance
 from study.record.study_log import RUNNING, StudyLog
+from study.record.study_state import doings
 from study.record.terminal import say
 from study.record.working_alone import only_one
 from trainers.errors import UserError
@@ -52,7 +53,8 @@ def open_session(
     from study.mlflow_export.delivery import delivery_of
 
     folder.create()
-    with only_one(folder.path), interruptible(folder.stop_file), display.current().watching(folder.path):
+    watching = display.current().watching(folder.path, lambda: doings(folder.path))
+    with only_one(folder.path), interruptible(folder.stop_file), watching:
         require_log(folder.path)
         claim()
         log = StudyLog(folder.log, show)

@@ -8,7 +8,7 @@ leaves it as it found it.
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from study.record.display import Plain
+from study.record.display import Doings, Plain
 from study.record.state_view import duration, picture, settings_of
 from study.record.study_state import AT_WORK, StateReader
 from trainers.activity import doing
@@ -37,6 +37,7 @@ class Live(Plain):
     """
 
     def __init__(self, console: Console | None = None) -> None:
+        super().__init__()
         self.console = console or Console(highlight=False)
         self._live: RichLive | None = None
         self._reader: StateReader | None = None
@@ -79,7 +80,7 @@ class Live(Plain):
             self._notices.append(text.strip())
 
     @contextmanager
-    def watching(self, folder: Path) -> Iterator[None]:
+    def watching(self, folder: Path, look: Callable[[], Doings] = list) -> Iterator[None]:
         self._reader = StateReader(folder, asked=lambda place: True)
         self._start()
         try:

@@ -330,6 +330,12 @@ class StateReader:
         return wanted * max(now - session.since, 1e-3) / spent
 
 
+def doings(folder: Path) -> list[tuple[str, Doing]]:
+    """What the runs that go on in a study's folder say that they are doing, by trial id."""
+    state = StateReader(folder, asked=lambda place: True).read()
+    return [(run.trial_id, run.doing) for run in state.running if run.doing]
+
+
 def _mean_seconds(trials: Sequence[TrialRecord]) -> float:
     return fmean(trial.device_seconds for trial in trials) if trials else 0.0
 

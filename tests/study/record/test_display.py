@@ -11,6 +11,7 @@ from study.record import display
 from study.record.display import JsonLines, Plain, Quiet, use
 from study.record.live import Live
 from study.record.study_log import StudyLog
+from study.record.study_state import doings
 from study.record.terminal import Counter, Progress, emit, say
 from tests.study.record.test_study_state import offer
 from tests.study.recorded_study import ORIGIN, begin_study, record_run, record_search, record_sweep
@@ -59,6 +60,33 @@ def test_programs_get_one_object_a_line_the_log_s_events_among_them(
     assert events[1] == {"event": "step", "title": "Digits", "what": "images", "done": 5, "total": 5}
     assert events[2] == {"event": "session", **ORIGIN}
     assert events[4] == {"event": "result", "study": "small", "folder": str(tmp_path), "unfinished": []}
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (Plain, "[Digits-MLP-bop-search-0000] epoch 2, step 30/400"),
+        (JsonLines, '"event":"step","title":"Digits-MLP-bop-search-0000","what":"epoch 2, step","done":30,"total":400'),
+    ],
+)
+def test_after_a_while_without_a_line_it_is_said_what_runs_are_doing(
+    kind: type[Plain],
+    expected: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(display, "STILL_SECONDS", 0.01)
+    log = begin_study(tmp_path, "small")
+    cell = record_sweep(log, "Digits", "bop")
+    record_run(log, cell, "Digits", "bop", "search", f"{cell}-search-0000", 1, "running", 0.8, 0.1, 1)
+    folder = tmp_path / "runs" / f"{cell}-search-0000"
+    folder.mkdir(parents=True)
+    Activity(folder)("epoch 2, step", 30, 400)
+    said = ""
+    with use(kind()), display.current().watching(tmp_path, lambda: doings(tmp_path)):
+        while expected not in said:  # the suite's own limit ends it
+            said += capsys.readouterr().out
 
 
 def test_the_display_in_use_is_put_back(tmp_path: Path) -> None:
