@@ -7,6 +7,7 @@ archive's, whose folders are looked at in its place. What is no picture is left 
 
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,11 @@ from trainers.errors import UserError
 _LAYOUT = (
     "a folder data set is one folder of pictures a class, or train/ and test/ with class folders in each, "
     "or Parquet files"
+)
+
+# Names that people give to splits beside those that are read as such: train_set, test1, trainval, eval-images.
+_LIKE_SPLIT = re.compile(
+    r"(?:^|[^a-z])(?:train|test|val|valid|dev|eval|holdout)(?:ing|ation|val|set|data)?(?:[^a-z]|$)"
 )
 
 
@@ -84,6 +90,12 @@ class _Reader:
             UserError: some are called like splits and others that hold pictures are not.
         """
         named = [folder for folder in folders if folder.name.casefold() in SPLIT_WORDS]
+        alike = [folder for folder in folders if _LIKE_SPLIT.search(folder.name.casefold())]
+        if len(alike) == len(folders) and len(named) < len(folders) and not any(map(self._has_loose, folders)):
+            raise UserError(
+                f"{path} holds {listed([folder.name for folder in folders])}, which sound like splits and would be "
+                f"classes; names of splits are {SPLIT_WORDS_IN_WORDS}; rename them"
+            )
         if not named or any(self._has_loose(folder) for folder in named):
             return None
         others = [folder for folder in folders if folder not in named]

@@ -177,10 +177,11 @@ def look_at(data: bytes, where: str) -> Look:
     """
     header = open_picture(data, where)
     size, deep_colour = header.size, is_deep_colour(header)
+    scaled = any(tile[0] == "ppm" for tile in getattr(header, "tile", None) or ()) and deep_kind(header.mode) is None
     picture = decoded(data, where, quickly=True)
     kind = deep_kind(picture.mode)
     deep: tuple[str, float, float] | None = None
-    flags = [flag for flag, holds in _FLAGS.items() if holds(picture)]
+    flags = [flag for flag, holds in _FLAGS.items() if holds(picture)] + (["scaled"] if scaled else [])
     if kind is not None:
         values = deep_values(picture, where)
         low, high = float(values.min()), float(values.max())
@@ -210,4 +211,5 @@ _FLAGS: dict[str, Callable[[Image.Image], bool]] = {
     "several frames": lambda picture: bool(getattr(picture, "is_animated", False)),
     "transparent": lambda picture: picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info,
     "printer's colours": lambda picture: picture.mode == "CMYK",
+    "other colours": lambda picture: picture.mode in ("LAB", "YCbCr", "HSV"),
 }

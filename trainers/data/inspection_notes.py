@@ -1,5 +1,6 @@
 """From counts to notes: what reading a data set's pictures changes, and what is odd about its classes."""
 
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,6 +27,8 @@ _CHANGES = {
     "several frames": "picture(s) of several frames or pages, of which the first is used",
     "transparent": "picture(s) with transparency, which is dropped",
     "printer's colours": "picture(s) in printer's colours (CMYK), converted to RGB",
+    "scaled": "picture(s) in PPM or PGM whose white is not 255, scaled to 8 bits",
+    "other colours": "picture(s) in another colour space (LAB, YCbCr or HSV), converted to RGB",
 }
 
 
@@ -152,10 +155,10 @@ def class_notes(names: Sequence[str], train: Sequence[int], test: Sequence[int])
         notes.append(note(ODD, 1, what, names=names[totals.index(largest)]))
     spellings: dict[str, list[str]] = {}
     for name in names:
-        spellings.setdefault("".join(name.casefold().split()), []).append(name)
+        spellings.setdefault("".join(unicodedata.normalize("NFKC", name).casefold().split()), []).append(name)
     alike = [" = ".join(same) + "?" for same in spellings.values() if len(same) > 1]
     if alike:
-        notes.append(note(ODD, len(alike), "pair(s) of classes that differ in case or spaces only", alike))
+        notes.append(note(ODD, len(alike), "pair(s) of classes that differ in case, spaces or encoding only", alike))
     return notes
 
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainers.data.damage import DamagedPictureError
+from trainers.data.damage import HEAD_BYTES, DamagedPictureError, what_it_is
 from trainers.data.folder_walk import is_system
 from trainers.data.image_source import SPLIT_WORDS, SPLIT_WORDS_IN_WORDS, ImageSource, check_labels
-from trainers.data.notes import LEFT_OUT, Note, listed, note
+from trainers.data.notes import ASSUMED, LEFT_OUT, Note, listed, note
 from trainers.data.parquet_labels import Labels, number_labels, read_labels
 from trainers.data.pictures import SUFFIXES
 from trainers.errors import UserError
@@ -58,6 +58,10 @@ class _File:
     def __init__(self, path: Path) -> None:
         self.path = path
         with _readable(f"{path} cannot be read as Parquet"):
+            with path.open("rb") as stream:
+                head = stream.read(HEAD_BYTES)
+            if told := what_it_is(head):
+                raise ValueError(f"it {told.removesuffix(', not a picture').removesuffix(', not the picture')}")
             self._file = pq.ParquetFile(path, memory_map=True)
             self.schema = self._file.schema_arrow
             groups = [self._file.metadata.row_group(index).num_rows for index in range(self._file.num_row_groups)]
@@ -169,12 +173,12 @@ class ParquetPart:
         return f"{file.path} row {local}"
 
 
-def _split_of(path: Path, root: Path) -> str | None:
-    """`train` or `test` by the file's first word or else a folder's name below the root; None where neither tells."""
+def _split_word(path: Path, root: Path) -> str | None:
+    """The name of a split that is the file's first word or else a folder's below the root; None where neither is."""
     word = _LEADING_WORD.match(path.stem)
     names = [word.group().casefold() if word else ""]
     names += [folder.casefold() for folder in reversed(path.relative_to(root).parent.parts)]
-    return next((SPLIT_WORDS[name] for name in names if name in SPLIT_WORDS), None)
+    return next((name for name in names if name in SPLIT_WORDS), None)
 
 
 def _check_all_shards_present(files: Sequence[Path]) -> None:
@@ -209,7 +213,8 @@ def _grouped(path: Path) -> tuple[dict[str, list[Path]], Path]:
     _check_all_shards_present(files)
     by_split: dict[str | None, list[Path]] = {}
     for file in files:
-        by_split.setdefault(_split_of(file, path), []).append(file)
+        word = _split_word(file, path)
+        by_split.setdefault(word and SPLIT_WORDS[word], []).append(file)
     unknown = by_split.pop(None, [])
     splits = {split: names for split, names in by_split.items() if split is not None}
     if not splits:
@@ -236,6 +241,17 @@ def _declared_names(files: Sequence[_File]) -> tuple[str, ...] | None:
         second = next(path for path in told if told[path] != told[first])
         raise UserError(f"{first} and {second} declare different classes; all files of a data set must agree")
     return next(iter(told.values()), None)
+
+
+def _split_notes(splits: Mapping[str, Sequence[Path]], root: Path) -> list[Note]:
+    """Files whose names tell their split in other words than `train` and `test`."""
+    read_as = [
+        f"{file.relative_to(root).as_posix()} as {split}"
+        for split, files in splits.items()
+        for file in files
+        if _split_word(file, root) not in (None, "train", "test")
+    ]
+    return [note(ASSUMED, len(read_as), "split(s) by file name", read_as)] if read_as else []
 
 
 def _other_files(path: Path) -> list[Note]:
@@ -269,7 +285,7 @@ def parquet_source(path: Path) -> ImageSource:
     for file in every_file:
         digest.update(os.fsencode(f"{file.path.relative_to(root).as_posix()} {file.fingerprint()}\n"))
     kept = ", ".join(f"{split}: {len(files)} file(s)" for split, files in splits.items())
-    notes = [*every_file[0].notes(), *classes.notes, *_other_files(path)]
+    notes = [*every_file[0].notes(), *classes.notes, *_split_notes(splits, root), *_other_files(path)]
     return ImageSource(
         f"Parquet at {path} ({kept})",
         digest.hexdigest(),

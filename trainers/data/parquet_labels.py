@@ -102,7 +102,9 @@ def _int64(values: pa.Array, path: str, column: str) -> np.ndarray:
     try:
         return np.asarray(values.cast(pa.int64()).to_numpy(zero_copy_only=False), dtype=np.int64)
     except pa.ArrowInvalid as error:
-        raise UserError(f"{path}: column {column!r} holds numbers that are no labels ({error})") from error
+        raise UserError(
+            f"{path}: column {column!r} holds numbers that are no labels ({error}); count the classes from 0"
+        ) from error
 
 
 def _mend_type(kind: pa.DataType, column: str) -> str:

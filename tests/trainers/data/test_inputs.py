@@ -245,6 +245,39 @@ class TestFolders:
             prepared(tmp_path / "own", tmp_path)
 
 
+class TestNames:
+    @pytest.mark.parametrize(
+        "names", [("train_set", "test_set"), ("train1", "test1"), ("trainval", "test"), ("train-images", "holdout")]
+    )
+    def test_folders_that_sound_like_splits_become_no_classes(self, names: tuple[str, str], tmp_path: Path) -> None:
+        for name in names:
+            plain(tmp_path / "own" / name)
+        with pytest.raises(UserError, match="names of splits are train, training; test"):
+            prepared(tmp_path / "own", tmp_path)
+
+    def test_a_class_may_sound_like_a_split(self, tmp_path: Path) -> None:
+        data = prepared(plain(tmp_path / "own", ("test_tube", "train_station")), tmp_path)
+        assert data.class_names == ("test_tube", "train_station")
+
+    def test_classes_whose_names_look_the_same_and_are_encoded_otherwise_are_odd(self, tmp_path: Path) -> None:
+        told = notes(prepared(plain(tmp_path / "own", ("caf\u00e9", "cafe\u0301", "tea")), tmp_path))
+        assert "odd: 1 pair of classes that differ in case, spaces or encoding only" in told
+
+    @pytest.mark.parametrize("name", ["dev", "valid-00000-of-00001", "Validation_matched"])
+    def test_parquet_files_of_a_split_by_another_word_are_said(self, name: str, tmp_path: Path) -> None:
+        (tmp_path / "own").mkdir()
+        for file in ("train", name):
+            table = pa.table({"image": pa.array([colour() for _ in range(6)]), "label": pa.array(["a", "b"] * 3)})
+            pq.write_table(table, tmp_path / "own" / f"{file}.parquet")
+        told = notes(prepared(tmp_path / "own", tmp_path))
+        assert f"assumed: 1 split by file name: {name}.parquet as train" in told
+
+    def test_a_parquet_file_that_is_none_is_said_to_be_what_it_is(self, tmp_path: Path) -> None:
+        file = write(tmp_path / "own.parquet", b"version https://git-lfs.github.com/spec/v1\n")
+        with pytest.raises(UserError, match="it is a Git LFS pointer"):
+            prepared(file, tmp_path)
+
+
 class TestDamage:
     KINDS = (
         ("cut short", colour("JPEG")[:-60], "is cut short"),
@@ -340,6 +373,16 @@ class TestChanges:
         assert "odd: 1 picture that is a copy of another" in told
         assert "odd: 1 picture that is there under several classes" in told
         assert "odd: 1 picture that is in train and in test" in told
+
+    def test_other_colour_spaces_and_ranges_are_said(self, tmp_path: Path) -> None:
+        own = plain(tmp_path / "own")
+        write(
+            own / "a" / "lab.tif", encoded(Image.fromarray(noise((12, 12, 3)).astype(np.uint8)).convert("LAB"), "TIFF")
+        )
+        write(own / "a" / "deep.ppm", b"P6\n12 12\n4095\n" + noise((12, 12, 3), 4095).astype(">u2").tobytes())
+        told = notes(prepared(own, tmp_path))
+        assert "changed: 1 picture in another colour space (LAB, YCbCr or HSV), converted to RGB: " in told
+        assert "changed: 1 picture in PPM or PGM whose white is not 255, scaled to 8 bits: " in told
 
 
 class TestLabels:
@@ -451,7 +494,7 @@ class TestClasses:
 
     def test_classes_that_differ_in_case_only_are_odd(self, tmp_path: Path) -> None:
         told = notes(prepared(plain(tmp_path / "own", ("Cat", "cat", "dog")), tmp_path))
-        assert "odd: 1 pair of classes that differ in case or spaces only: Cat = cat?" in told
+        assert "odd: 1 pair of classes that differ in case, spaces or encoding only: Cat = cat?" in told
 
     def test_every_class_has_a_line_with_its_pictures_by_split(self, tmp_path: Path) -> None:
         data = prepared(plain(tmp_path / "own", count=20), tmp_path)
