@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.drive.interrupt import interruptible
-from study.record import display
+from study.record import carried, display
 from study.record.folder import StudyFolder
 from study.record.provenance import provenance
 from study.record.study_log import RUNNING, StudyLog
@@ -61,7 +61,10 @@ def open_session(
         delivery = delivery_of(folder, log, show)
         close_attempts(log)
         given = {} if study_file is None else {"study_file": study_file}
-        log.append("session", **provenance(), **given)
+        origin = provenance()
+        for line in carried.lines(log.events(), log.trials(), folder.path, origin):
+            show(line)
+        log.append("session", **origin, **given)
         delivery.start()
         session = Session(log)
         try:
