@@ -112,7 +112,7 @@ def test_an_option_that_is_not_given_is_absent() -> None:
         (["train", *TINY, "--bop_threshold", "1"], "bop_threshold is a setting of bop, which binary with MLP does not"),
         (
             ["sweep", *TINY, "--width", "1"],
-            "width is a setting of AdamBNN and BCDNet, which binary with MLP does not have",
+            "width is a setting of AdamBNN, BCDNet and ResNet18, which binary with MLP does not have",
         ),
         (["sweep", *TINY, "--trials", "0"], "at least 1"),
         (["sweep", *TINY, "--test"], "unrecognized arguments: --test"),

@@ -83,7 +83,7 @@ def test_the_command_says_what_it_wrote_and_how_to_use_it(tmp_path: Path, capsys
         (["--temperature", "3"], "unrecognized arguments: --temperature 3"),
         (["--classes", "5..4"], "runs backwards"),
         (["--batch_size", "5000"], "larger than the 1375 training images"),
-        (["--width", "0.5"], "width is a setting of AdamBNN and BCDNet"),
+        (["--width", "0.5"], "width is a setting of AdamBNN, BCDNet and ResNet18"),
     ],
 )
 def test_what_cannot_be_is_said_before_work_starts(
