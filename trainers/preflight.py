@@ -64,6 +64,12 @@ def check_alone(config: TrialConfig) -> None:
         )
     if config.image_size is not None:
         check_image_size(config.model, config.image_size)
+    if config.pretrained is not None and not Path(config.pretrained).is_file():
+        what = "is a folder" if Path(config.pretrained).is_dir() else "does not exist"
+        raise UserError(
+            f"the pretrained file {config.pretrained} {what}; docs/pretrained.md says where published ones lie, and "
+            "`python -m study pretrain` makes one"
+        )
     binary_rate = learning_rates(config.model, config.lr, config.batch_size)[1]
     method_named(config.algorithm).check_step(config, binary_rate)
 

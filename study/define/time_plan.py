@@ -89,8 +89,9 @@ def hours_of(cell: Cell, study: StudyConfig, paces: Paces, train: int, test: int
 
 
 def runs_of(cell: Cell, study: StudyConfig) -> tuple[int, int]:
-    """How many trials a cell has, and how many confirmations."""
-    return cell.trials, study.confirm.k * len(study.confirm.seeds)
+    """How many trials a cell has, and how many confirmations, over all repeats of its search."""
+    repeats = cell.search.repeats
+    return repeats * cell.trials, repeats * study.confirm.k * len(study.confirm.seeds)
 
 
 def images_of(config: TrialConfig) -> tuple[int, int]:

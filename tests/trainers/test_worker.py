@@ -18,7 +18,7 @@ from trainers.errors import DivergedError, ReplicaError, UserError
 from trainers.host import run_local
 from trainers.learner import Learner
 from trainers.memory.report import CATEGORIES
-from trainers.preflight import preflight
+from trainers.preflight import check_alone, preflight
 from trainers.progress import Metrics
 from trainers.replicas import Replicas, state_hash
 from trainers.worker import train
@@ -318,6 +318,12 @@ def test_workers_that_hold_other_weights_are_found_and_named(
 def test_preflight_refuses_what_would_fail_later(settings: dict[str, Any], message: str, digits: MakeConfig) -> None:
     with pytest.raises(UserError, match=message):
         preflight(digits().replace(**settings))
+
+
+def test_a_pretrained_file_that_is_not_there_is_found_without_any_data(digits: MakeConfig, tmp_path: Path) -> None:
+    for path, what in ((tmp_path / "no.params", "does not exist"), (tmp_path, "is a folder")):
+        with pytest.raises(UserError, match=f"{path} {what}; docs/pretrained.md says"):
+            check_alone(digits(pretrained=str(path), data_root=str(tmp_path / "no data")))
 
 
 def test_preflight_finds_the_native_image_size(digits: MakeConfig) -> None:

@@ -140,7 +140,7 @@ def test_an_unknown_study_names_the_presets() -> None:
 def test_every_preset_is_a_valid_study_of_its_own_name(preset: str) -> None:
     study = load_study(preset)
     assert study.name == preset
-    assert len(study.confirm.seeds) == 3
+    assert len(study.confirm.seeds) >= 3
     assert {cell.method for cell in study.cells} >= {"binary", "bop", "frozen", "real-SGD", "real-Adam"}
 
 
