@@ -63,14 +63,15 @@ def notes(folder: Path) -> list[Note]:
         for row in workload.get("methods", []):
             rows.setdefault(str(row["method"]), []).append(row)
         for method, own in rows.items():
-            text = "\n\n".join(_verdict(row, str(workload.get("baseline"))) for row in own)
+            told = [*_banners(folder), *(_verdict(row, str(workload.get("baseline"))) for row in own)]
+            text = "\n\n".join(told)
             made.append(Note(str(workload["dataset"]), str(workload["model"]), method, text[:LONGEST_NOTE]))
     return made
 
 
 def overview(folder: Path) -> str | None:
     """The report's sentences on a whole study and a table of its verdicts, in Markdown; None where there are none."""
-    lines = [line for sentence in _answers(folder) for line in (sentence, "")]
+    lines = [line for sentence in (*_banners(folder), *_answers(folder)) for line in (sentence, "")]
     for workload in _workloads(folder):
         baseline, measure = workload.get("baseline"), workload.get("measure")
         lines += [f"### {workload['dataset']}, {workload['model']}", ""]
@@ -119,10 +120,21 @@ def _memory(row: Mapping[str, Any]) -> str:
     return f"{found['mean'] / MIB:.2f} MiB" if found else "-"
 
 
-def _workloads(folder: Path) -> Iterator[Mapping[str, Any]]:
-    """Those of `verdicts.json`; none where it is not there or cannot be read, which `compare` mends."""
+def _banners(folder: Path) -> list[str]:
+    """What must be read before any number, as that methods were not offered the same."""
+    return [f"**{banner}**" for banner in _verdicts(folder).get("banners") or []]
+
+
+def _workloads(folder: Path) -> list[Mapping[str, Any]]:
+    found = _verdicts(folder).get("workloads")
+    whole = found if isinstance(found, list) else []
+    return [one for one in whole if isinstance(one, dict) and {"dataset", "model"} <= one.keys()]
+
+
+def _verdicts(folder: Path) -> Mapping[str, Any]:
+    """What `verdicts.json` holds; nothing where it is not there or cannot be read, which `compare` mends."""
     try:
         content = json.loads((folder / "verdicts.json").read_text(encoding="utf-8"))
-        yield from (one for one in content["workloads"] if {"dataset", "model"} <= one.keys())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

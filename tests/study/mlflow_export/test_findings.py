@@ -39,6 +39,14 @@ def test_a_sweep_is_told_its_verdict_with_accuracy_and_memory(tmp_path: Path) ->
     assert adam.text.startswith("**The baseline**. ")
 
 
+def test_a_banner_stands_before_every_number(tmp_path: Path) -> None:
+    write(tmp_path, ROW)
+    content = json.loads((tmp_path / "verdicts.json").read_text())
+    (tmp_path / "verdicts.json").write_text(json.dumps({**content, "banners": ["UNEQUAL BUDGETS: so"]}))
+    assert notes(tmp_path)[0].text.startswith("**UNEQUAL BUDGETS: so**\n\n**Undecided")
+    assert str(overview(tmp_path)).startswith("**UNEQUAL BUDGETS: so**\n\n### Digits, MLP")
+
+
 def test_rows_of_one_method_are_told_together(tmp_path: Path) -> None:
     write(tmp_path, {**ROW, "label": "bop#1"}, {**ROW, "label": "bop#2"})
     (note,) = notes(tmp_path)
