@@ -10,12 +10,24 @@ from typing import Any
 import optuna
 
 from search_spaces.ranges import Parameters, Ranges, suggest
-from trainers.method import Choice, Range
+from trainers.method import (
+    LATENT_ADAM,
+    LATENT_ADAM_FINE_TUNING,
+    LATENT_SGD,
+    LATENT_SGD_FINE_TUNING,
+    Choice,
+    fine_tunes,
+)
+
+FROM_SCRATCH = {"lr_sgd": LATENT_SGD, "lr_adam": LATENT_ADAM}
+FINE_TUNING = {"lr_sgd": LATENT_SGD_FINE_TUNING, "lr_adam": LATENT_ADAM_FINE_TUNING}
+"""Of a run that starts from a pretrained file."""
 
 
 def parameters(model: str, fixed: Mapping[str, Any] | None = None) -> Parameters:
     """Every Optuna parameter that this space may ask for, with its default range or values."""
-    return {"optimizer": Choice(("SGD", "Adam")), "lr_sgd": Range(1e-4, 1e1), "lr_adam": Range(1e-5, 1e-1)}
+    rates = FINE_TUNING if fine_tunes(fixed or {}) else FROM_SCRATCH
+    return {"optimizer": Choice(("SGD", "Adam")), **rates}
 
 
 def space(

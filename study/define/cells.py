@@ -96,7 +96,10 @@ class Cell:
     @property
     def space_options(self) -> dict[str, Any]:
         """What the space is called with, beside the trial and the model."""
-        options: dict[str, Any] = {"fixed": {name: getattr(self.base, name) for name in self.fixed}}
+        fixed = {name: getattr(self.base, name) for name in self.fixed}
+        if self.base.pretrained is not None:  # a study's own pretraining sets it too, and a space may depend on it
+            fixed["pretrained"] = self.base.pretrained
+        options: dict[str, Any] = {"fixed": fixed}
         if self.ranges:
             options["ranges"] = dict(self.ranges)
         if "temperature_mode" in self.space.options:

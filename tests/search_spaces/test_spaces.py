@@ -257,3 +257,48 @@ def test_settings_of_memory_leave_no_space_empty() -> None:
 def test_a_setting_of_memory_that_means_nothing_there_is_refused(algorithm: str, model: str, name: str) -> None:
     with pytest.raises(ValueError, match=f"no parameter '{name}'; it has .*batch_size, activation_memory"):
         space_for(algorithm).check_ranges(model, {name: [1]})
+
+
+FILE = {"pretrained": "network.params"}
+
+
+@pytest.mark.parametrize("algorithm", ["binary", "bop", "bop_channel", "latent", "real", "real_adam8"])
+def test_what_a_method_searches_in_fine_tuning_is_not_what_it_searches_from_scratch(algorithm: str) -> None:
+    space = space_for(algorithm)
+    scratch, tuning = space.parameters("AdamBNN"), space.parameters("AdamBNN", FILE)
+    assert scratch.keys() == tuning.keys() and scratch != tuning
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "fixed", "name", "pilot"),
+    [
+        ("binary", {"inertia_bits": 0}, "temperature_relative", 3e-4),
+        ("binary", {"inertia_bits": 4}, "temperature_relative", 0.02),
+        ("binary", {"inertia_bits": 8}, "temperature_relative", 1.0),
+        ("real", {"optimizer": "Adam"}, "lr_adam", 1e-4),
+        ("real_adam8", {}, "lr", 1e-4),
+    ],
+)
+def test_fine_tuning_is_searched_around_what_a_pilot_found(
+    algorithm: str, fixed: dict, name: str, pilot: float
+) -> None:
+    found = space_for(algorithm).parameters("AdamBNN", {**FILE, **fixed})[name]
+    assert 10 * found.low <= pilot <= found.high / 10
+    scratch = space_for(algorithm).parameters("AdamBNN", fixed)[name]
+    assert found.low < scratch.low or fixed.get("inertia_bits") in (4, 8)
+
+
+def test_fine_tuning_with_counters_is_searched_by_their_bits_and_over_all_where_these_are_searched() -> None:
+    fixed = {**FILE, "mask_type": "EWM", "scheduler_type": "relative"}
+
+    def drawn_range(fixed: dict, **options: Any) -> tuple[float, float]:
+        (_, frozen), *_ = drawn("binary", "AdamBNN", count=1, fixed=fixed, **options)
+        distribution = frozen.distributions["temperature_relative"]
+        return distribution.low, distribution.high
+
+    by_bits = [drawn_range({**fixed, "inertia_bits": bits}) for bits in (0, 2, 4, 8)]
+    assert by_bits == sorted(by_bits) and len(set(by_bits)) == 4
+    assert drawn_range(fixed) == by_bits[0]  # a run without a word of counters has none
+    searched = drawn_range(fixed, ranges={"inertia_bits": [0, 4, 8]})
+    assert searched == (by_bits[0][0], by_bits[3][1])
+    assert drawn_range(fixed, ranges={"temperature_relative": [0.1, 0.2]}) == (0.1, 0.2)

@@ -92,6 +92,7 @@ class BoldLayer(LayerRule):
 
 
 def _space(model: Model, fixed: Fixed) -> SearchSpace:
+    # In fine-tuning fewer weights are to flip, and gradients are smaller: the two leave eta where it was.
     return {"bold_eta": Range(1.0, 1e5), **real_parameters_lr(model, fixed)}
 
 

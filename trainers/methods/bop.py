@@ -10,8 +10,9 @@ from torch import Tensor
 from trainers.binary.kernels.philox import ROUNDING
 from trainers.config import TrialConfig
 from trainers.errors import UserError
-from trainers.method import Look, Method, Range, SimulatedCurve
+from trainers.method import Fixed, Look, Method, Range, SearchSpace, SimulatedCurve, fine_tunes
 from trainers.methods.contract import LayerRule
+from trainers.model import Model
 from trainers.settings import Setting
 
 
@@ -71,6 +72,12 @@ def _check_step(config: TrialConfig, rate: float) -> None:
         )
 
 
+def _space(model: Model, fixed: Fixed) -> SearchSpace:
+    # A slower average flips fewer weights; the threshold is a gradient, and those of a pretrained network are smaller.
+    low = 1e-1 if fine_tunes(fixed) else 1.0
+    return {"lr": Range(1e-4 * low, 1e-1), "bop_threshold": Range(1e-8 * low, 1e-4)}
+
+
 METHOD = Method(
     name="bop",
     help="Bop: flip where the moving average of the gradients says so",
@@ -100,7 +107,7 @@ METHOD = Method(
             since=1,
         ),
     ),
-    space={"lr": Range(1e-4, 1e-1), "bop_threshold": Range(1e-8, 1e-4)},
+    space=_space,
     check_step=_check_step,
     describe=lambda config: f"lr={config.lr:.3g} threshold={config.bop_threshold:.2g}",
     state_bits=lambda config: 1 + config.bop_momentum_bits,

@@ -16,9 +16,10 @@ from torch import Tensor
 from trainers.binary.kernels.philox import ROUNDING, uniform
 from trainers.config import TrialConfig
 from trainers.errors import UserError
-from trainers.method import Look, Method, Range, SimulatedCurve
+from trainers.method import Fixed, Look, Method, Range, SearchSpace, SimulatedCurve, fine_tunes
 from trainers.methods.blockwise import Moments
 from trainers.methods.contract import LayerRule
+from trainers.model import Model
 from trainers.settings import Setting
 
 DECAY = 0.99
@@ -59,6 +60,12 @@ def _check_step(config: TrialConfig, rate: float) -> None:
         )
 
 
+def _space(model: Model, fixed: Fixed) -> SearchSpace:
+    # Of noise alone m deviates by sqrt(u/2): in fine-tuning a flip is to take several times as much.
+    deviations = Range(1e-2, 3.0) if fine_tunes(fixed) else Range(1e-3, 1.0)
+    return {"lr": Range(1e-4, 1e-1), "bop_deviations": deviations}
+
+
 METHOD = Method(
     name="bop_channel",
     help="Bop with a threshold in deviations of a channel's gradient, momentum in 8 bits",
@@ -75,7 +82,7 @@ METHOD = Method(
             shown=True,
         ),
     ),
-    space={"lr": Range(1e-4, 1e-1), "bop_deviations": Range(1e-3, 1.0)},
+    space=_space,
     check_step=_check_step,
     state_bits=lambda config: 9,
     simulated=SimulatedCurve({"bop_channel": 0.94}, lambda config: [(config.lr, 1e-2), (config.bop_deviations, 0.1)]),

@@ -28,7 +28,15 @@ from torch import Tensor
 from trainers.binary.counters import counter_bytes, pack_counters, unpack_counters
 from trainers.binary.kernels.philox import ROUNDING, uniform
 from trainers.config import TrialConfig
-from trainers.method import Look, Method, PackedNumbers, Range, SimulatedCurve
+from trainers.method import (
+    LATENT_SGD,
+    LATENT_SGD_FINE_TUNING,
+    Look,
+    Method,
+    PackedNumbers,
+    SimulatedCurve,
+    fine_tunes,
+)
 from trainers.methods.contract import LayerRule
 from trainers.methods.temperature import ANNEAL
 from trainers.settings import Setting
@@ -116,7 +124,7 @@ METHOD = Method(
         ),
         ANNEAL,
     ),
-    space={"lr": Range(1e-4, 1e1)},
+    space=lambda model, fixed: {"lr": LATENT_SGD_FINE_TUNING if fine_tunes(fixed) else LATENT_SGD},
     state_bits=lambda config: config.latent_bits,
     simulated=SimulatedCurve({"latent": 0.93}, lambda config: [(config.lr, 0.1)]),
     looks={"latent": Look("#E69F00", "<")},

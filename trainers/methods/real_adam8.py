@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trainers.binary.kernels.philox import ROUNDING
 from trainers.config import TrialConfig
-from trainers.method import Look, Method, Range, SimulatedCurve
+from trainers.method import LATENT_ADAM, LATENT_ADAM_FINE_TUNING, Look, Method, SimulatedCurve, fine_tunes
 from trainers.methods.blockwise import Moments
 from trainers.methods.contract import LayerRule
 
@@ -64,7 +64,7 @@ METHOD = Method(
     name="real_adam8",
     help="Adam on latent weights, its moments in 8 bits",
     layer_rule=Adam8Layer,
-    space={"lr": Range(1e-5, 1e-1)},
+    space=lambda model, fixed: {"lr": LATENT_ADAM_FINE_TUNING if fine_tunes(fixed) else LATENT_ADAM},
     describe=lambda config: f"lr={config.lr:.3g}",
     state_bits=lambda config: 49,
     simulated=SimulatedCurve({"real_adam8": 0.965}, lambda config: [(config.lr, 1e-3)]),

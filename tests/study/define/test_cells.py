@@ -1,8 +1,10 @@
 """Studies: checked whole before anything starts, and compared by what decides their trials."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import yaml
 
@@ -225,3 +227,19 @@ def test_how_many_run_at_once_is_no_part_of_the_identity_and_the_command_line_de
     assert {cell.at_once for cell in load_study(str(file)).cells} == {3}
     assert {cell.at_once for cell in load_study(str(file), at_once=1).cells} == {1}
     assert load_study(str(file)).identity() == load(tmp_path).identity()
+
+
+def test_a_cell_that_starts_from_a_pretrained_file_is_searched_in_ranges_for_fine_tuning(tmp_path: Path) -> None:
+    block = {"datasets": ["CIFAR10"], "models": ["AdamBNN"], "methods": ["real-Adam"]}
+    (scratch,) = load(tmp_path, cells=[block]).cells
+    (tuned,) = load(tmp_path, cells=[{**block, "fixed": {"pretrained": "network.pth"}}]).cells
+    later = dataclasses.replace(
+        scratch, base=scratch.base.replace(pretrained="network.pth")
+    )  # a study's own pretraining
+
+    def lowest(cell: Cell) -> float:
+        trial = optuna.create_study().ask()
+        cell.space.ask(trial, cell.base.model, **cell.space_options)
+        return float(trial.distributions["lr_adam"].low)
+
+    assert lowest(tuned) == lowest(later) < lowest(scratch)
