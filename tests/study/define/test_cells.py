@@ -231,8 +231,9 @@ def test_how_many_run_at_once_is_no_part_of_the_identity_and_the_command_line_de
 
 def test_a_cell_that_starts_from_a_pretrained_file_is_searched_in_ranges_for_fine_tuning(tmp_path: Path) -> None:
     block = {"datasets": ["CIFAR10"], "models": ["AdamBNN"], "methods": ["real-Adam"]}
-    (scratch,) = load(tmp_path, cells=[block]).cells
-    (tuned,) = load(tmp_path, cells=[{**block, "fixed": {"pretrained": "network.pth"}}]).cells
+    (scratch,) = load(tmp_path, cells=[block], fixed={"epochs": 6}).cells
+    fixed = {"epochs": 6, "pretrained": "network.pth"}
+    (tuned,) = load(tmp_path, cells=[block], fixed=fixed).cells
     later = dataclasses.replace(
         scratch, base=scratch.base.replace(pretrained="network.pth")
     )  # a study's own pretraining
