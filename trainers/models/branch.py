@@ -4,6 +4,7 @@ A branch's product z is an integer wherever one scale serves all of it, so 16 bi
 are gathered chunk by chunk, over all workers, and so are the sums that batch norm's backward needs.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,18 +90,33 @@ class Branch:
 
     def statistics(self, z: Tensor, chunks: list[slice], dtype: torch.dtype) -> Statistics:
         """Batch statistics over all workers, moving the running ones; the running ones in evaluation mode."""
-        norm = self.norm
-        assert norm.running_mean is not None and norm.running_var is not None
-        if not norm.training:
-            return Statistics(norm.running_mean, (norm.running_var + norm.eps).rsqrt(), None)
-        moments = Moments()
-        for images in chunks:
-            moments.add(self.floats(z[images], dtype))
-        replicas = norm.replicas if isinstance(norm, SynchronizedBatchNorm) else Replicas()
-        mean, variance, count = batch_moments(moments.mean, moments.squares, moments.count, replicas)
-        mean, variance = mean.to(dtype), variance.to(dtype)
-        follow_moments(norm, mean, variance, count)
-        return Statistics(mean, (variance + norm.eps).rsqrt(), count)
+        return norm_statistics(self.norm, (self.floats(z[images], dtype) for images in chunks), dtype)
+
+
+def norm_statistics(norm: BatchNorm, chunks: Iterable[Tensor], dtype: torch.dtype) -> Statistics:
+    """Batch statistics of a norm's input over all workers, moving the running ones; those in evaluation mode.
+
+    Args:
+        norm: a batch norm.
+        chunks: its input (some images, C, H, W), chunk by chunk; not asked for in evaluation mode.
+        dtype: of what is returned.
+    """
+    assert norm.running_mean is not None and norm.running_var is not None
+    if not norm.training:
+        return Statistics(norm.running_mean, (norm.running_var + norm.eps).rsqrt(), None)
+    moments = Moments()
+    for chunk in chunks:
+        moments.add(chunk)
+    return moved_statistics(norm, moments.mean, moments.squares, moments.count, dtype)
+
+
+def moved_statistics(norm: BatchNorm, mean: Tensor, squares: Tensor, count: int, dtype: torch.dtype) -> Statistics:
+    """The same from this worker's mean, sum of squared deviations and count, in training mode."""
+    replicas = norm.replicas if isinstance(norm, SynchronizedBatchNorm) else Replicas()
+    mean, variance, total = batch_moments(mean, squares, count, replicas)
+    mean, variance = mean.to(dtype), variance.to(dtype)
+    follow_moments(norm, mean, variance, total)
+    return Statistics(mean, (variance + norm.eps).rsqrt(), total)
 
 
 @dataclass

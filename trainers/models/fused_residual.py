@@ -15,17 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainers.batch_norm import SynchronizedBatchNorm, batch_moments, follow_moments
 from trainers.binary import kernels
 from trainers.binary.backward import WeightBlocks, WeightProduct, sign_gradients, weight_product
 from trainers.binary.bits import pack_bits
 from trainers.binary.kernels import Geometry, SignWords, unit_passes
 from trainers.binary.layers import BinaryLayer
 from trainers.binary.weights import PackedWeight
-from trainers.models.branch import Branch, BranchSums, Statistics, corrections
+from trainers.models.branch import Branch, BranchSums, Statistics, corrections, moved_statistics
 from trainers.models.packed_residual import ResidualUnit
 from trainers.models.pixels import Pixels
-from trainers.replicas import Replicas
 
 
 class FusedUnit:
@@ -91,11 +89,7 @@ class FusedUnit:
             count = len(z.rows)
             total, squares = (kind[columns] for kind in sums)
             deviations = (squares - total * total / count) * scale * scale
-            replicas = norm.replicas if isinstance(norm, SynchronizedBatchNorm) else Replicas()
-            mean, variance, all_count = batch_moments(total / count * scale, deviations, count, replicas)
-            mean, variance = mean.to(dtype), variance.to(dtype)
-            follow_moments(norm, mean, variance, all_count)
-            found.append(Statistics(mean, (variance + norm.eps).rsqrt(), all_count))
+            found.append(moved_statistics(norm, total / count * scale, deviations, count, dtype))
         return found
 
     def _columns(self) -> list[slice]:

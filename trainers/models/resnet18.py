@@ -23,6 +23,7 @@ from torch.nn import functional
 from trainers.binary.layers import BinaryConv2d, SignActivation
 from trainers.model import Model, Mxnet, Normalisation, Pretrained
 from trainers.models.blocks import LearnableBias
+from trainers.models.chunked_stem import PoolingStem, run_chunked
 from trainers.models.network import WIDTH
 from trainers.models.recompute import PackedBlock
 from trainers.settings import Setting, one_of
@@ -115,6 +116,11 @@ class Stem(PackedBlock):
         if self.pools:
             y = functional.max_pool2d(functional.relu(self.bn0(y)), 3, stride=2, padding=1)
         return y
+
+    def packed(self, x: Tensor) -> Tensor:
+        if not self.pools or x.requires_grad:
+            return super().packed(x)
+        return run_chunked(x, PoolingStem(self.bn_data, self.bn_data_beta.bias, self.conv0, self.bn0))
 
 
 class ResNet18(nn.Module):
