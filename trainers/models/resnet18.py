@@ -17,6 +17,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,7 +25,9 @@ from trainers.binary.layers import BinaryConv2d, SignActivation
 from trainers.model import Model, Mxnet, Normalisation, Pretrained
 from trainers.models.blocks import LearnableBias
 from trainers.models.chunked_stem import PoolingStem, run_chunked
+from trainers.models.fused_preactivation import FusedPreactivation, run_preactivation
 from trainers.models.network import WIDTH
+from trainers.models.pixels import Pixels
 from trainers.models.recompute import PackedBlock
 from trainers.settings import Setting, one_of
 
@@ -72,6 +75,22 @@ class PreactivationUnit(PackedBlock):
         s = self.sign(self.bn1(x))
         y = self.binary_conv2(self.sign(self.bn2(self.binary_conv1(s))))
         return y + (self.binary_sc(s) if self.projects else x)
+
+    def fused(self) -> FusedPreactivation:
+        """The same on packed bits."""
+        layers, shortcut = (self.binary_conv1, self.binary_conv2), self.binary_sc if self.projects else None
+        return FusedPreactivation(self.sign, (self.bn1, self.bn2), layers, shortcut)
+
+    def packed(self, x: Tensor) -> Tensor:
+        unit = self.fused()
+        return run_preactivation(x, unit) if unit.fits(x) else super().packed(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            unit = self.fused()
+            if unit.packed and unit.fits(x):
+                return unit.forward(Pixels.of(x))[0].planes()
+        return super().forward(x)
 
 
 class RealUnit(PackedBlock):
