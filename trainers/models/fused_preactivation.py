@@ -183,8 +183,8 @@ class FusedPreactivation:
         return y, Kept((words1, words2), (known1, known2))
 
     def _statistics_of(self, x: Pixels, chunks: list[slice]) -> Statistics:
-        """Of the first norm's input. It holds whole numbers behind the first unit, whose sums float64 has exactly: a
-        channel whose mean is one of its values must give sgn(0) there, as torch's own batch norm does."""
+        """Of the first norm's input. Behind the first unit that holds whole numbers, whose sums float64 has exactly, as
+        torch's own batch norm has: where a channel's mean is one of its values, the sign is decided by rounding."""
         norm, count = self.norms[0], len(x.rows)
         if not norm.training:
             return norm_statistics(norm, (), x.rows.dtype)
@@ -322,14 +322,17 @@ class _Fused(torch.autograd.Function):
         rows = Pixels.of(x)
         y, kept = unit.forward(rows)
         ctx.save_for_backward(rows.planes(), kept.words[0].words, kept.words[1].words)
-        ctx.unit, ctx.kept = unit, kept
+        ctx.unit, ctx.kept, ctx.by_planes = unit, kept, x.is_contiguous()
         return y.planes()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x = ctx.saved_tensors[0]
         grad, own = ctx.unit.backward(Pixels.of(grads[0]), Pixels.of(x), ctx.kept, ctx.needs_input_grad[0])
-        return None if grad is None else grad.planes(), None, *own
+        if grad is None:
+            return None, None, *own
+        # As x lay: what comes before a first unit works plane by plane.
+        return grad.planes().contiguous() if ctx.by_planes else grad.planes(), None, *own
 
 
 def run_preactivation(x: Tensor, unit: FusedPreactivation) -> Tensor:

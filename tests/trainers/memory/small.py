@@ -16,7 +16,7 @@ METHODS: dict[str, dict[str, Any]] = {
 def make(model: str, method: str = "binary", **settings: Any) -> TrialConfig:
     """A small configuration of a model under a method, on images of a catalogued data set's shape."""
     sizes: dict[str, dict[str, Any]] = {"MLP": {"hid_dim": 64, "depth": 3}, "AdamBNN": {"width": 0.25}}
-    small = {**sizes, "BCDNet": sizes["AdamBNN"]}.get(model, {})
+    small = {**sizes, **dict.fromkeys(("BCDNet", "ResNet18"), sizes["AdamBNN"])}.get(model, {})
     dataset = "MNIST" if model == "MLP" else "CIFAR10"
     common = {"dataset": dataset, "model": model, "batch_size": 4, "image_size": 32, "lr": 1e-2, "device": "cpu"}
     return TrialConfig(**{**common, **small, **METHODS[method], **settings})

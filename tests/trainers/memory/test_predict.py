@@ -60,6 +60,9 @@ def test_small_networks_are_predicted(model: str, method: str, batch_size: int) 
         ("MLP", {"approx": "ReSTE", "hid_dim": 61}),
         *(("MLP", {"inertia_bits": bits, "scheduler_type": "relative", "anneal": "cosine"}) for bits in (0, 2, 8)),
         slow("AdamBNN", {"inertia_bits": 4, "scheduler_type": "relative", "activation_memory": "packed"}),
+        slow("ResNet18", {"activation_memory": "packed", "width": 1.0, "image_size": 64}),
+        slow("ResNet18", {"activation_memory": "packed", "width": 1.0, "image_size": 64, "first_stage": "real"}),
+        slow("ResNet18", {"activation_memory": "packed", "width": 1.0, "stem": "cifar"}),
         slow("AdamBNN", {"approx": "ApproxSign", "xnor": True, "freeze_num": 12}),
     ],
 )
