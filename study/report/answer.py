@@ -241,7 +241,7 @@ def _by_memory(content: StudyContent, group: CellGroup) -> Iterator[Block]:
 def _surety(group: CellGroup, step: Step) -> str:
     parts = []
     if step.row.method == CONTROL:
-        parts.append("the control: its binary weights stay as they were drawn")
+        parts.append("the control, which flips no binary weight")
     if guess := _at_chance(group, step.row):
         parts.append(f"no better than guessing ({100 * guess:.3g} %)")
     if step.below is None:
@@ -271,6 +271,8 @@ def _setting(content: StudyContent, group: CellGroup) -> str:
 def _at_chance(group: CellGroup, row: MethodSummary) -> float | None:
     """The accuracy of guessing, where a method's interval holds it or lies below; otherwise, or unknown, None."""
     info = lookup(group.dataset)
+    if row.configuration.get("classes"):
+        return None  # some of the data set's classes, how many of which the records do not say
     if info is None or _estimate(group.accuracy(row)).interval[0] > 1 / info.num_classes:
         return None
     return 1 / info.num_classes

@@ -51,7 +51,7 @@ def pictures_of(content: StudyContent, group: CellGroup, test_set: str) -> Pictu
     try:
         choice = choose_dataset(group.dataset)
         folder = find_prepared(choice, Path(root), Path(prepared) if prepared else None, config.get("image_size"))
-        data = None if folder is None else PreparedData(folder, choice)
+        data = None if folder is None else PreparedData(folder, choice, config.get("classes"))
         if data is None or data.test_set != test_set:
             return None
         split = data.split("test")

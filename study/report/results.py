@@ -192,7 +192,7 @@ def far_control(group: CellGroup) -> MethodSummary | None:
 
 
 def lift(content: StudyContent) -> Section:
-    """What training the binary weights is worth: every method against the control whose weights stay as drawn."""
+    """What training the binary weights is worth: every method against the control, which flips none."""
     blocks: list[Block] = []
     for workload in content.findings.workloads:
         rows: list[list[Words]] = [
@@ -207,7 +207,7 @@ def lift(content: StudyContent) -> Section:
             caption = f"Accuracy above the control: {group_title(workload.group)}"
             blocks.append(table(caption, ["method", "lift in points", "verdict"], rows, numeric=[1]))
     if not blocks:
-        words = "No method whose binary weights stay as they were drawn (`frozen`) is confirmed beside the others, so "
+        words = "The control that flips no binary weight (`frozen`) is not confirmed beside the others, so "
         words += "what training them is worth cannot be said."
         return Section("lift", "Lift over the control", (prose(words),))
     words = "The control, `frozen`, trains everything but the binary weights. Lift is what training those is worth."
