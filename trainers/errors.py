@@ -35,3 +35,7 @@ class DiskFullError(RuntimeError):
 
 class WorkersDiedError(RuntimeError):
     """The run's workers died again and again without an epoch's progress in between."""
+
+
+class DataChangedError(RuntimeError):
+    """A run's data or pretrained file, where it runs, are not those that its study began with."""

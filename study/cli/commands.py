@@ -258,11 +258,10 @@ def plan(options: argparse.Namespace) -> int:
 
         for line in time_plan(study):
             say(line)
-    if options.pilot is not None:
-        from study.compare.pilot import power_of_plan
+    from study.compare.pilot import assumed_power, power_of_plan
 
-        for line in power_of_plan(study, options.pilot):
-            say(line)
+    for line in assumed_power(study) if options.pilot is None else power_of_plan(study, options.pilot):
+        say(line)
     return 0
 
 

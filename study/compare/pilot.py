@@ -5,6 +5,7 @@ from pathlib import Path
 
 from study.compare.compare import read_predictions
 from study.compare.contrasts import CONTROL, contrasts_of, measure
+from study.compare.paired import POINTS
 from study.compare.power import POWER, Variances, needed
 from study.compare.scores import BASELINE, summarise
 from study.define.cells import StudyConfig
@@ -22,6 +23,25 @@ def planned_comparisons(study: StudyConfig) -> int:
         named = sum(not pair & {BASELINE, CONTROL} for pair in pairs)
         count += len(methods) - 1 + lifts + named
     return count
+
+
+ASSUMED = Variances(seed=0.2**2, image=0.5 * 0.05 * POINTS**2, rest=0.5 * 0.05 * POINTS**2)
+"""Where nothing was measured: 5 % of answers differ, half of it on images on which seeds agree; seeds by 0.2 points."""
+ASSUMED_IMAGES = (1000, 2000, 10_000)
+
+
+def assumed_power(study: StudyConfig) -> Iterator[str]:
+    """What a plan without a pilot can say: its power under assumptions that are stated, by the size of a test set."""
+    margin, seeds, comparisons = study.confirm.margin, len(study.confirm.seeds), planned_comparisons(study)
+    if not study.confirm.k or not comparisons or seeds < 2:
+        yield "power: none, since verdicts need two methods confirmed on two seeds or more (PROTOCOL §6.2)"
+        return
+    yield (
+        "power, assumed: 5 % of answers discordant, half of them on images on which seeds agree, seeds that differ by "
+        f"0.2 points; margin {margin:g}, {seeds} seeds, Holm over {comparisons} comparisons (--pilot DIR: by a study)"
+    )
+    told = (f"{ASSUMED.power(margin, seeds, m, comparisons):.0%} with {m:,} test images" for m in ASSUMED_IMAGES)
+    yield f"no difference is found comparable in {', '.join(told)} of studies"
 
 
 def power_of_plan(study: StudyConfig, pilot: str | Path) -> Iterator[str]:

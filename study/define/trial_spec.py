@@ -17,7 +17,8 @@ class TrialSpec(TypedDict):
     a run that memory did not hold, `test_openings` how often the study's log says that its test set was opened,
     `reopen_test` whether to open it once more all the same. `simulate` is None, or what a simulated run has its
     learning curve from: `synthetic`, or the path of a `simulation.json`. `plugins` are the plug-ins that the command
-    loaded, with their text, `working_folder` is where it was given.
+    loaded, with their text, `working_folder` is where it was given. `expected_data` says what data the study began
+    with, empty where that is not known.
     """
 
     trial_id: str
@@ -32,6 +33,7 @@ class TrialSpec(TypedDict):
     simulate: str | None
     plugins: list[Shipped]
     working_folder: str
+    expected_data: dict[str, str]
 
 
 def trial_spec(
@@ -46,6 +48,7 @@ def trial_spec(
     alone: bool = False,
     test_openings: int = 0,
     reopen_test: bool = False,
+    expected_data: dict[str, str] | None = None,
 ) -> TrialSpec:
     """The specification of one run; arguments as the entries of `TrialSpec`."""
     return TrialSpec(
@@ -61,6 +64,7 @@ def trial_spec(
         simulate=simulate,
         plugins=shipped(),
         working_folder=working_folder(),
+        expected_data=expected_data or {},
     )
 
 

@@ -25,6 +25,15 @@ WORDS = {
 }
 
 
+CHECKED = ("data", "test_set", "pretrained_sha256")
+"""What of a workload a node can have otherwise."""
+
+
+def expected_data(workload: Mapping[str, Any]) -> dict[str, str]:
+    """What a run of this workload is to find on its node."""
+    return {name: str(workload[name]) for name in CHECKED if workload.get(name)}
+
+
 def settings_of_workload(cell: Cell) -> dict[str, Any]:
     """The cell's settings that its workload's methods share, by name, without those that are searched."""
     searched = cell.searched_memory()

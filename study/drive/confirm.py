@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from study.define.cells import Cell, ConfirmConfig
 from study.define.memory_plan import Need, largest_need
 from study.define.trial_spec import TrialSpec, trial_spec
+from study.define.workload import expected_data
 from study.drive.recorder import Place, TuneRecorder
 from study.drive.sweep import open_sweep
 from study.drive.tune_run import run_listed
@@ -51,7 +52,14 @@ def planned(cell: Cell, settings: ConfirmConfig, folder: StudyFolder) -> list[tu
             )
             run_dir = folder.run_dir(trial_id)
             spec = trial_spec(
-                trial_id, "confirm", cell.method, chosen, run_dir, folder.simulation, stop_file=folder.stop_file
+                trial_id,
+                "confirm",
+                cell.method,
+                chosen,
+                run_dir,
+                folder.simulation,
+                stop_file=folder.stop_file,
+                expected_data=expected_data(folder.workload(cell.name)),
             )
             tags = {"confirms": search_trial_id(cell, trial.number), "rank": str(rank), **cell.repeat_tag}
             runs.append((spec, tags))

@@ -17,7 +17,7 @@ from study.drive.simulate import simulated_tag
 from study.drive.trial import failure
 from study.record.inputs import file_tags
 from study.record.metrics import recordable
-from study.record.outcomes import DISK_FULL, HOW, ending
+from study.record.outcomes import ALL_ALIKE, HOW, ending
 from study.record.study_log import StudyLog, TrialRecord
 from study.record.terminal import Progress, say
 from trainers.config import TrialConfig
@@ -194,7 +194,7 @@ class TuneRecorder(Recorder, Callback):
         how = ending(last, died=died, alone=bool(spec.get("alone")))
         if not how.over:
             self.attempt_end(spec, how.outcome, how.reason, last.get("device_seconds"))
-            if how.outcome == DISK_FULL:  # every other run would end the same way
+            if how.outcome in ALL_ALIKE:  # every other run would end the same way
                 raise UserError(how.reason)
             return
         # The last result of a pruned or dead trial is an epoch's, which is recorded already.

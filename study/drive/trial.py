@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from study.define.trial_spec import TrialSpec
+from study.drive.node_data import check_data
 from trainers.attempt import Attempt
 from trainers.config import TrialConfig
-from trainers.errors import DiskFullError, DivergedError, OutOfMemoryError, StoppedError
+from trainers.errors import DataChangedError, DiskFullError, DivergedError, OutOfMemoryError, StoppedError
 from trainers.plugins import receive
 from trainers.working_folder import enter
 
@@ -25,6 +26,7 @@ OUTCOMES: Final[dict[type[Exception], str]] = {
     OutOfMemoryError: "out_of_memory",
     StoppedError: "stopped",
     DiskFullError: "disk_full",
+    DataChangedError: "data_changed",
 }
 """How a run ended, by the error that ended it; any other is `failed`."""
 
@@ -33,10 +35,10 @@ def run_trial(tune_config: dict[str, Any]) -> None:
     """Train `tune_config["spec"]` (a `TrialSpec`), reporting each epoch and at last the outcome.
 
     When a run goes on from a checkpoint, the epochs that it has are reported first, with `replayed` set. The last
-    report holds `outcome` (completed, diverged, failed, out_of_memory, stopped or disk_full), `epoch`, the seconds of
-    this attempt over all its workers as `device_seconds` and, unless completed, a `reason`. One trial that fails must
-    not end a sweep, so nothing is raised; what is not understood leaves its traceback in the run's folder as
-    `error.txt`.
+    report holds `outcome` (completed, diverged, failed, out_of_memory, stopped, disk_full or data_changed), `epoch`,
+    the seconds of this attempt over all its workers as `device_seconds` and, unless completed, a `reason`. One trial
+    that fails must not end a sweep, so nothing is raised; what is not understood leaves its traceback in the run's
+    folder as `error.txt`.
     """
     from ray import tune
 
@@ -97,6 +99,7 @@ def release_memory() -> None:
 def _trained(spec: TrialSpec, report: Callable[[dict[str, Any]], None], attempt: Attempt) -> dict[str, Any]:
     config, run_dir = TrialConfig.recorded(spec["config"]), Path(spec["run_dir"])
     if spec["simulate"] is None:
+        check_data(config, spec["expected_data"])
         return train(config, run_dir, report, attempt)
     from study.drive.simulate import run_simulated
     from trainers.stop import require_no_stop, stop_requested

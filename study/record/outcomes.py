@@ -6,7 +6,8 @@ failed
 none (the scheduler       over: pruned             -
 stopped it)
 out_of_memory             tried again, alone       over: infeasible (it was alone on the device)
-stopped, disk_full        goes on when the command is given again
+stopped, disk_full,       goes on when the command is given again
+data_changed
 none (its process died)   tried again              over: failed, at the third death
 """
 
@@ -14,8 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-STOPPED, OUT_OF_MEMORY, DISK_FULL = "stopped", "out_of_memory", "disk_full"
-HOW = {STOPPED: "interrupted", OUT_OF_MEMORY: "out_of_memory", DISK_FULL: "disk_full"}
+STOPPED, OUT_OF_MEMORY, DISK_FULL, DATA_CHANGED = "stopped", "out_of_memory", "disk_full", "data_changed"
+HOW = {STOPPED: "interrupted", OUT_OF_MEMORY: OUT_OF_MEMORY, DISK_FULL: DISK_FULL, DATA_CHANGED: DATA_CHANGED}
+ALL_ALIKE = (DISK_FULL, DATA_CHANGED)
+"""Endings that every other run would have too, so that the command ends with the first."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Ending:
     Attributes:
         over: whether the trial ended with it.
         outcome: completed, pruned, diverged, failed or infeasible; or, of a trial that goes on, how its attempt ended:
-            interrupted, died, out_of_memory or disk_full.
+            interrupted, died, out_of_memory, disk_full or data_changed.
         reason: why, where there is more to say.
     """
 

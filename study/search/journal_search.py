@@ -23,6 +23,7 @@ from study.define.cells import Cell
 from study.define.offer import EARLIER_STARTUP
 from study.define.settings import METRIC, OBJECTIVES
 from study.define.trial_spec import trial_spec
+from study.define.workload import expected_data
 from study.record.folder import StudyFolder
 from study.record.outcomes import OUT_OF_MEMORY, ending
 from study.record.study_log import TrialRecord
@@ -213,6 +214,7 @@ class JournalSearch(OptunaSearch):
                 simulation,
                 stop_file=self._folder.stop_file,
                 alone=self._alone,
+                expected_data=expected_data(self._folder.workload(self._cell.name)),
             )
         }
 

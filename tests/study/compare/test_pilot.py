@@ -1,12 +1,13 @@
 """A plan says what it will be able to decide, by the variances of a pilot (PROTOCOL §6.6)."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from study.compare import pilot as piloting
-from study.compare.pilot import planned_comparisons, power_of_plan
+from study.compare.pilot import assumed_power, planned_comparisons, power_of_plan
 from study.record.runs_table import StudyRecords
 from tests.study.made_up_runs import confirmed, table
 from tests.study.small_study import load
@@ -45,3 +46,13 @@ def test_power_comes_from_the_pilots_own_variances(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(piloting, "read_predictions", lambda folder, runs: {})
     with pytest.raises(UserError, match="pilot holds no workload of this study"):
         list(power_of_plan(plan(tmp_path, ["bop", "real-Adam"]), "pilot"))
+
+
+def test_a_plan_without_a_pilot_states_what_it_assumes(tmp_path: Path) -> None:
+    assumed, power = assumed_power(plan(tmp_path, ["binary", "bop", "real-Adam"]))
+    assert "5 % of answers discordant" in assumed and "5 seeds" in assumed and "2 comparisons" in assumed
+    assert "--pilot" in assumed
+    shares = [int(share) for share in re.findall(r"(\d+)%", power)]
+    assert len(shares) == 3 and shares == sorted(shares) and shares[0] < 20 < 80 < shares[-1]
+    (none,) = assumed_power(load(tmp_path, confirm={"k": 0}))
+    assert none.startswith("power: none")

@@ -1,0 +1,99 @@
+"""The data of a run on the node that it runs on: held against what its study began with, before it trains.
+
+A command checks the data of its own machine. A cluster's other nodes read copies of their own, so each trial checks the
+files that it is about to read: all of them once a node, by their SHA-256; from then on by size, time of change and
+inode of each file, which costs nothing. What was found lies in the node's temporary folder, for this user alone.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from trainers.atomic import write_text
+from trainers.config import TrialConfig
+from trainers.data.store import check_sizes, file_sha256, read_manifest
+from trainers.errors import DataChangedError, UserError
+from trainers.locks import file_lock
+from trainers.run_data import data_of
+
+
+def check_data(config: TrialConfig, expected: Mapping[str, str]) -> None:
+    """Hold this node's data and pretrained file against what the study began with.
+
+    Args:
+        config: of the run.
+        expected: as `study.define.workload.expected_data` returned; where it is empty, nothing is checked.
+
+    Raises:
+        DataChangedError: a file was changed or replaced; names it, and the node.
+    """
+    if not expected:
+        return
+    try:
+        data = data_of(config)
+        verify_once(data.path)
+        found = {"data": data.fingerprint, "test_set": data.test_set}
+        for name in found.keys() & expected.keys():
+            if found[name] != expected[name]:
+                raise UserError(
+                    f"the data in {data.path} are not those that the study began with ({name.replace('_', ' ')} was "
+                    f"{expected[name][:12]}, is {found[name][:12]}); put those back"
+                )
+        if config.pretrained is not None and (then := expected.get("pretrained_sha256")):
+            now = sha256_once(Path(config.pretrained))
+            if now != then:
+                raise UserError(
+                    f"the pretrained file {config.pretrained} is another one than the study began with (SHA-256 "
+                    f"{then[:12]}... then, {now[:12]}... now); put that one back"
+                )
+    except (UserError, OSError) as error:
+        text = f"on node {platform.node()}: {error}; no run is lost: the same command then goes on"
+        raise DataChangedError(text) from None
+
+
+def verify_once(folder: Path) -> None:
+    """As `trainers.data.store.verify_prepared`, reading only files that this node has not read as they are now."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise UserError(f"{folder} holds no prepared data; prepare the data set first")
+    check_sizes(folder, manifest)
+    for shard in (shard for shards in manifest.shards.values() for shard in shards):
+        if sha256_once(folder / shard.file) != shard.sha256:
+            raise UserError(f"{folder / shard.file} does not match its checksum; delete {folder} and prepare again")
+
+
+def sha256_once(file: Path) -> str:
+    """A file's SHA-256, read again only where its size, time of change or inode is another than when it was read."""
+    state = file.stat()
+    path = str(file.resolve())
+    identity = [path, state.st_size, state.st_mtime_ns, state.st_ino, state.st_dev]
+    place = _notes()
+    if place is None:
+        return file_sha256(file)
+    note = place / f"{hashlib.sha256(path.encode()).hexdigest()[:32]}.json"
+    with file_lock(note.with_suffix(".lock")):  # trials that start together: one of them reads it
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            kept = json.loads(note.read_text(encoding="utf-8"))
+            if kept["identity"] == identity:
+                return str(kept["sha256"])
+        found = file_sha256(file)
+        with suppress(OSError):
+            write_text(note, json.dumps({"identity": identity, "sha256": found}))
+    return found
+
+
+def _notes() -> Path | None:
+    """Where this node's notes lie: a folder that nobody else can write to; None where there can be none."""
+    place = Path(tempfile.gettempdir()) / f"binsfo-verified-{os.getuid()}"
+    try:
+        place.mkdir(mode=0o700, exist_ok=True)
+        state = place.lstat()
+    except OSError:
+        return None
+    ours = state.st_uid == os.getuid() and state.st_mode & 0o077 == 0 and not place.is_symlink()
+    return place if ours else None
