@@ -16,7 +16,6 @@ from study.__main__ import main, parser
 from study.cli import commands
 from study.cli.arguments import config_values
 from tests.study.recorded_study import begin_study
-from tests.study.small_study import content
 from trainers.config import TrialConfig
 from trainers.errors import UserError
 from trainers.registry import declared
@@ -43,10 +42,7 @@ def command(*words: str, timeout: int = 600) -> subprocess.CompletedProcess[str]
     )
 
 
-@pytest.mark.parametrize("words", [["sweep", *TINY, "--seed", "11"], ["run", "study.yaml"]], ids=["sweep", "k: 0"])
-def test_a_seed_that_a_confirmation_could_have_is_the_searchs_where_nothing_is_confirmed(
-    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sweep_confirms_nothing_so_it_may_have_any_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reached: list[Any] = []
 
     def check(study: Any) -> Any:
@@ -54,10 +50,9 @@ def test_a_seed_that_a_confirmation_could_have_is_the_searchs_where_nothing_is_c
         raise UserError("far enough")
 
     monkeypatch.chdir(tmp_path)
-    Path("study.yaml").write_text(json.dumps(content(search={"seed": 11}, confirm={"k": 0})))
     monkeypatch.setattr(commands, "prepare_for", lambda *given: None)
     monkeypatch.setattr(commands, "check_study", check)
-    assert main(words) == 2
+    assert main(["sweep", *TINY, "--seed", "11"]) == 2
     assert reached[0].search.seed == 11 and reached[0].confirm.k == 0
 
 
