@@ -8,6 +8,7 @@ names are the published command line's option names, so that a command of the pa
 import hashlib
 import json
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from trainers.errors import UserError
 from trainers.registry import (
     METHODS,
     MODELS,
+    declared,
     fields_of,
     foreign,
     lr_trains_real,
@@ -42,12 +44,23 @@ class TrialConfig:
 
     Raises:
         UserError: a setting that is unknown or another method's, or a value outside what is allowed.
+
+    Warns:
+        UserWarning: a setting of another method that configurations once had, and that is ignored.
     """
 
     __slots__ = ("_values",)
     _values: dict[str, Any]
 
     def __init__(self, dataset: str, model: str, algorithm: str, **settings: Any) -> None:
+        known = declared()
+        others = [name for name, value in settings.items() if name in known and not known[name].is_default(value)]
+        for told in foreign([name for name in others if name in fields_of(algorithm, model)], algorithm, model):
+            warnings.warn(f"{told}: it is ignored", stacklevel=2)
+        self._fill(dataset, model, algorithm, settings)
+
+    def _fill(self, dataset: str, model: str, algorithm: str, settings: Mapping[str, Any]) -> None:
+        """Take the settings, also those of another method that every configuration once had."""
         method, network = method_named(algorithm, "algorithm"), model_named(model)
         known = fields_of(algorithm, model)
         given = {"dataset": dataset, "model": model, "algorithm": algorithm, **settings}
@@ -138,7 +151,7 @@ class TrialConfig:
 
     def replace(self, **changes: Any) -> "TrialConfig":
         """The same run but for `changes`; validated anew."""
-        return TrialConfig(**{**self._values, **changes})
+        return TrialConfig.from_dict({**self._values, **changes})
 
     def to_dict(self) -> dict[str, Any]:
         """Every field by name, as plain values."""
@@ -146,11 +159,17 @@ class TrialConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialConfig":
-        """The inverse of `to_dict`; unknown or missing names raise `UserError`."""
+        """The inverse of `to_dict`; unknown or missing names raise `UserError`.
+
+        What is recorded may hold settings that mean nothing to the run, with any value; they are kept.
+        """
         missing = [name for name in ("dataset", "model", "algorithm") if name not in values]
         if missing:
             raise UserError(f"{', '.join(missing)} missing; a run needs dataset, model and algorithm")
-        return cls(**{str(name): value for name, value in values.items()})
+        settings = {str(name): value for name, value in values.items()}
+        made = cls.__new__(cls)
+        made._fill(settings.pop("dataset"), settings.pop("model"), settings.pop("algorithm"), settings)
+        return made
 
     @classmethod
     def recorded(cls, values: Mapping[str, Any]) -> "TrialConfig":

@@ -1,6 +1,7 @@
 """A configuration is refused when it is made, with what was got and what is allowed."""
 
 import math
+import warnings
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ def config(**settings: Any) -> TrialConfig:
             {"model": "adambnn"},
             r"model 'adambnn' is unknown; use AdamBNN, BCDNet, MLP.* \(did you mean AdamBNN\?\)",
         ),
-        ({"algorithm": "sgd"}, "use binary, .*bop, .*real; your own comes with --plugin"),
+        ({"algorithm": "sgd"}, "use binary, .*bop, .*real.*; your own comes with --plugin"),
         ({"scheduler_type": "cosine"}, "use const, gaussian, scaled-gaussian or relative"),
         ({"mask_type": "XYZ"}, "use EWM, WPM or RAND"),
         ({"approx": "tanh"}, "use STE, ApproxSign or ReSTE"),
@@ -98,3 +99,18 @@ def test_learning_rates_follow_the_steps_own_batch() -> None:
     assert learning_rates("MLP", 0.5, 96) == (0.5, 0.5)
     real, binary = learning_rates("AdamBNN", 0.5, 384)
     assert (real, binary) == pytest.approx((1.0, 0.1))
+
+
+def test_an_older_setting_of_another_method_is_named_where_it_is_given_and_kept_where_it_was_recorded() -> None:
+    for name, value in {"mask_type": "WPM", "bop_threshold": 1e-3, "width": 0.5}.items():
+        with pytest.warns(
+            UserWarning, match=f"{name} is a setting of .*, which frozen with MLP does not have.*ignored"
+        ):
+            TrialConfig("Digits", "MLP", "frozen", **{name: value})
+    recorded = {"dataset": "Digits", "model": "MLP", "algorithm": "frozen", "mask_type": "WPM"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        config = TrialConfig.from_dict(recorded)
+        assert config.mask_type == "WPM" and config.replace(epochs=3).mask_type == "WPM"
+        assert TrialConfig.from_dict(config.to_dict()) == config
+        TrialConfig("Digits", "MLP", "frozen", mask_type="EWM")

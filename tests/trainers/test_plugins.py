@@ -98,7 +98,7 @@ def test_the_same_file_again_changes_nothing_and_a_later_version_takes_its_place
         (RULE.replace('"never"', '"no-name"'), r"own\.py, line 9: method name 'no-name' cannot be used"),
         (RULE.replace('    "flips nothing",\n', ""), r"own\.py, line 9: TypeError: .*missing 1 required.*'help'"),
         (RULE.replace('"patience", int', '"lr", int'), r"own\.py, line 9: never: its setting lr is one of every run"),
-        (RULE.replace('"patience", int', '"anneal", int'), r"own\.py, line 9: never: its setting anneal is int, and b"),
+        (RULE.replace('"patience", int', '"anneal", int'), r"own\.py, line 9: never: its setting anneal is int, and "),
         (RULE.replace('"steps", 3', '"steps"'), r"own\.py, line 9: never: its setting patience has no default"),
         (RULE.replace('"steps", 3', '"steps", 0'), r"own\.py, line 13: patience 0 is not a whole number of at least 1"),
         (RULE.replace("Range(1, 9)", "Range(9, 1)"), r"own\.py, line 14: the range 9 \.\. 1 is empty"),
