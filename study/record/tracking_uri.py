@@ -82,7 +82,7 @@ def without_secrets(uri: str) -> str:
     >>> without_secrets("postgresql://host/db?user=a&password=b")
     'postgresql://host/db?user=a&password=***'
     """
-    shown = re.sub(r"^([^/]*//[^/?#@:]*):.*@", r"\1:***@", uri)
+    shown = re.sub(r"^([^/]*//[^@:]*):.*@", r"\1:***@", uri, flags=re.DOTALL)
     shown = re.sub(r"^(https?://)[^/?#@:]*@", r"\1***@", shown, flags=re.IGNORECASE)  # a token may stand alone
     for name, value in parse_qsl(shown.partition("?")[2], keep_blank_values=False):
         if SECRETS.search(name):

@@ -34,6 +34,8 @@ def test_an_address_of_no_kind_that_mlflow_knows_is_refused_with_the_kinds(uri: 
     [
         ("http://anna:s3cret@host:5000", "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
         ("https://anna:s3/c@ret@host", "MLFLOW_TRACKING_PASSWORD"),
+        ("http://anna:s3\ncret@host", "MLFLOW_TRACKING_PASSWORD"),
+        ("http://host/#anna:s3cret@host", "MLFLOW_TRACKING_PASSWORD"),
         ("https://s3cret@host", "MLFLOW_TRACKING_PASSWORD"),
         ("http://host/?token=s3cret", "MLFLOW_TRACKING_PASSWORD"),
         ("postgresql://anna:s3cret@host/db", "PGPASSWORD"),
