@@ -50,7 +50,7 @@ class Activity:
         if self._file is None or (now < self._next and total):
             return
         self._next = now + WRITE_SECONDS
-        content = {"at": round(time.time(), 3), "what": what, "done": done, "total": total}
+        content = {"at": time.time(), "what": what, "done": done, "total": total}
         with suppress(OSError):  # a full disk is said by who must write there
             write_json(self._file, content, durable=False)
 

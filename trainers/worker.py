@@ -103,6 +103,9 @@ def train(
         if (found := exhausted(error, run_dir)) is None or found is error:
             raise
         raise found from error
+    finally:
+        if replicas.rank == 0:
+            Activity(run_dir).over()
 
 
 class _Run:
@@ -302,7 +305,6 @@ class _Run:
         if self.replicas.rank == 0:
             kept = {key: value for key, value in metrics.items() if key != "test_forced"}
             self.note = "; ".join(part for part in (self.note, write_result(self.run_dir, kept)) if part)
-        self.activity.over()
         return self.told(metrics)
 
     def _test_figures(self) -> Metrics:

@@ -128,6 +128,7 @@ def test_a_checkpoint_that_no_disk_takes_leaves_the_last_whole_one(
         "best.safetensors",
         "inputs.json",
         "last.safetensors",
+        "start.safetensors",
     ]
     assert ended(spec, told.append)["outcome"] == "completed"
     assert [(metrics["epoch"], metrics.get("replayed", False)) for metrics in told] == [
