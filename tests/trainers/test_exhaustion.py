@@ -208,4 +208,4 @@ def test_a_real_full_disk_stops_a_run_and_it_goes_on_after_space_is_made(digits:
     assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
     assert said[0].startswith(f"the disk at {disk} is full")
-    assert said[1:] == ["['inputs.json', 'last.safetensors']", "completed", "True"]
+    assert said[1:] == ["['inputs.json', 'last.safetensors', 'start.safetensors']", "completed", "True"]
