@@ -175,10 +175,12 @@ class TrialConfig:
     def recorded(cls, values: Mapping[str, Any]) -> "TrialConfig":
         """A configuration that was written down, by `to_dict`, maybe before a setting was there: what it does not name
         is what a run did then. Raises as `from_dict`."""
-        algorithm, model = values.get("algorithm"), values.get("model")
+        if not isinstance(values, Mapping):  # of a file that may hold anything
+            return cls.from_dict(values)
+        algorithm, model = str(values.get("algorithm")), str(values.get("model"))
         if algorithm not in METHODS.all() or model not in MODELS.all():
             return cls.from_dict(values)
-        known = fields_of(str(algorithm), str(model))
+        known = fields_of(algorithm, model)
         then = {name: setting.earlier for name, setting in known.items() if setting.optional}
         return cls.from_dict({**then, **values})
 
