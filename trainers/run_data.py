@@ -1,7 +1,18 @@
 """The data of one run: what its configuration names, opened, and prepared first where that was not done."""
 
+from pathlib import Path
+
 from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData, open_prepared
+from trainers.data.locate import choose_dataset
+from trainers.data.prepared_folders import find_prepared
+
+
+def prepared_folder(config: TrialConfig) -> Path | None:
+    """Where the run's data lie prepared, None where they are not; nothing is opened or prepared."""
+    root = None if config.prepared_root is None else Path(config.prepared_root)
+    choice = choose_dataset(config.dataset)
+    return find_prepared(choice, Path(config.data_root).expanduser(), root, config.image_size)
 
 
 def data_of(config: TrialConfig) -> PreparedData:

@@ -10,22 +10,19 @@ of this machine could hold is planned too. Other devices are faster or slower; t
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 from study.define.cells import Cell, StudyConfig
 from study.define.memory_plan import input_shape, machine_memory, need_of
 from trainers.config import TrialConfig
 from trainers.data.catalog import lookup
-from trainers.data.locate import choose_dataset
-from trainers.data.prepared_folders import find_prepared
+from trainers.data.prepare import TEST_FRACTION
 from trainers.data.store import read_manifest
 from trainers.errors import UserError
+from trainers.run_data import prepared_folder
 from trainers.timing import Paces
 
 TIMED_BATCHES = (4, 12)
 """Images of the batches that are timed: enough for the line through both, few enough for a small machine."""
-TEST_SHARE = 0.15
-"""Of a data set without a test set of its own, as it is prepared."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +97,7 @@ def images_of(config: TrialConfig) -> tuple[int, int]:
     Raises:
         UserError: the data set is one's own and is not prepared.
     """
-    root = None if config.prepared_root is None else Path(config.prepared_root)
-    folder = find_prepared(choose_dataset(config.dataset), Path(config.data_root), root, config.image_size)
+    folder = prepared_folder(config)
     manifest = None if folder is None else read_manifest(folder)
     if manifest is not None:
         return manifest.rows("train"), manifest.rows("test")
@@ -110,7 +106,7 @@ def images_of(config: TrialConfig) -> tuple[int, int]:
         raise UserError(f"{config.dataset} is not prepared, so how many images it has is not known; prepare it first")
     train, test = info.images
     if test is None:
-        test = round(TEST_SHARE * train)
+        test = round(TEST_FRACTION * train)
         train -= test
     return train, test
 

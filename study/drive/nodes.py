@@ -24,10 +24,9 @@ from typing import Any
 
 from study.record.provenance import versions
 from trainers.config import TrialConfig
-from trainers.data.locate import choose_dataset
-from trainers.data.prepared_folders import find_prepared
 from trainers.data.store import MANIFEST
 from trainers.errors import UserError
+from trainers.run_data import prepared_folder
 
 SECONDS = 60
 """In which a node must answer; its first worker may have to be started."""
@@ -108,9 +107,7 @@ def inputs_of(configs: Iterable[TrialConfig]) -> list[Path]:
     """The files that runs read, each once: the manifest of their prepared data, their pretrained file."""
     found: dict[Path, None] = {}
     for config in configs:
-        choice, root = choose_dataset(config.dataset), config.prepared_root
-        folder = find_prepared(choice, Path(config.data_root), None if root is None else Path(root), config.image_size)
-        if folder is not None:
+        if (folder := prepared_folder(config)) is not None:
             found[folder / MANIFEST] = None
         if config.pretrained is not None:
             found[Path(config.pretrained)] = None

@@ -25,6 +25,8 @@ MAX_DECODED_BYTES = 4 * 2**30
 """Above this many bytes of pixels (4 GiB; CIFAR-10 at 256x256 has 11 GiB) the encoded pictures are kept instead."""
 MAX_IMAGE_SIZE = 4096
 """Largest accepted side in pixels; far above any network here, it catches a slip before it fills a disk."""
+TEST_FRACTION = 0.15
+"""Of each class that becomes test where the source has no split."""
 
 
 def prepare(
@@ -35,7 +37,7 @@ def prepare(
     image_size: int | None = None,
     source: str | Path | None = None,
     download: bool = False,
-    test_fraction: float = 0.15,
+    test_fraction: float = TEST_FRACTION,
     split_seed: int = 0,
     max_decoded_bytes: int = MAX_DECODED_BYTES,
     skip_damaged: bool = False,
@@ -100,7 +102,7 @@ def _check_request(image_size: int | None, test_fraction: float, split_seed: int
     if image_size is not None and not 1 <= image_size <= MAX_IMAGE_SIZE:
         raise UserError(f"image size is {image_size}; use a number of pixels from 1 to {MAX_IMAGE_SIZE}")
     if not 0 < test_fraction < 1:
-        raise UserError(f"test fraction is {test_fraction}; use a number between 0 and 1, such as 0.15")
+        raise UserError(f"test fraction is {test_fraction}; use a number between 0 and 1, such as {TEST_FRACTION}")
     if split_seed < 0:
         raise UserError(f"split seed is {split_seed}; use 0 or a positive integer")
 
