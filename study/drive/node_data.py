@@ -16,7 +16,7 @@ from pathlib import Path
 
 from trainers.atomic import write_text
 from trainers.config import TrialConfig
-from trainers.data.store import check_sizes, file_sha256, read_manifest
+from trainers.data.store import file_sha256, verify_prepared
 from trainers.errors import DataChangedError, UserError
 from trainers.locks import file_lock
 from trainers.run_data import data_of
@@ -36,7 +36,7 @@ def check_data(config: TrialConfig, expected: Mapping[str, str]) -> None:
         return
     try:
         data = data_of(config)
-        verify_once(data.path)
+        verify_prepared(data.path, sha256_once)
         found = {"data": data.fingerprint, "test_set": data.test_set}
         for name in found.keys() & expected.keys():
             if found[name] != expected[name]:
@@ -54,17 +54,6 @@ def check_data(config: TrialConfig, expected: Mapping[str, str]) -> None:
     except (UserError, OSError) as error:
         text = f"on node {platform.node()}: {error}; no run is lost: the same command then goes on"
         raise DataChangedError(text) from None
-
-
-def verify_once(folder: Path) -> None:
-    """As `trainers.data.store.verify_prepared`, reading only files that this node has not read as they are now."""
-    manifest = read_manifest(folder)
-    if manifest is None:
-        raise UserError(f"{folder} holds no prepared data; prepare the data set first")
-    check_sizes(folder, manifest)
-    for shard in (shard for shards in manifest.shards.values() for shard in shards):
-        if sha256_once(folder / shard.file) != shard.sha256:
-            raise UserError(f"{folder / shard.file} does not match its checksum; delete {folder} and prepare again")
 
 
 def sha256_once(file: Path) -> str:

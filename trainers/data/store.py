@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -221,8 +222,12 @@ def check_sizes(folder: Path, manifest: Manifest) -> None:
             )
 
 
-def verify_prepared(folder: Path) -> None:
-    """Read every shard and compare its SHA-256 with the manifest.
+def verify_prepared(folder: Path, sha256: Callable[[Path], str] = file_sha256) -> None:
+    """Compare every shard's SHA-256 with the manifest's.
+
+    Args:
+        folder: The prepared folder.
+        sha256: Gives a file's SHA-256.
 
     Raises:
         UserError: The folder holds nothing prepared, or a shard was truncated or changed.
@@ -232,5 +237,5 @@ def verify_prepared(folder: Path) -> None:
         raise UserError(f"{folder} holds no prepared data (no {MANIFEST}); prepare the data set first")
     check_sizes(folder, manifest)
     for shard in (shard for shards in manifest.shards.values() for shard in shards):
-        if file_sha256(folder / shard.file) != shard.sha256:
+        if sha256(folder / shard.file) != shard.sha256:
             raise UserError(f"{folder / shard.file} does not match its checksum; delete {folder} and prepare again")

@@ -9,11 +9,12 @@ import pytest
 from study.define.trial_spec import trial_spec
 from study.define.workload import expected_data, workloads_of
 from study.drive import node_data
-from study.drive.node_data import check_data, sha256_once, verify_once
+from study.drive.node_data import check_data, sha256_once
 from study.drive.trial import ended
 from study.record.outcomes import ALL_ALIKE, ending
 from tests.study.define.test_workload import digits
 from trainers.data.loader import open_prepared
+from trainers.data.store import verify_prepared
 from trainers.errors import DataChangedError
 
 
@@ -33,13 +34,13 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_every_file_is_read_once_a_node_until_it_changes(tmp_path: Path, reads: list[str]) -> None:
     (cell, *_) = digits(tmp_path)
     data = open_prepared("Digits", cell.base.data_root, image_size=8)
-    verify_once(data.path)
+    verify_prepared(data.path, sha256_once)
     first = list(reads)
     assert first and len(first) == len(set(first))
-    verify_once(data.path)
+    verify_prepared(data.path, sha256_once)
     assert reads == first
     os.utime(data.path / first[0])
-    verify_once(data.path)
+    verify_prepared(data.path, sha256_once)
     assert reads == [*first, first[0]]
 
 
