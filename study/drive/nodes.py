@@ -36,24 +36,8 @@ CLOCK_SECONDS = 5.0
 """By which a node's clock may differ, beyond what the answer's way took."""
 DECIDING = ("python", "torch", "ray", "numpy", "pyarrow")
 """Whose releases decide whether a run is the same anywhere."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a node is asked.
-
-    Attributes:
-        folder: the study's, absolute; None where only the nodes themselves are looked at.
-        token: what the file `PROBE` in it holds.
-        files: absolute paths of inputs, each with what this machine sees there: bytes, -1 for a folder.
-    """
-
-    folder: str | None
-    token: str
-    files: dict[str, int]
-
-
 PROBE = ".nodes-probe"
+"""The file that nodes must find in the study's folder, and what the name of those that they write there begins with."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +74,10 @@ def require_nodes(folder: Path, configs: Iterable[TrialConfig], say: Callable[[s
     Raises:
         UserError: names every node that cannot, with what it lacks and what to do.
     """
-    if len(_nodes()) < 2 and not _elsewhere():  # or all are still to come, when trials wait for them
+    if not _elsewhere():  # or all are still to come, when trials wait for them
         return
-    nodes = look_at_nodes(folder, inputs_of(configs))
-    found = [f"{node.host}: {problem}" for node in nodes for problem in problems(node, this_machine())]
+    nodes, here = look_at_nodes(folder, inputs_of(configs)), this_machine()
+    found = [f"{node.host}: {problem}" for node in nodes for problem in problems(node, here)]
     if found:
         listed = "\n  ".join(found)
         raise UserError(
@@ -171,22 +155,25 @@ def look_at_nodes(folder: Path | None, files: Sequence[Path] = ()) -> list[Node]
         folder: the study's, into which a file is written for the nodes to find; None to leave storage out.
         files: inputs that trials read.
     """
-    asked = Asked(
-        None if folder is None else str(folder.absolute()),
-        secrets.token_hex(16),
-        {str(path.absolute()): path.stat().st_size if path.is_file() else -1 for path in files if path.exists()},
-    )
-    probe = None if folder is None else folder / PROBE
+    sizes = {str(path.absolute()): path.stat().st_size if path.is_file() else -1 for path in files if path.exists()}
+    if folder is None:
+        return _answers(None, "", sizes)
+    probe, token = folder / PROBE, secrets.token_hex(16)
     try:
-        if probe is not None:
-            probe.write_text(asked.token, encoding="utf-8")
-        return _answers(asked)
+        probe.write_text(token, encoding="utf-8")
+        return _answers(str(folder.absolute()), token, sizes)
     finally:
-        if probe is not None:
-            probe.unlink(missing_ok=True)
+        probe.unlink(missing_ok=True)
 
 
-def _answers(asked: Asked) -> list[Node]:
+def _answers(folder: str | None, token: str, files: dict[str, int]) -> list[Node]:
+    """What the nodes answer.
+
+    Args:
+        folder: the study's, absolute; None where only the nodes themselves are looked at.
+        token: what the file `PROBE` in it holds.
+        files: absolute paths of inputs, each with what this machine sees there: bytes, -1 for a folder.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -194,7 +181,8 @@ def _answers(asked: Asked) -> list[Node]:
     for node in _nodes():
         only_there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         task = ray.remote(num_cpus=0, max_retries=0)(_question()).options(scheduling_strategy=only_there)
-        started.append((f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})", task.remote(asked.__dict__)))
+        host = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+        started.append((host, task.remote(folder, token, files)))
     found = []
     for host, answer in started:
         ready, _ = ray.wait([answer], timeout=max(1.0, sent + SECONDS - time.time()))
@@ -221,32 +209,30 @@ def _answers(asked: Asked) -> list[Node]:
     return found
 
 
-def _question() -> Callable[[dict[str, Any]], dict[str, Any]]:
+def _question(probe: str = PROBE) -> Callable[[str | None, str, dict[str, int]], dict[str, Any]]:
     """The task, which travels by value: a node may not have this module."""
 
-    def answer(asked: dict[str, Any]) -> dict[str, Any]:
+    def answer(folder: str | None, token: str, files: dict[str, int]) -> dict[str, Any]:
         import os
         import time
         import uuid
 
         clock, found = time.time(), []
-        folder = asked["folder"]
         if folder is not None:
             try:
-                with open(os.path.join(folder, ".nodes-probe"), encoding="utf-8") as file:
-                    same = file.read() == asked["token"]
-                own = os.path.join(folder, f".nodes-probe-{uuid.uuid4().hex}")
+                with open(os.path.join(folder, probe), encoding="utf-8") as file:
+                    seen = file.read()
+                own = os.path.join(folder, f"{probe}-{uuid.uuid4().hex}")
                 with open(own, "w", encoding="utf-8"):
                     pass
                 os.unlink(own)
             except OSError as error:
-                same = False
                 reason = error.strerror or type(error).__name__
                 found.append(f"cannot use the study's folder {folder} ({reason}); it must lie on a shared disk")
             else:
-                if not same:
+                if seen != token:
                     found.append(f"sees another folder at {folder}; the study must lie on a disk that all nodes share")
-        for path, size in asked["files"].items():
+        for path, size in files.items():
             there = os.path.getsize(path) if os.path.isfile(path) else -1 if os.path.isdir(path) else None
             if there is None:
                 found.append(f"does not have {path}; put it on a disk that all nodes share, under the same path")
@@ -298,7 +284,7 @@ def _nodes() -> list[dict[str, Any]]:
 
 
 def _elsewhere() -> bool:
-    """Whether the only node that runs trials is not the one of this process."""
+    """Whether trials may run on another node than the one of this process."""
     import ray
 
     here = ray.get_runtime_context().get_node_id()
