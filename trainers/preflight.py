@@ -13,6 +13,7 @@ from trainers.errors import UserError
 from trainers.learner import new_model
 from trainers.models import check_image_size
 from trainers.models.checkpoints import check_pretrained
+from trainers.models.safe_read import no_file
 from trainers.registry import method_named
 from trainers.run_data import data_of
 
@@ -64,8 +65,7 @@ def check_alone(config: TrialConfig) -> None:
         )
     if config.image_size is not None:
         check_image_size(config.model, config.image_size)
-    if config.pretrained is not None and not Path(config.pretrained).is_file():
-        what = "is a folder" if Path(config.pretrained).is_dir() else "does not exist"
+    if config.pretrained is not None and (what := no_file(config.pretrained)):
         raise UserError(
             f"the pretrained file {config.pretrained} {what}; docs/pretrained.md says where published ones lie, and "
             "`python -m study pretrain` makes one"

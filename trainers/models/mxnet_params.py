@@ -15,7 +15,6 @@ A binary convolution's weights lie as 64-bit words under a float64's name: the s
 import hashlib
 import json
 import math
-import os
 import re
 import struct
 from collections.abc import Callable, Mapping
@@ -28,6 +27,7 @@ import torch
 from torch import Tensor
 
 from trainers.errors import UserError
+from trainers.models.safe_read import no_file
 
 SUFFIX = ".params"
 
@@ -248,8 +248,7 @@ class _Reader:
 
 
 def _content(path: Path, most: int | None = None, where: str = "") -> bytes:
-    if not os.path.isfile(path):
-        what = "is a folder" if os.path.isdir(path) else "does not exist"
+    if what := no_file(path):
         raise UserError(f"{path} {what}{where or '; give the path of a .params file'}")
     try:
         if most is not None and path.stat().st_size > most:

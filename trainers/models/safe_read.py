@@ -52,14 +52,20 @@ _SWALLOWED = (
 )
 
 
+def no_file(path: str | Path) -> str:
+    """Why there is no file to read at `path`, in words; empty where there is one."""
+    if os.path.isfile(path):
+        return ""
+    return "is a folder" if os.path.isdir(path) else "does not exist"
+
+
 def read_checkpoint(path: Path) -> object:
     """What the file at `path` holds, on the CPU; no code that it names is ever run.
 
     Raises:
         UserError: no such file, damaged, no checkpoint, or it asks for more than tensors.
     """
-    if not os.path.isfile(path):
-        what = "is a folder" if os.path.isdir(path) else "does not exist"
+    if what := no_file(path):
         raise UserError(f"pretrained file {path} {what}; give the path of a .pth, .pth.tar or .safetensors file")
     try:
         if path.suffix == ".safetensors":
