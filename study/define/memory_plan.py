@@ -90,9 +90,15 @@ def need_of_cell(cell: Cell, classes: int | None = None) -> Need:
 def needs_of_cells(cells: Sequence[Cell]) -> dict[str, Need]:
     """The need of each cell by name, in less time than one by one, and never too small.
 
-    Cells that differ in their number of classes alone, which a network's head shows and little else, are predicted
-    once, with the most classes among them.
+    Cells that differ in their number of classes alone are predicted once, with the most classes among them.
     """
+    classes = most_classes(cells)
+    return {cell.name: need_of_cell(cell, classes[cell.name]) for cell in cells}
+
+
+def most_classes(cells: Sequence[Cell]) -> dict[str, int]:
+    """For each cell, by name, the most classes among the cells that differ from it in their data alone: a network's
+    head shows them, and little else does, so that one of these cells may stand for all."""
     most: dict[tuple[object, ...], int] = {}
     alike = {}
     for cell in cells:
@@ -100,7 +106,7 @@ def needs_of_cells(cells: Sequence[Cell]) -> dict[str, Need]:
         key = (cell.base.replace(dataset="any", seed=1), cell.method, *shape)
         most[key] = max(classes, most.get(key, 0))
         alike[cell.name] = key
-    return {cell.name: need_of_cell(cell, most[alike[cell.name]]) for cell in cells}
+    return {name: most[key] for name, key in alike.items()}
 
 
 def largest_need(needs: Sequence[Need]) -> Need:

@@ -4,7 +4,8 @@
 
 times the search's trials (each to its last epoch: early stopping takes less) and, with the test images, the
 confirmations. One step of random images is timed by two smaller batches (`trainers.timing`), so a network that no step
-of this machine could hold is planned too. Other devices are faster or slower; the ratios between cells hold better.
+of this machine could hold is planned too; cells that differ in their data alone are timed once. Other devices are
+faster or slower; the ratios between cells hold better.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from study.define.cells import Cell, StudyConfig
-from study.define.memory_plan import input_shape, machine_memory, need_of
+from study.define.memory_plan import input_shape, machine_memory, most_classes, need_of
 from trainers.config import TrialConfig
 from trainers.data.catalog import lookup
 from trainers.data.prepare import TEST_FRACTION
@@ -46,10 +47,10 @@ def time_plan(study: StudyConfig) -> Iterator[str]:
     yield ""
     yield "device-hours, by steps timed on this machine; early stopping takes less"
     yield f"{'cell':<{width}} {'train':>7} {'step, s':>8} {'a run, h':>9} {'runs':>5} {'all, h':>9}"
-    total, places = 0.0, set()
+    total, places, classes = 0.0, set(), most_classes(study.cells)
     for cell in study.cells:
         train, test = images_of(cell.base)
-        timed = _paces(cell)
+        timed = _paces(cell, classes[cell.name])
         places.add(timed.device)
         hours = hours_of(cell, study, timed, train, test)
         total += hours.total
@@ -111,11 +112,12 @@ def images_of(config: TrialConfig) -> tuple[int, int]:
     return train, test
 
 
-def _paces(cell: Cell) -> Paces:
+def _paces(cell: Cell, classes: int) -> Paces:
     smaller = cell.base.replace(workers=1, batch_size=min(cell.base.batch_size, TIMED_BATCHES[1]))
     need_of(smaller, cell.name).refuse_beyond(machine_memory(), "this machine, where a smaller step is timed")
-    classes, channels, side = input_shape(cell.base)
-    return _timed(cell.base.replace(dataset="any", prepared_root=None, pretrained=None), classes, channels, side)
+    _, channels, side = input_shape(cell.base)
+    alike = cell.base.replace(dataset="any", seed=1, prepared_root=None, pretrained=None)
+    return _timed(alike, classes, channels, side)
 
 
 @lru_cache(maxsize=256)

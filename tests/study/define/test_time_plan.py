@@ -1,5 +1,6 @@
 """What a study would cost in time follows from timed steps, the images of its data and the runs that it has."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,20 @@ def test_the_plan_has_a_line_a_cell_and_a_sum(tmp_path: Path, monkeypatch: pytes
     assert "early stopping takes less" in lines[1]
     assert lines[3].split()[:3] == ["Digits-MLP-binary", "1,527", "6"] and lines[3].split()[4] == "7"
     assert lines[-1].startswith("in all ") and "(cpu; 1 CPU thread a run)" in lines[-1]
+
+
+def test_cells_that_differ_in_their_data_alone_are_timed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def timed(config: TrialConfig, *shape: int) -> Paces:
+        asked.append((config.fingerprint(), *shape))
+        return PACES
+
+    monkeypatch.setattr(planned, "_timed", timed)
+    (one,) = study(tmp_path, image_size=32).cells
+    cells = tuple(replace(one, base=one.base.replace(dataset=name)) for name in ("CIFAR10", "CIFAR100"))
+    lines = list(time_plan(replace(study(tmp_path), cells=cells)))
+    assert len(lines) == 6 and len(set(asked)) == 1 and asked[0][1:] == (100, 3, 32)
 
 
 def test_a_line_through_two_batches_puts_noise_down_to_the_images() -> None:
