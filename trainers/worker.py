@@ -129,6 +129,7 @@ class _Run:
         self.learner = Learner(config, data, replicas, device)
         self.training = data.split("train", config.val_fraction)
         self.learner.rule.total_steps = config.epochs * len(epoch_batches(len(self.training), config, 0))
+        self.measured_step = measured_step_number(len(self.training), config)  # whose memory the run reports
         self.validation = data.split("validation", config.val_fraction) if config.val_fraction else None
         self.attempt = attempt
         self.start: Metrics = {}  # of a run without epochs
@@ -169,7 +170,7 @@ class _Run:
         with closing(gathered(self.training, shares, self.device)) as ahead:
             for batch, (images, labels) in zip(batches, ahead, strict=True):
                 step = partial(self._step, images, labels, len(batch), epoch)
-                if self._measures_next_step():
+                if self.progress.steps_done == self.measured_step:
                     paused = time.perf_counter()
                     loss = self._measured(step)
                     started += time.perf_counter() - paused
@@ -244,10 +245,6 @@ class _Run:
         loss = self.learner.train_step(images, labels, self.progress.steps_done, step_batch, epoch)
         self.progress.steps_done += 1
         return loss
-
-    def _measures_next_step(self) -> bool:
-        """Whether the next step is the one whose memory the run reports."""
-        return self.progress.steps_done == measured_step_number(len(self.training), self.config)
 
     def _measured(self, step: Callable[[], float | Tensor]) -> float | Tensor:
         loss, local = measured_step(step, self.learner)
