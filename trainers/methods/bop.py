@@ -16,8 +16,10 @@ from trainers.model import Model
 from trainers.settings import Setting
 
 
-def bop_update(positive: Tensor, momentum: Tensor, grad: Tensor, adaptivity_rate: float, threshold: float) -> Tensor:
-    """The new W = [w = +1]; `momentum` is updated in place. All tensors of one shape."""
+def bop_update(
+    positive: Tensor, momentum: Tensor, grad: Tensor, adaptivity_rate: float, threshold: float | Tensor
+) -> Tensor:
+    """The new W = [w = +1]; `momentum` is updated in place. All tensors of one shape, but a threshold a channel."""
     momentum.mul_(1 - adaptivity_rate).add_(grad, alpha=adaptivity_rate)
     flip = (momentum.abs() > threshold) & ((momentum >= 0) == positive)
     return positive ^ flip
@@ -65,7 +67,8 @@ class BopLayer(LayerRule):
         return {"momentum": self.momentum}
 
 
-def _check_step(config: TrialConfig, rate: float) -> None:
+def check_adaptivity_rate(config: TrialConfig, rate: float) -> None:
+    """Refuse an adaptivity rate above 1, under which m would be no average."""
     if rate > 1:
         raise UserError(
             f"lr {config.lr} makes Bop's adaptivity rate {rate:.3g}; it must be at most 1, use a smaller lr"
@@ -108,7 +111,7 @@ METHOD = Method(
         ),
     ),
     space=_space,
-    check_step=_check_step,
+    check_step=check_adaptivity_rate,
     describe=lambda config: f"lr={config.lr:.3g} threshold={config.bop_threshold:.2g}",
     state_bits=lambda config: 1 + config.bop_momentum_bits,
     simulated=SimulatedCurve({"bop": 0.94}, lambda config: [(config.lr, 1e-2), (config.bop_threshold, 1e-6)]),

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from trainers.binary.kernels.philox import ROUNDING, uniform
 from trainers.config import TrialConfig
-from trainers.errors import UserError
 from trainers.method import Fixed, Look, Method, Range, SearchSpace, SimulatedCurve, fine_tunes
 from trainers.methods.blockwise import Moments
+from trainers.methods.bop import bop_update, check_adaptivity_rate
 from trainers.methods.contract import LayerRule
 from trainers.model import Model
 from trainers.settings import Setting
@@ -42,22 +42,15 @@ class BopChannelLayer(LayerRule):
         self.second = torch.zeros(latent.shape[0], 1, device=latent.device)
 
     def update(self, rows: slice, positive: Tensor, grad: Tensor) -> Tensor:
-        m = self.momentum.read(rows).mul_(1 - self.rate).add_(grad, alpha=self.rate)
         v = self.second[rows].mul_(DECAY).add_(grad.flatten(1).square().mean(dim=1, keepdim=True), alpha=1 - DECAY)
         limit = (v / (1 - DECAY ** (self.step + 1))).sqrt_().mul_(self.config.bop_deviations)
-        flip = (m.abs() > limit.view(-1, *[1] * (m.dim() - 1))) & ((m >= 0) == positive)
+        m = self.momentum.read(rows)
+        after = bop_update(positive, m, grad, self.rate, limit.view(-1, *[1] * (m.dim() - 1)))
         self.momentum.write(rows, m, uniform(self.words(rows, grad, ROUNDING)))
-        return positive ^ flip
+        return after
 
     def tensors(self) -> dict[str, Tensor]:
         return {**self.momentum.tensors("momentum"), "second": self.second}
-
-
-def _check_step(config: TrialConfig, rate: float) -> None:
-    if rate > 1:
-        raise UserError(
-            f"lr {config.lr} makes Bop's adaptivity rate {rate:.3g}; it must be at most 1, use a smaller lr"
-        )
 
 
 def _space(model: Model, fixed: Fixed) -> SearchSpace:
@@ -83,7 +76,7 @@ METHOD = Method(
         ),
     ),
     space=_space,
-    check_step=_check_step,
+    check_step=check_adaptivity_rate,
     state_bits=lambda config: 9,
     simulated=SimulatedCurve({"bop_channel": 0.94}, lambda config: [(config.lr, 1e-2), (config.bop_deviations, 0.1)]),
     looks={"bop_channel": Look("#8C510A", "P")},
