@@ -69,10 +69,9 @@ def decode(code: FlipCode) -> np.ndarray:
     Raises:
         UserError: it is the code of no such bits.
     """
+    possible = 0 <= code.count <= code.size <= MOST_WEIGHTS and 0 <= code.low_bits <= MOST_LOW_BITS
     # An encoder's k leaves about as many low bits as pays; a larger one would make much of few bytes.
-    if not 0 <= code.count <= code.size or not 0 <= code.low_bits <= MOST_LOW_BITS or code.size > MOST_WEIGHTS:
-        raise UserError(f"{code.count} flips among {code.size} bits, with {code.low_bits} low bits, cannot be")
-    if code.count << code.low_bits > 2 * code.size:
+    if not possible or code.count << code.low_bits > 2 * code.size:
         raise UserError(f"{code.count} flips among {code.size} bits, with {code.low_bits} low bits, cannot be")
     # No more unary bits than there are weights, as every zero stands for 2^k of them and every one for a flip.
     if len(code.unary) > code.size // 8 + 1 or len(code.low) != -(-code.count * code.low_bits // 8):
