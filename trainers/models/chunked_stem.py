@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trainers.binary.parts import part_size
 from trainers.models.branch import (
     BatchNorm,
     BranchSums,
@@ -24,7 +25,7 @@ from trainers.models.branch import (
 )
 
 CHUNK_ELEMENTS = 1 << 18
-"""Floats of z that are worked on at a time."""
+"""Floats of z that a CPU works on at a time (`part_size`)."""
 
 
 class PoolingStem:
@@ -41,7 +42,7 @@ class PoolingStem:
         """The images in the chunks that are worked on at a time."""
         stride = self.convolution.stride[0]
         elements = self.convolution.out_channels * -(-x.shape[2] // stride) * -(-x.shape[3] // stride)
-        count = max(1, CHUNK_ELEMENTS // elements)
+        count = max(1, part_size(CHUNK_ELEMENTS, x.device) // elements)
         return [slice(start, start + count) for start in range(0, len(x), count)]
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Statistics, Statistics]]:
