@@ -14,9 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trainers.atomic import write_atomically
-from trainers.binary.bits import differing, pack_bits
-from trainers.binary.layers import BinaryLayer, binary_layers
-from trainers.binary.weights import PackedWeight
+from trainers.binary.bits import differing
+from trainers.binary.layers import binary_layers
 from trainers.exhaustion import exhausted
 from trainers.progress import Metrics
 
@@ -30,7 +29,7 @@ def start_file(run_dir: Path) -> Path:
 
 def bits_of(model: nn.Module) -> dict[str, Tensor]:
     """Every binary layer's signs now, packed: uint8 (out, ceil(n/8)) by layer, on the CPU, in memory of their own."""
-    return {name: _packed(layer).to("cpu", copy=True).contiguous() for name, layer in binary_layers(model)}
+    return {name: layer.store.bits.to("cpu", copy=True).contiguous() for name, layer in binary_layers(model)}
 
 
 def keep_start(run_dir: Path, fingerprint: str, bits: dict[str, Tensor]) -> None:
@@ -53,7 +52,7 @@ def flipped_since_start(run_dir: Path, model: nn.Module) -> dict[str, int] | Non
     try:
         with safe_open(start_file(run_dir), framework="pt") as file:
             for name, layer in binary_layers(model):
-                now = _packed(layer)
+                now = layer.store.bits
                 found[name] = differing(file.get_tensor(name).to(now.device), now)
     except Exception as error:  # what a reader of any bytes may come upon
         if exhausted(error) is not None:
@@ -87,12 +86,6 @@ def shares_by_layer(run_dir: Path, model: nn.Module) -> Metrics:
 
 def _sizes(model: nn.Module) -> dict[str, int]:
     return {name: layer.store.shape.numel() for name, layer in binary_layers(model)}
-
-
-@torch.no_grad()
-def _packed(layer: BinaryLayer) -> Tensor:
-    store = layer.store
-    return store.bits if isinstance(store, PackedWeight) else pack_bits(layer.get_parameter("weight") >= 0)
 
 
 def _whole(path: Path, fingerprint: str, bits: dict[str, Tensor]) -> bool:

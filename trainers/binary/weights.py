@@ -45,6 +45,10 @@ class WeightStore(Protocol):
 
     shape: torch.Size
 
+    @property
+    def bits(self) -> Tensor:
+        """The signs packed, uint8 (out, ceil(n/8))."""
+
     def blocks(self) -> list[slice]:
         """The output channels in the blocks that a product works on, in order."""
 
@@ -85,6 +89,11 @@ class LatentWeight:
         """The latent tensor v, the layer's `weight`."""
         return self.layer.get_parameter("weight")
 
+    @property
+    def bits(self) -> Tensor:
+        """Of the signs now, a new tensor."""
+        return pack_bits(self.parameter.detach() >= 0)
+
     def blocks(self) -> list[slice]:
         return [slice(0, self.shape[0])]
 
@@ -120,7 +129,7 @@ class PackedWeight:
     def from_latent(cls, latent: LatentWeight) -> "PackedWeight":
         """Binarize: keep the signs as bits and the scale as a constant, and let the latent tensor go."""
         layer, shape, scale = latent.layer, latent.shape, latent.scale()
-        bits = pack_bits(latent.parameter.detach() >= 0)
+        bits = latent.bits
         del layer.weight
         layer.register_buffer("weight_bits", bits)
         if scale is not None:
@@ -129,7 +138,7 @@ class PackedWeight:
 
     @property
     def bits(self) -> Tensor:
-        """The packed tensor, uint8 (out, ceil(n/8))."""
+        """The layer's own tensor, `weight_bits`."""
         return self.layer.get_buffer("weight_bits")
 
     @property

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from trainers.binary import kernels
 from trainers.binary.backward import WeightBlocks, WeightProduct, sign_gradients, weight_product
-from trainers.binary.bits import pack_bits
 from trainers.binary.functional import surrogate_gradient
 from trainers.binary.kernels import Geometry, SignWords, unit_passes
 from trainers.binary.layers import BinaryLayer, SignActivation
@@ -58,12 +57,7 @@ class Product:
         """The weights as the kernels read them; made once a pass."""
         if self.weights is None:
             store = self.layer.store
-            bits = (
-                store.bits
-                if isinstance(store, PackedWeight)
-                else pack_bits(store.signs(slice(0, store.shape[0]), torch.int8) > 0)
-            )
-            self.weights = kernels.pack_weights([bits], store.shape[1], self.geometry)
+            self.weights = kernels.pack_weights([store.bits], store.shape[1], self.geometry)
         return self.weights
 
     def integers(self, signs: SignWords) -> Pixels:

@@ -17,10 +17,8 @@ from torch import Tensor
 
 from trainers.binary import kernels
 from trainers.binary.backward import WeightBlocks, WeightProduct, sign_gradients, weight_product
-from trainers.binary.bits import pack_bits
 from trainers.binary.kernels import Geometry, SignWords, unit_passes
 from trainers.binary.layers import BinaryLayer
-from trainers.binary.weights import PackedWeight
 from trainers.models.branch import Branch, BranchSums, Statistics, corrections, moved_statistics
 from trainers.models.packed_residual import ResidualUnit
 from trainers.models.pixels import Pixels
@@ -63,7 +61,8 @@ class FusedUnit:
         if len(self.unit.branches) > 1:
             groups = [[branch.products[0][0] for branch in self.unit.branches]]
         channels = groups[0][0].store.shape[1]
-        return [kernels.pack_weights([_bits(layer) for layer in group], channels, self.geometry) for group in groups]
+        packed = [[layer.store.bits for layer in group] for group in groups]
+        return [kernels.pack_weights(bits, channels, self.geometry) for bits in packed]
 
     def products(self, signs: SignWords, weights: list[kernels.WeightWords]) -> Pixels:
         """z of all branches side by side."""
@@ -217,7 +216,7 @@ class FusedUnit:
         return total
 
     def _weights_of(self, layer: BinaryLayer) -> kernels.WeightWords:
-        return kernels.pack_weights([_bits(layer)], layer.store.shape[1], self.geometry)
+        return kernels.pack_weights([layer.store.bits], layer.store.shape[1], self.geometry)
 
     def _sign_gradients(
         self, layer: BinaryLayer, grad: Tensor, columns: slice, words: kernels.WeightWords, signs: SignWords
@@ -306,16 +305,6 @@ class _FusedUnit(torch.autograd.Function):
 def fused(x: Tensor, units: list[ResidualUnit]) -> bool:
     """Whether a `Chain` takes these units on inputs such as x."""
     return all(FusedUnit.fits(unit, x) for unit in units)
-
-
-def _bits(layer: BinaryLayer) -> Tensor:
-    """A layer's signs as packed bits, whichever store it has."""
-    store = layer.store
-    return (
-        store.bits
-        if isinstance(store, PackedWeight)
-        else pack_bits(store.signs(slice(0, store.shape[0]), torch.int8) > 0)
-    )
 
 
 def _scale(branch: Branch, dtype: torch.dtype) -> Tensor:
