@@ -86,3 +86,37 @@ class WeightBlocks:
         for rows in self.store.blocks():
             count = rows.stop - rows.start
             yield rows, self.product.rows(rows).view(count, *self.store.shape[1:])
+
+
+class WeightGradient:
+    """The gradient of one layer's weights as the chunks of images pass; nothing for a store that takes none.
+
+    Args:
+        store: of the layer.
+        geometry: of its product.
+        images: how many there are in all chunks.
+    """
+
+    def __init__(self, store: WeightStore, geometry: Geometry, images: int) -> None:
+        self.store, self.geometry, self.images = store, geometry, images
+        self.wanted = store.anchor() is not None
+        self.total: Tensor | None = None
+        self.whole: WeightProduct | None = None
+
+    def add(self, grad: Tensor, columns: slice, signs: SignWords) -> None:
+        """dL/dz, of which `columns` are the layer's, and the signs of a chunk."""
+        if not self.wanted:
+            return
+        product = weight_product(grad, columns, signs, self.geometry)
+        if signs.images == self.images:  # all of them: the gradient may follow in blocks of weights, in `hand_over`
+            self.whole = product
+        else:
+            self.total = product.rows(slice(0, self.store.shape[0]), self.total)
+
+    def hand_over(self) -> Tensor | None:
+        """Give the store its gradient; returns the anchor's, if it has one."""
+        if self.whole is not None:
+            return self.store.receive(WeightBlocks(self.whole, self.store))
+        if self.total is not None:
+            return self.store.receive([(slice(0, self.store.shape[0]), self.total)])
+        return None

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from trainers.binary import kernels
-from trainers.binary.backward import WeightBlocks, WeightProduct, sign_gradients, weight_product
+from trainers.binary.backward import WeightGradient, sign_gradients
 from trainers.binary.functional import surrogate_gradient
 from trainers.binary.kernels import Geometry, SignWords, unit_passes
 from trainers.binary.layers import BinaryLayer, SignActivation
@@ -45,8 +45,7 @@ class Product:
         self.inputs = layer.store.shape[1:].numel()
         self.geometry: Geometry = layer.operator.geometry(layer.store.shape)
         self.weights: kernels.WeightWords | None = None
-        self.total: Tensor | None = None
-        self.whole: WeightProduct | None = None
+        self.gradient: WeightGradient | None = None
 
     def half(self, dtype: torch.dtype) -> Tensor:
         """What an integer is multiplied by, () or (out,): half the weight scale."""
@@ -79,23 +78,17 @@ class Product:
         """
         store, columns = self.layer.store, slice(0, grad.shape[1])
         half, scale = grad * 0.5, store.scale()
-        if store.anchor() is not None:
-            product = weight_product(half, columns, signs, self.geometry)
-            if signs.images == images:  # all of them: it may follow in blocks of weights
-                self.whole = product
-            else:
-                self.total = product.rows(slice(0, store.shape[0]), self.total)
+        if self.gradient is None:
+            self.gradient = WeightGradient(store, self.geometry, images)
+        self.gradient.add(half, columns, signs)
         if scale is not None:
             half = half * scale.detach()
         return sign_gradients(half, columns, store, self.words(), signs, self.geometry)
 
     def hand_over(self) -> Tensor | None:
         """Give the store its gradient; returns the anchor's, if it has one."""
-        store, whole, total = self.layer.store, self.whole, self.total
-        self.whole = self.total = self.weights = None
-        if whole is not None:
-            return store.receive(WeightBlocks(whole, store))
-        return None if total is None else store.receive([(slice(0, store.shape[0]), total)])
+        gradient, self.gradient, self.weights = self.gradient, None, None
+        return None if gradient is None else gradient.hand_over()
 
 
 class FusedPreactivation:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from trainers.binary import kernels
-from trainers.binary.backward import WeightBlocks, WeightProduct, sign_gradients, weight_product
+from trainers.binary.backward import WeightGradient, sign_gradients
 from trainers.binary.kernels import Geometry, SignWords, unit_passes
 from trainers.binary.layers import BinaryLayer
 from trainers.models.branch import Branch, BranchSums, Statistics, corrections, moved_statistics
@@ -155,7 +155,7 @@ class FusedUnit:
         sums = [BranchSums(gamma[columns], beta[columns]) for columns in self._columns()]
         means = self._means(known, sums)
         taken = [
-            [_WeightGradient(layer, x.images, self.geometry) for layer, _ in branch.products]
+            [WeightGradient(layer.store, self.geometry, x.images) for layer, _ in branch.products]
             for branch in unit.branches
         ]
         grad_x = x.of_rows(torch.empty_like(x.rows))
@@ -196,7 +196,7 @@ class FusedUnit:
         self,
         signs: SignWords,
         grad_z: Tensor,
-        taken: list[list["_WeightGradient"]],
+        taken: list[list[WeightGradient]],
         weights: list[kernels.WeightWords],
     ) -> Tensor:
         """dL/ds (pixels, C) of a chunk of images, whose weight gradients go to `taken`."""
@@ -225,35 +225,6 @@ class FusedUnit:
         if scale is not None:
             grad, columns = grad[:, columns] * scale.detach(), slice(0, columns.stop - columns.start)
         return sign_gradients(grad, columns, layer.store, words, signs, self.geometry)
-
-
-class _WeightGradient:
-    """The gradient of one layer's weights as the chunks of images pass; nothing for a layer that takes none."""
-
-    def __init__(self, layer: BinaryLayer, images: int, geometry: Geometry) -> None:
-        self.layer, self.images, self.geometry = layer, images, geometry
-        self.wanted = layer.store.anchor() is not None
-        self.total: Tensor | None = None
-        self.whole: WeightProduct | None = None
-
-    def add(self, grad: Tensor, columns: slice, signs: SignWords) -> None:
-        """dL/dz and the signs of a chunk."""
-        if not self.wanted:
-            return
-        product = weight_product(grad, columns, signs, self.geometry)
-        if signs.images == self.images:  # all of them: the gradient may follow in blocks of weights, in `hand_over`
-            self.whole = product
-        else:
-            self.total = product.rows(slice(0, self.layer.store.shape[0]), self.total)
-
-    def hand_over(self) -> Tensor | None:
-        """Give the store its gradient; returns the anchor's, if it has one."""
-        store = self.layer.store
-        if self.whole is not None:
-            return store.receive(WeightBlocks(self.whole, store))
-        if self.total is not None:
-            return store.receive([(slice(0, store.shape[0]), self.total)])
-        return None
 
 
 class Chain:
