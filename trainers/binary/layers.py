@@ -101,6 +101,14 @@ def binary_layers(model: nn.Module) -> Iterator[tuple[str, BinaryLayer]]:
             yield name, module
 
 
+def packed_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state of a model whose binary layers are packed, as a file keeps it: on the CPU, each tensor contiguous."""
+    for name, layer in binary_layers(model):
+        if not isinstance(layer.store, PackedWeight):
+            raise RuntimeError(f"binary layers are saved as bits, and {name} is not packed; pack them first")
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+
+
 def set_kernels(model: nn.Module, kind: str) -> None:
     """Choose what computes products of bits: `auto`, compiled kernels where they can run, or `torch`, float products.
 

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from torch import nn
 
-from trainers.binary.layers import binary_layers
-from trainers.binary.weights import PackedWeight
+from trainers.binary.layers import packed_state
 from trainers.models.described import ModelDescription, restored_model
 from trainers.models.model_folder import DESCRIPTION, WEIGHTS, read_model_folder, write_model_folder
 from trainers.models.patch import load_patched
@@ -33,11 +32,7 @@ def save_packed(folder: str | Path, model: nn.Module, about: ModelDescription, *
     Raises:
         UserError: the folder is there already or cannot be written.
     """
-    latent = [name for name, layer in binary_layers(model) if not isinstance(layer.store, PackedWeight)]
-    if latent:
-        raise RuntimeError(f"binary layers are saved as bits, and {latent[0]} is not packed; pack them first")
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    return write_model_folder(Path(folder), FORMAT, tensors, about, replace=replace)
+    return write_model_folder(Path(folder), FORMAT, packed_state(model), about, replace=replace)
 
 
 def load_packed(folder: str | Path, patch: str | Path | None = None) -> tuple[nn.Module, ModelDescription]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from trainers.binary.bits import pack_bits, unpack_bits
 from trainers.binary.flip_codes import FlipCode, decode, encode
-from trainers.binary.layers import binary_layers
+from trainers.binary.layers import binary_layers, packed_state
 from trainers.binary.weights import PackedWeight
 from trainers.errors import UserError
 from trainers.models.checkpoints import check_pretrained, load_pretrained
@@ -101,8 +101,7 @@ def _differences(model: nn.Module, start: _Base) -> tuple[dict[str, Tensor], lis
     codes: list[dict[str, Any]] = []
     stream = bytearray()
     weights = flips = 0
-    for name, value in model.state_dict().items():
-        tensor = value.detach().cpu().contiguous()
+    for name, tensor in packed_state(model).items():
         layer = name.removesuffix(_BITS)
         if layer != name and name in start.certain:
             shape = start.shapes[layer]

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from trainers.atomic import write_atomically
 from trainers.binary.bits import unpack_signs
-from trainers.binary.layers import binary_layers
-from trainers.binary.weights import PackedWeight
+from trainers.binary.layers import packed_state
 from trainers.content_names import content_digits
 from trainers.errors import UserError
 
@@ -101,13 +100,9 @@ def save_pretrained(
         model: the network, with packed stores.
         name, options, heads, about: see `OwnFile`.
     """
-    unpacked = [layer for layer, one in binary_layers(model) if not isinstance(one.store, PackedWeight)]
-    if unpacked:
-        raise RuntimeError(f"binary layers are saved as bits, and {unpacked[0]} is not packed; pack them first")
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     described = {"model": name, "options": dict(options), "heads": list(heads), "about": dict(about)}
     # One entry: several would stand in any order, and with them the file's digest would change.
-    content = safetensors.torch.save(tensors, {FORMAT: json.dumps(described)})
+    content = safetensors.torch.save(packed_state(model), {FORMAT: json.dumps(described)})
     path = folder / f"{label}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
     try:
         folder.mkdir(parents=True, exist_ok=True)
