@@ -1,7 +1,9 @@
 """Files whose name ends with digits of their own SHA-256: the same file wherever it lies."""
 
+import hashlib
 import os
 import re
+from pathlib import Path
 
 _NAMED = re.compile(r"-([0-9a-f]{16})\.safetensors$")
 
@@ -23,3 +25,9 @@ def identity_of(path: str) -> str:
     ('Digits-MLP-0123456789abcdef.safetensors', 'a/AdamBNN.pth.tar')
     """
     return path if content_digits(path) is None else os.path.basename(path)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, read a piece at a time."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

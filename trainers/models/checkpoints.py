@@ -7,7 +7,6 @@ place its tensor, or nothing is loaded. Heads are replaced by ours. What is left
 networks that MXNet saved (`trainers.models.mxnet_params`).
 """
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from trainers.binary.bits import sgn
 from trainers.binary.layers import LATENT_STD, binary_layers
 from trainers.binary.weights import LatentWeight
+from trainers.content_names import file_sha256
 from trainers.errors import UserError
 from trainers.model import Pretrained
 from trainers.models.mxnet_params import SUFFIX, read_network
@@ -91,6 +91,7 @@ class _Match:
     replaced_heads: tuple[str, ...]
     ignored: tuple[str, ...]
     assumed: tuple[str, ...]
+    sha256: str
     own: OwnFile | None = None
 
     def sign_layers(self, model: nn.Module) -> tuple[str, ...]:
@@ -104,8 +105,6 @@ class _Match:
         """What becomes of the file at `path` in `model`."""
         signs = self.sign_layers(model)
         filled = [name for name, _ in binary_layers(model) if f"{name}.weight" in self.tensors]
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return PretrainedReport(
             path=str(path),
             loaded=tuple(self.tensors),
@@ -113,7 +112,7 @@ class _Match:
             replaced_heads=self.replaced_heads,
             ignored=self.ignored,
             assumed=self.assumed,
-            sha256=sha256,
+            sha256=self.sha256,
             sign_layers=signs,
             signs_only=len(signs) == len(filled),
             origin=self.own.line() if self.own else "",
@@ -159,9 +158,10 @@ def _match(model: nn.Module, path: Path) -> _Match:
     ignored: tuple[str, ...] = ()
     if path.suffix == SUFFIX:
         state, assumed = _read_mxnet(path, published)
+        sha256 = file_sha256(path)
     else:
-        content = read_checkpoint(path)
-        own = as_own(path, content)
+        content, sha256 = read_checkpoint(path), file_sha256(path)
+        own = as_own(path, content, sha256)
         if own is not None and own.model != name:
             raise UserError(
                 f"{path} is a pretrained {own.model}, not a {name}; choose that model, or give another file"
@@ -197,7 +197,7 @@ def _match(model: nn.Module, path: Path) -> _Match:
         raise UserError(f"{path} holds values that are not finite, in {_shortened(broken)}; get the file again")
     tensors = {key: fitting[key] for key in expected if key in fitting}
     assumed += _assumed_of_values(tensors, expected)
-    return _Match(tensors, heads if kept else (), () if kept else heads, ignored, tuple(assumed), own)
+    return _Match(tensors, heads if kept else (), () if kept else heads, ignored, tuple(assumed), sha256, own)
 
 
 def _read_mxnet(path: Path, published: Pretrained | None) -> tuple[dict[str, Tensor], list[str]]:

@@ -8,7 +8,6 @@ Fine-tuning flips about one weight in a hundred, which takes some 0.08 bits a we
 is bound to its file by the hash, and gives the very bits of the whole export.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from trainers.binary.bits import pack_bits, unpack_bits
 from trainers.binary.flip_codes import FlipCode, decode, encode
 from trainers.binary.layers import binary_layers, packed_state
 from trainers.binary.weights import PackedWeight
+from trainers.content_names import file_sha256
 from trainers.errors import UserError
 from trainers.models.checkpoints import check_pretrained, load_pretrained
 from trainers.models.described import ModelDescription, restored_model
@@ -128,7 +128,7 @@ def load_patched(base: str | Path, folder: str | Path) -> tuple[nn.Module, Model
     folder, base = Path(folder), Path(base)
     found = read_model_folder(folder, FORMAT, ("base", "flips"))
     bound, named = _bound(found.more["base"], folder)
-    if base.is_file() and (other := _sha256(base)) != bound:
+    if base.is_file() and (other := file_sha256(base)) != bound:
         raise UserError(
             f"{folder} is a patch of {named} (SHA-256 {bound[:16]}...), and {base} is another file ({other[:16]}...); "
             "give that one"
@@ -199,11 +199,6 @@ def _bound(said: Any, folder: Path) -> tuple[str, str]:
     if not isinstance(said, Mapping) or not all(isinstance(said.get(key), str) for key in ("sha256", "name")):
         raise UserError(f"{folder} does not say which pretrained file it is a patch of; export the run again")
     return said["sha256"], said["name"]
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

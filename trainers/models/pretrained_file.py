@@ -139,8 +139,8 @@ def describe_own(path: Path) -> dict[str, Any] | None:
     return dict(described)
 
 
-def as_own(path: Path, content: object) -> OwnFile | None:
-    """A file of ours from what `safe_read.read_checkpoint` read of it; None for others.
+def as_own(path: Path, content: object, sha256: str) -> OwnFile | None:
+    """A file of ours from what `safe_read.read_checkpoint` read of it and its SHA-256; None for others.
 
     Raises:
         UserError: it is not what it was when it got its name.
@@ -148,14 +148,12 @@ def as_own(path: Path, content: object) -> OwnFile | None:
     described = describe_own(path)
     if described is None or not isinstance(content, Mapping):
         return None
-    if (named := content_digits(path)) is not None:
-        with path.open("rb") as stream:
-            digits = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
-        if digits != named:
-            raise UserError(
-                f"{path} is not what it was when it was written (SHA-256 {digits}..., its name says {named}); get the "
-                "file again"
-            )
+    digits, named = sha256[:16], content_digits(path)
+    if named not in (None, digits):
+        raise UserError(
+            f"{path} is not what it was when it was written (SHA-256 {digits}..., its name says {named}); get the "
+            "file again"
+        )
     return OwnFile(
         described["model"], described["options"], tuple(described["heads"]), described["about"], dict(content)
     )
