@@ -81,9 +81,9 @@ class Study:
         Raises:
             UserError: no records yet, a damaged log, no completed run, or offered budgets that differ.
         """
-        from study.compare.compare import findings_of
+        from study.compare.found import find_in, require_completed
 
-        return findings_of(self.folder, allow_unequal=allow_unequal, margin=margin)
+        return require_completed(find_in(self.folder, allow_unequal=allow_unequal, margin=margin)).findings
 
     def verdicts(self, *, margin: float | None = None, allow_unequal: bool = False) -> "pd.DataFrame":
         """One row a method and workload, in the comparison's order; arguments and errors as for `findings`.

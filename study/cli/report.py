@@ -3,7 +3,6 @@
 import argparse
 from pathlib import Path
 
-from study.define.settings import check_margin
 from study.record.terminal import say
 from study.report.report import make_report
 from study.report.several import make_side_by_side
@@ -11,8 +10,6 @@ from study.report.several import make_side_by_side
 
 def write(options: argparse.Namespace) -> int:
     """Write the report and say where it is."""
-    if options.margin is not None:
-        check_margin(options.margin, "margin")
     if len(options.directories) > 1:
         made = make_side_by_side(
             options.directories,

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from study.compare.compare import read_predictions
 from study.compare.contrasts import CONTROL, contrasts_of, measure
+from study.compare.found import read_predictions
 from study.compare.paired import POINTS
 from study.compare.power import POWER, Variances, needed
 from study.compare.scores import BASELINE, summarise

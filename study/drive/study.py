@@ -87,10 +87,11 @@ def show_comparison(
         say(f"{directory} cannot be written, so the comparison is shown and no file of it is kept", important=True)
         return
     if report:
-        from study.report.report import make_report
+        from study.report.content import content_of
+        from study.report.report import document_of, write_report
 
         say("writing the report ...")
-        made = make_report(directory, allow_unequal=allow_unequal, margin=margin)
+        made = write_report(document_of(content_of(comparison.found)), Path(directory))
         how = f"to open in a browser, or to send; {made.markdown.name} says the same"
         say(f"report: {made.html} ({how})", important=True)
     for figure in comparison.figures[::2]:

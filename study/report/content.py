@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from study.compare.compare import read_predictions
-from study.compare.findings import Findings, find
+from study.compare.findings import Findings
+from study.compare.found import Found, find_in
 from study.compare.scores import CellGroup, MethodSummary
 from study.record.folder import StudyIdentity, study_identity
-from study.record.runs_table import read_study
 from study.record.study_log import read_events
 from trainers.errors import UserError
 from trainers.predictions import Predictions
@@ -94,27 +93,25 @@ def read_content(directory: str | Path, *, allow_unequal: bool = False, margin: 
     Raises:
         UserError: no study there, no records, damaged ones, or offered budgets that differ (`allow_unequal`).
     """
-    folder = Path(directory)
-    records = read_study(folder)
-    predictions = read_predictions(folder, records.table)
-    findings = find(
-        records.study,
-        records.table,
-        records.sweeps,
-        predictions=predictions,
-        allow_unequal=allow_unequal,
-        margin=margin,
-    )
-    log = _read_log(folder / "log.jsonl")
+    return content_of(find_in(directory, allow_unequal=allow_unequal, margin=margin))
+
+
+def content_of(found: Found) -> StudyContent:
+    """A study's content, of whose runs it is known what they say.
+
+    Raises:
+        UserError: damaged records.
+    """
+    folder, records = found.folder, found.records
     return StudyContent(
         folder=folder,
         identity=study_identity(folder),
-        findings=findings,
+        findings=found.findings,
         rows=records.table.to_pylist(),
         sweeps=records.sweeps,
-        predictions=predictions,
+        predictions=found.predictions,
         cells=_cells(folder),
-        **log,
+        **_read_log(folder / "log.jsonl"),
     )
 
 
