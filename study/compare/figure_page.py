@@ -16,9 +16,9 @@ from trainers.errors import UserError
 INK, FAINT_INK, WARNING_INK = "#333333", "#666666", "#B00020"
 
 
-def blank_page(size: tuple[float, float]) -> Figure:
-    """An empty figure of that width and height in inches."""
-    figure = Figure(figsize=size, dpi=150, layout=ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.12))
+def blank_page(size: tuple[float, float], pad: float = 0.12) -> Figure:
+    """An empty figure of that width and height, and so much room around its axes, in inches."""
+    figure = Figure(figsize=size, dpi=150, layout=ConstrainedLayoutEngine(h_pad=pad, w_pad=pad))
     FigureCanvasAgg(figure)
     return figure
 
@@ -42,11 +42,11 @@ def write_figure(figure: Figure, stem: Path) -> tuple[Path, Path]:
     return paths
 
 
-def plain_axes(axis: Axes, across: str, up: str) -> None:
-    """Axes with their titles and a faint grid."""
-    axis.set_xlabel(across, color=INK)
-    axis.set_ylabel(up, color=INK)
+def plain_axes(axis: Axes, across: str, up: str, size: float = 10, tick_size: float = 10) -> None:
+    """Axes with their titles and a faint grid; letters in points."""
+    axis.set_xlabel(across, color=INK, fontsize=size)
+    axis.set_ylabel(up, color=INK, fontsize=size)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(colors=INK, which="both")
+    axis.tick_params(colors=INK, which="both", labelsize=tick_size)
     axis.grid(color="#e4e4e4", linewidth=0.7)
     axis.set_axisbelow(True)

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from study.compare.figure_page import INK
 from study.compare.looks import styles_of
 from study.compare.scores import CellGroup
 from study.compare.table import group_title
 from study.report.content import Row, StudyContent
 from study.report.document import Block, Figures, Paragraph, Section, anchor, by_workload, text
-from study.report.drawing import Drawing, few, legend_below, line_style, page, plain_axes
+from study.report.drawing import Drawing, legend_below, line_style, marked_line, page, plain_axes
 from study.report.results import far_control
 
 HEIGHT = 3.9
@@ -79,18 +80,7 @@ def _learning(content: StudyContent, group: CellGroup, name: str) -> Drawing | N
         epochs = sorted(mean)
         colour, mark = styles[row.method]
         up = [100 * mean[epoch] for epoch in epochs]
-        axis.plot(
-            epochs,
-            up,
-            color=colour,
-            linestyle=line_style(place),
-            marker=mark,
-            markevery=few(epochs, 8),
-            markersize=5.5,
-            markeredgecolor="white",
-            linewidth=1.6,
-            label=row.label,
-        )
+        marked_line(axis, epochs, up, (colour, mark, line_style(place)), row.label)
         least, most = [100 * low[epoch] for epoch in epochs], [100 * high[epoch] for epoch in epochs]
         axis.fill_between(epochs, least, most, color=colour, alpha=0.15, linewidth=0)
         told.append(f"{row.label} from {up[0]:.1f} % to {up[-1]:.1f} %")
@@ -123,23 +113,11 @@ def _rule_variable(content: StudyContent, group: CellGroup, kind: _Kind, name: s
     looks = _family_looks(families)
     thin = max(1, MOST_THIN_LINES // len(families))
     for label, lines in families.items():
-        colour, mark, style = looks[label]
         for epochs, values in lines[:thin]:
-            axis.plot(epochs, values, color=colour, linewidth=0.6, alpha=0.35, linestyle="-")
+            axis.plot(epochs, values, color=looks[label][0], linewidth=0.6, alpha=0.35, linestyle="-")
         mean = _over_runs(lines, geometric=True)[0]
         across = sorted(mean)
-        axis.plot(
-            across,
-            [mean[epoch] for epoch in across],
-            color=colour,
-            linestyle=style,
-            marker=mark,
-            markevery=few(across, 6),
-            markersize=5.5,
-            markeredgecolor="white",
-            linewidth=2,
-            label=label,
-        )
+        marked_line(axis, across, [mean[epoch] for epoch in across], looks[label], label, marks=6, linewidth=2)
         told.append(f"{label} from {mean[across[0]]:.2g} to {mean[across[-1]]:.2g} over {len(lines)} runs")
     plain_axes(axis, "epoch", kind.up)
     axis.set_yscale("log")
@@ -212,8 +190,8 @@ def _steps_above(content: StudyContent, group: CellGroup, axis: Axes) -> None:
     steps = steps_per_epoch(content, group)
     if steps is not None:
         above = axis.secondary_xaxis("top", functions=(_times(steps), _times(1 / steps)))
-        above.set_xlabel("training step", fontsize=9, color="#333333")
-        above.tick_params(labelsize=8, colors="#333333")
+        above.set_xlabel("training step", fontsize=9, color=INK)
+        above.tick_params(labelsize=8, colors=INK)
 
 
 def _times(factor: float) -> Callable[[Any], Any]:

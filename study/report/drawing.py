@@ -10,18 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
 import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from study.compare import figure_page
+from study.compare.figure_page import INK, blank_page
 from trainers.atomic import write_atomically, write_text
 from trainers.errors import UserError
 
-INK, FAINT_INK = "#333333", "#5f5f5f"
+FAINT_INK = "#5f5f5f"
 WIDTH = 4.8  # inches: as wide as a phone's page, so that text keeps its size there
 _LINES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (8, 2, 1, 2, 1, 2)))
 
@@ -70,21 +71,42 @@ class Drawing:
 
 def page(height: float, width: float = WIDTH) -> Figure:
     """An empty figure of so many inches."""
-    figure = Figure(figsize=(width, height), dpi=150, layout=ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.06))
-    FigureCanvasAgg(figure)
-    return figure
+    return blank_page((width, height), pad=0.06)
 
 
 def plain_axes(axis: Axes, across: str, up: str, title: str = "") -> None:
-    """Axes without a frame, with a faint grid."""
-    axis.set_xlabel(across, color=INK, fontsize=9.5)
-    axis.set_ylabel(up, color=INK, fontsize=9.5)
+    """Axes without a frame, with a faint grid, in letters for a small figure."""
+    figure_page.plain_axes(axis, across, up, size=9.5, tick_size=8.5)
     if title:
         axis.set_title(title, fontsize=10, color=INK, loc="left")
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(colors=INK, which="both", labelsize=8.5)
-    axis.grid(color="#e4e4e4", linewidth=0.7)
-    axis.set_axisbelow(True)
+
+
+def marked_line(
+    axis: Axes,
+    across: Sequence[float],
+    up: Sequence[float],
+    look: tuple[str, str, object],
+    label: str,
+    *,
+    marks: int = 8,
+    **further: Any,
+) -> None:
+    """A line with marks that stay apart, none of more than so many.
+
+    Args:
+        axis: where.
+        across, up: its points.
+        look: its colour, its mark and its kind of line.
+        label: its name in the legend.
+        marks: how many at most.
+        further: as matplotlib takes it.
+    """
+    colour, mark, style = look
+    every = max(1, -(-len(across) // marks))
+    plain = {"markersize": 5.5, "markeredgecolor": "white", "linewidth": 1.6}
+    axis.plot(
+        across, up, color=colour, linestyle=style, marker=mark, markevery=every, label=label, **{**plain, **further}
+    )
 
 
 def line_style(place: int) -> object:
@@ -98,11 +120,6 @@ def legend_below(figure: Figure, axis: Axes, columns: int = 2) -> None:
     if handles:
         columns = 1 if max(map(len, names)) > 30 else columns
         figure.legend(handles, names, loc="outside lower left", ncols=columns, frameon=False, fontsize=8.5)
-
-
-def few(places: Sequence[int], most: int) -> int:
-    """How many steps apart marks stand, so that no line has more than `most`."""
-    return max(1, -(-len(places) // most))
 
 
 def _rendered(figure: Figure, kind: str, name: str) -> bytes:

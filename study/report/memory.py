@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from statistics import fmean
 
+from study.compare.figure_page import INK
 from study.compare.scores import CellGroup, MethodSummary
 from study.compare.table import NONE, group_title
 from study.report.answer import MIB, runs_anchor
 from study.report.content import StudyContent
 from study.report.document import Block, Figures, Paragraph, Section, Words, anchor, by_workload, strong, table, text
-from study.report.drawing import INK, Drawing, page, plain_axes
+from study.report.drawing import Drawing, legend_below, page, plain_axes
 from trainers.memory.report import CATEGORIES
 
 # Okabe and Ito's colours, light to dark in turns, each with a hatch of its own: they stay apart in grey too.
@@ -85,8 +86,7 @@ def _bars(group: CellGroup, found: Mapping[str, Mapping[str, float]], name: str)
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
     axis.set_xlim(0, max(lefts) * 1.24)
-    handles, names = axis.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower left", ncols=2, frameon=False, fontsize=8.5)
+    legend_below(figure, axis, 2)
     told = "; ".join(
         f"{label} {sum(by.values()) / MIB:.2f} MiB, most of it {words_of(max(by, key=lambda name: by[name]))}"
         for label, by in found.items()

@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
+from study.compare.figure_page import INK
 from study.compare.scores import CellGroup
-from study.report.drawing import INK, Drawing, page
+from study.report.drawing import Drawing, page
 from trainers.registry import declared
 
 if TYPE_CHECKING:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import MaxNLocator
 
 from study.compare.contrasts import CONTROL
+from study.compare.figure_page import INK
 from study.compare.looks import styles_of
 from study.compare.scores import CellGroup
 from study.compare.table import NONE, group_title
 from study.report.answer import runs_anchor
 from study.report.content import StudyContent
 from study.report.document import Block, Figures, Paragraph, Section, Words, anchor, by_workload, strong, table, text
-from study.report.drawing import FAINT_INK, INK, Drawing, few, legend_below, line_style, page, plain_axes
+from study.report.drawing import FAINT_INK, Drawing, legend_below, line_style, marked_line, page, plain_axes
 from study.report.parallel import parallel_coordinates, setting_title
 from trainers.errors import UserError
 
@@ -115,19 +116,7 @@ def _best_so_far(group: CellGroup, own: "Mapping[str, Searched]", name: str) -> 
             continue
         colour, mark = styles[method]
         across, up = [count for count, _ in steps], [100 * value for _, value in steps]
-        axis.plot(
-            across,
-            up,
-            drawstyle="steps-post",
-            color=colour,
-            linestyle=line_style(place),
-            marker=mark,
-            markevery=few(across, 8),
-            markersize=5.5,
-            markeredgecolor="white",
-            linewidth=1.6,
-            label=method,
-        )
+        marked_line(axis, across, up, (colour, mark, line_style(place)), method, drawstyle="steps-post")
         half = len(up) // 2
         told.append(f"{method} {up[-1]:.1f} % after {across[-1]}, {up[half]:.1f} % after {across[half]}")
         if method != CONTROL:
