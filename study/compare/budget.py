@@ -6,7 +6,7 @@ included (§4.2, §4.3). All of it comes from the rows of `results.parquet` and 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,11 +76,29 @@ class CellLedger:
     wanted: int | None = None
 
     @property
+    def searched(self) -> Used:
+        """By its search trials."""
+        return self.used.get("search", Used())
+
+    @property
+    def trained(self) -> Used:
+        """By its runs for a score."""
+        return self.used.get("confirm", Used()) + self.used.get("train", Used())
+
+    def behind(self, phase: str) -> Used:
+        """What a score of a phase took in all: a confirmed one follows from the search."""
+        return self.used[phase] + (self.searched if phase == "confirm" else Used())
+
+    @property
+    def searches(self) -> int:
+        """How often the search was to be repeated."""
+        return self.offered.repeats if self.offered else 1
+
+    @property
     def drawn_at_random(self) -> bool:
         """Whether no draw can have learnt from another: all trials were random ones, whatever the sampler is called."""
-        ended = self.used.get("search", Used()).ended
-        searches = self.offered.repeats if self.offered else 1
-        return self.sampler == "random" or (self.startup is not None and ended <= self.startup * searches)
+        few = self.startup is not None and self.searched.ended <= self.startup * self.searches
+        return self.sampler == "random" or few
 
     @property
     def total(self) -> Used:
@@ -91,7 +109,7 @@ class CellLedger:
     def unfinished(self) -> list[str]:
         """What the cell still lacks of its budget, in words (§4.6)."""
         lacks = []
-        ended = self.used.get("search", Used()).ended
+        ended = self.searched.ended
         if self.planned is not None and ended < self.planned:
             lacks.append(f"{ended} of {self.planned} search trials have ended")
         confirmed = self.used.get("confirm", Used()).ended
@@ -124,6 +142,13 @@ class CellLedger:
 
 
 Key = tuple[str, str, str]
+
+
+def offers(accounts: Sequence[CellLedger]) -> Iterator[tuple[str, Offered]]:
+    """Every budget that was offered, once, and to whom: `each method` where it is the same for all."""
+    for offered in dict.fromkeys(account.offered for account in accounts if account.offered):
+        whose = [account.method for account in accounts if account.offered == offered]
+        yield "each method" if len(whose) == len(accounts) else ", ".join(whose), offered
 
 
 def ledger(rows: Iterable[Mapping[str, Any]], sweeps: Mapping[str, Mapping[str, str]]) -> dict[Key, CellLedger]:

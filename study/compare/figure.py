@@ -74,7 +74,7 @@ def draw_figures(findings: Findings, folder: Path) -> tuple[Path, ...]:
     Raises:
         UserError: a file cannot be written.
     """
-    banners = tuple(banner.split(":")[0] for banner in findings.banners)
+    banners = findings.short_banners
     paths: tuple[Path, ...] = draw_figure(findings.workloads, folder / "accuracy_vs_memory", findings.study, banners)
     if any(row.state_bits for workload in findings.workloads for row in shown(workload.group, STATE)[1]):
         paths += draw_figure(findings.workloads, folder / "accuracy_vs_state", findings.study, banners, STATE)

@@ -54,6 +54,15 @@ class Findings:
         """The budget of a method of a workload."""
         return self.accounts[group.dataset, group.model, method]
 
+    def accounts_of(self, group: CellGroup) -> list[CellLedger]:
+        """The budgets of a workload's methods, each once, in the order of its rows."""
+        return [self.account(group, method) for method in dict.fromkeys(row.method for row in group.methods)]
+
+    @property
+    def short_banners(self) -> tuple[str, ...]:
+        """The banners in a few words each, as figures bear them."""
+        return tuple(banner.split(":")[0] for banner in self.banners)
+
     def as_dict(self) -> dict[str, Any]:
         """As plain values, for `verdicts.json`."""
         return {

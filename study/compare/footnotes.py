@@ -129,9 +129,8 @@ def _samplers(accounts: Sequence[CellLedger]) -> Iterator[str]:
     """How configurations were drawn, and how many of the draws could learn from others."""
     sorts: dict[str, list[str]] = {}
     for account in accounts:
-        trials = account.used["search"].ended if "search" in account.used else 0
-        searches = account.offered.repeats if account.offered else 1
-        if trials <= searches:  # one trial is the whole search where nothing is left to tune
+        trials = account.searched.ended
+        if trials <= account.searches:  # one trial is the whole search where nothing is left to tune
             continue
         if account.sampler == "tpe":
             first = f"random draws until {account.startup} trials had ended"

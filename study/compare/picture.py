@@ -56,9 +56,9 @@ class Picture:
 
 def accuracy_picture(findings: Findings, across: Across = PEAK_MEMORY) -> Picture:
     """Accuracy against peak memory, or against bits of state a weight: a panel for each data set and model."""
-    banners = tuple(banner.split(":")[0] for banner in findings.banners)
     with tempfile.TemporaryDirectory() as folder:
-        png, svg = draw_figure(findings.workloads, Path(folder) / "figure", findings.study, banners, across)
+        stem = Path(folder) / "figure"
+        png, svg = draw_figure(findings.workloads, stem, findings.study, findings.short_banners, across)
         return Picture(png.read_bytes(), svg.read_bytes())
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 from typing import Any
 
-from study.compare.budget import COUNTED, CellLedger, Used
+from study.compare.budget import COUNTED, CellLedger, Used, offers
 from study.compare.contrasts import OTHER_MARGINS, Contrast
 from study.compare.findings import Findings
 from study.compare.scores import CellGroup, MethodSummary
@@ -100,10 +100,6 @@ def _scores(findings: Findings, group: CellGroup) -> Iterator[str]:
     header += ["epochs", "device-s"]
     rows = []
     for row in group.methods:
-        account = findings.account(group, row.method)
-        used = account.used[row.phase]
-        if row.confirmed:
-            used += account.used.get("search", Used())
         memory = row.peak_memory
         base = baseline.peak_memory if baseline else None
         rows.append(
@@ -115,7 +111,7 @@ def _scores(findings: Findings, group: CellGroup) -> Iterator[str]:
                 *[f"{fmean(row.state_bits.values()):.1f}" if row.state_bits else NONE] * with_state,
                 NONE if memory is None else f"{memory.mean / MIB:.1f}",
                 NONE if memory is None or base is None else f"{memory.mean / base.mean:.2f}x",
-                *_use(used),
+                *_use(findings.account(group, row.method).behind(row.phase)),
             ]
         )
     table = _aligned([header, *rows])
@@ -174,11 +170,8 @@ def _contrast_text(contrast: Contrast) -> Iterator[str]:
 
 def _budgets(findings: Findings, group: CellGroup) -> Iterator[str]:
     """What was offered, once where it is the same for all, and what each method used (§4)."""
-    methods = list(dict.fromkeys(row.method for row in group.methods))
-    accounts = [findings.account(group, method) for method in methods]
-    for offered in dict.fromkeys(account.offered for account in accounts if account.offered):
-        whose = [account.method for account in accounts if account.offered == offered]
-        to = "each method" if len(whose) == len(methods) else ", ".join(whose)
+    accounts = findings.accounts_of(group)
+    for to, offered in offers(accounts):
         yield from _wrapped(f"Offered to {to} (§4.1): {offer_text(offered)}.", 2)
     header = ["used (§4.2)", "done", *COUNTED[1:], "epochs", "device-s", "runs", "epochs", "device-s"]
     rows = [header, *(_budget_row(account) for account in accounts)]
@@ -192,8 +185,7 @@ def _budgets(findings: Findings, group: CellGroup) -> Iterator[str]:
 
 
 def _budget_row(account: CellLedger) -> list[str]:
-    search = account.used.get("search", Used())
-    trained = account.used.get("confirm", Used()) + account.used.get("train", Used())
+    search, trained = account.searched, account.trained
     counts = [str(search.outcomes[outcome]) for outcome in COUNTED]
     return [account.method, *counts, *_use(search), str(trained.ended), *_use(trained)]
 

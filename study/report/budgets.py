@@ -1,6 +1,6 @@
 """What every method was offered, and what it used (PROTOCOL §4)."""
 
-from study.compare.budget import COUNTED, CellLedger, Used
+from study.compare.budget import COUNTED, CellLedger, Used, offers
 from study.compare.table import NONE, group_title, offer_text
 from study.compare.verdict import WorkloadVerdicts
 from study.report.answer import runs_anchor
@@ -29,31 +29,26 @@ _HEADER += ["runs for a score", "their epochs", "their device-seconds"]
 
 def _workload(content: StudyContent, workload: WorkloadVerdicts) -> tuple[Block, ...]:
     group = workload.group
-    methods = list(dict.fromkeys(row.method for row in group.methods))
-    accounts = [content.findings.account(group, method) for method in methods]
-    offers = []
-    for offered in dict.fromkeys(one.offered for one in accounts if one.offered):
-        whose = [one.method for one in accounts if one.offered == offered]
-        to = "each method" if len(whose) == len(methods) else ", ".join(whose)
-        offers.append(text([strong(f"Offered to {to}"), f": {offer_text(offered)}."]))
-    if not offers:
-        offers.append(text("The records do not say what was offered."))
+    accounts = content.findings.accounts_of(group)
+    told = [text([strong(f"Offered to {to}"), f": {offer_text(offered)}."]) for to, offered in offers(accounts)]
+    if not told:
+        told.append(text("The records do not say what was offered."))
     rows = [_row(one.method, "#" + runs_anchor(group, one.method), one) for one in accounts]
-    return Listing(tuple(offers)), table("Used: search trials by how they ended, and what all runs took", _HEADER, rows)
+    return Listing(tuple(told)), table("Used: search trials by how they ended, and what all runs took", _HEADER, rows)
 
 
 def _row(label: str, link: str, account: CellLedger) -> list[Words]:
-    search = account.used.get("search", Used())
-    trained = account.used.get("confirm", Used()) + account.used.get("train", Used())
+    search, trained = account.searched, account.trained
     return [
         strong(label, link),
         *(str(search.outcomes[outcome]) for outcome in COUNTED),
-        *_amounts(search),
+        *amounts(search),
         str(trained.ended),
-        *_amounts(trained),
+        *amounts(trained),
     ]
 
 
-def _amounts(used: Used) -> list[Words]:
+def amounts(used: Used) -> list[str]:
+    """Epochs and device-seconds; with a + where some runs did not record theirs, a dash where none did."""
     more = "+" if used.unknown else ""
     return [NONE if amount is None else f"{amount:,.0f}{more}" for amount in (used.epochs, used.device_seconds)]

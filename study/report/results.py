@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import astuple, replace
 from statistics import fmean
 
-from study.compare.budget import Used
 from study.compare.contrasts import CONTROL, LIFT, NAMED, Contrast
 from study.compare.figure import PEAK_MEMORY, STATE, Across, panel_of, shown
 from study.compare.figure import caption as panel_caption
@@ -14,6 +13,7 @@ from study.compare.statistics import Estimate, mean_and_interval
 from study.compare.table import NONE, acting, configuration_text, group_title, percent
 from study.compare.verdict import WorkloadVerdicts, accuracy_text
 from study.report.answer import MIB, runs_anchor
+from study.report.budgets import amounts
 from study.report.content import StudyContent
 from study.report.document import (
     Block,
@@ -59,10 +59,6 @@ def _table(findings: Findings, workload: WorkloadVerdicts) -> Iterator[Block]:
     for verdict in workload.verdicts:
         row = verdict.row
         link = "#" + runs_anchor(group, row.method)
-        account = findings.account(group, row.method)
-        used = account.used[row.phase]
-        if row.confirmed:
-            used += account.used.get("search", Used())
         memory, base = row.peak_memory, baseline.peak_memory if baseline else None
         bits = f"{fmean(row.state_bits.values()):.1f}" if row.state_bits else NONE
         cells: list[Words] = [
@@ -73,8 +69,7 @@ def _table(findings: Findings, workload: WorkloadVerdicts) -> Iterator[Block]:
             *[_linked(bits, link)] * with_state,
             _linked(NONE if memory is None else f"{memory.mean / MIB:.2f}", link),
             NONE if memory is None or base is None else f"{memory.mean / base.mean:.2f}×",
-            _linked(_use(used.epochs, used.unknown), link),
-            _linked(_use(used.device_seconds, used.unknown), link),
+            *(_linked(amount, link) for amount in amounts(findings.account(group, row.method).behind(row.phase))),
             difference_text(verdict.difference),
             verdict.kind + (f", {verdict.front}" if verdict.front else ""),
         ]
@@ -114,10 +109,6 @@ def _table(findings: Findings, workload: WorkloadVerdicts) -> Iterator[Block]:
 
 def _linked(words: str, link: str) -> Span:
     return Span(words) if words == NONE else Span(words, link)
-
-
-def _use(amount: float | None, unknown: int) -> str:
-    return NONE if amount is None else f"{amount:,.0f}" + ("+" if unknown else "")
 
 
 def difference_text(estimate: Estimate | None) -> str:
@@ -171,12 +162,11 @@ def accuracy_panel(
         x = fmean(across.by_seed(row).values()) * across.scale
         told.append(f"{row.label} {accuracy.mean:.1f} % at {x:.3g}")
     drawn = replace(workload, group=group)
-    banners = tuple(banner.split(":")[0] for banner in content.findings.banners)
     return Drawing(
         name,
         f"{prefix}{measure.capitalize()} accuracy against {across.name}, {group.dataset}, {group.model}.",
         f"Across: {across.label}. Up: {measure} accuracy in per cent. {'; '.join(told)}. {caption}".rstrip(),
-        panel_of(drawn, banners, across, PANEL),
+        panel_of(drawn, content.findings.short_banners, across, PANEL),
         f"{panel_caption(drawn, across)} {caption}".rstrip(),
     )
 
