@@ -44,15 +44,19 @@ def search_trials(searches: Mapping[str, list[FrozenTrial]]) -> dict[str, Search
     found = {}
     for cell, trials in searches.items():
         for trial in trials:
-            outcome = "running"
-            if trial.state in OUTCOMES:
-                outcome = str(trial.user_attrs.get("outcome", OUTCOMES[trial.state]))
             values = trial.values or []
             config = trial.user_attrs.get("config")
             found[trial_id(cell, trial.number)] = SearchTrial(
-                outcome, dict(zip(METRICS, values, strict=False)), json.loads(config) if config else None
+                outcome_of(trial), dict(zip(METRICS, values, strict=False)), json.loads(config) if config else None
             )
     return found
+
+
+def outcome_of(trial: FrozenTrial) -> str:
+    """How a trial ended, as it was noted or else by its state; `running` while it has not."""
+    if trial.state not in OUTCOMES:
+        return "running"
+    return str(trial.user_attrs.get("outcome", OUTCOMES[trial.state]))
 
 
 def trial_id(cell: str, number: int) -> str:

@@ -16,7 +16,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
-from study.search.journal_trials import OUTCOMES, read_searches
+from study.search.journal_trials import outcome_of, read_searches
 from trainers.errors import UserError
 
 LEAST_TRIALS, TRIALS_A_SETTING = 10, 4
@@ -90,9 +90,7 @@ def _searched(cell: str, trials: Sequence[FrozenTrial]) -> Searched:
     made = [
         SearchedTrial(
             trial.number,
-            str(trial.user_attrs.get("outcome", OUTCOMES.get(trial.state, "running")))
-            if trial.state in OUTCOMES
-            else "running",
+            outcome_of(trial),
             trial.values[0] if trial.state == TrialState.COMPLETE and trial.values else None,
             dict(trial.params),
         )
