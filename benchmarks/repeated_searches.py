@@ -10,7 +10,7 @@ every run of every search for a seed of its own, as if runs of one search had no
 import argparse
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,11 @@ def runs_as_seeds(moments: PairedMoments) -> PairedMoments:
     return dataclasses.replace(moments, seeds=moments.runs, searches=1, seed_square=squares / (moments.runs - 1))
 
 
-RULES = ("protocol", "every run a seed")
+RULES: dict[str, Callable[[PairedMoments], PairedMoments]] = {
+    "protocol": lambda moments: moments,
+    "every run a seed": runs_as_seeds,
+}
+"""What each rule takes the answers for."""
 
 
 def errors(world: World, studies: int, seed: int) -> dict[str, tuple[float, float]]:
@@ -50,7 +54,7 @@ def errors(world: World, studies: int, seed: int) -> dict[str, tuple[float, floa
     with np.errstate(divide="ignore", invalid="ignore"):
         at_zero = simulate(world, studies, seed)
         at_margin = simulate(dataclasses.replace(world, difference=MARGIN), studies, seed + 1)
-        for rule, seen in (("protocol", lambda one: one), ("every run a seed", runs_as_seeds)):
+        for rule, seen in RULES.items():
             comparable: Any = decide(seen(at_margin), MARGIN)[0]
             different: Any = decide(seen(at_zero), MARGIN)[1]
             found[rule] = (float(np.mean(comparable)), float(np.mean(different)))
