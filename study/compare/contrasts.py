@@ -17,7 +17,7 @@ from study.compare.paired import EQUIVALENCE_LEVEL, SIGNIFICANCE, PairedVerdict,
 from study.compare.power import Needed, Variances, needed
 from study.compare.repeats import table_interval, table_p
 from study.compare.scores import CellGroup, MethodSummary
-from study.compare.statistics import Estimate, equivalence_p, holm, paired_difference
+from study.compare.statistics import Estimate, equivalence_p, estimate_as_dict, holm, paired_difference
 
 CONTROL = "frozen"
 """The method whose binary weights stay as they were drawn."""
@@ -92,15 +92,12 @@ class Contrast:
         """As plain values, for `verdicts.json`."""
         found, moments = self.measured, self.measured.moments if self.measured else None
         parts: PairedVerdict | None = verdict_of(moments, 1.0) if moments else None
-        estimate = found.estimate if found else None
         return {
             "method": self.row.label,
             "against": self.against.label,
             "sort": self.sort,
             "kind": self.kind,
-            "difference_points": {"mean": estimate.mean, "low": estimate.low, "high": estimate.high, "n": estimate.n}
-            if estimate
-            else None,
+            "difference_points": estimate_as_dict(found.estimate if found else None),
             "holm_p": self.adjusted_p,
             "holm_p_equivalent": self.adjusted_p_equivalent,
             "over": None if found is None else "seeds and images" if self.over_images else "seeds",

@@ -22,7 +22,7 @@ from study.compare.method_summary import BASELINE, CellGroup, MethodSummary
 from trainers.predictions import Predictions
 from trainers.registry import configuration_settings, method_labels
 
-__all__ = ["BASELINE", "CellGroup", "MethodSummary", "base_method", "summarise", "two_objectives"]
+__all__ = ["BASELINE", "CellGroup", "MethodSummary", "base_method", "shared_settings", "summarise", "two_objectives"]
 Row = Mapping[str, Any]
 
 
@@ -103,17 +103,12 @@ def _combined(searches: Mapping[int, MethodSummary]) -> MethodSummary:
 
     seconds = [part.train_seconds for part in parts if part.train_seconds is not None]
     test_sets = {part.test_set for part in parts}
-    shared = {
-        name: value
-        for name, value in parts[0].configuration.items()
-        if all(part.configuration.get(name) == value for part in parts)
-    }
     return MethodSummary(
         method=parts[0].method,
         phase=parts[0].phase,
         seeds=seeds,
         planned=sum(part.planned for part in parts),
-        configuration=shared,
+        configuration=shared_settings([part.configuration for part in parts]),
         validation=over([part.validation for part in parts]),
         test=over([part.test for part in parts]),
         memory=over([part.memory for part in parts]),
@@ -123,6 +118,12 @@ def _combined(searches: Mapping[int, MethodSummary]) -> MethodSummary:
         test_set=test_sets.pop() if len(test_sets) == 1 else None,
         repeats=dict(searches),
     )
+
+
+def shared_settings(configurations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all of these have, with one value; at least one."""
+    first, *others = configurations
+    return {name: value for name, value in first.items() if all(one.get(name) == value for one in others)}
 
 
 def _summarise_method(

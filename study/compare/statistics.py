@@ -9,8 +9,9 @@ import hashlib
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -43,6 +44,11 @@ class Estimate:
         """The same in another unit; `factor` is positive."""
         low, high = (None if end is None else factor * end for end in (self.low, self.high))
         return Estimate(factor * self.mean, low, high, self.n)
+
+
+def estimate_as_dict(estimate: Estimate | None) -> dict[str, Any] | None:
+    """An estimate as plain values."""
+    return None if estimate is None else asdict(estimate)
 
 
 def mean_and_interval(values: Sequence[float]) -> Estimate:

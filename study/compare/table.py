@@ -8,9 +8,9 @@ from typing import Any
 from study.compare.budget import COUNTED, CellLedger, Used, offers
 from study.compare.contrasts import OTHER_MARGINS, Contrast
 from study.compare.findings import Findings
-from study.compare.scores import CellGroup, MethodSummary
+from study.compare.scores import CellGroup, MethodSummary, shared_settings
 from study.compare.statistics import Estimate
-from study.compare.verdict import Overall, Verdict, WorkloadVerdicts, accuracy_text
+from study.compare.verdict import Overall, Verdict, WorkloadVerdicts, accuracy_text, margin_text
 from study.define.offer import Offered
 from trainers.data.catalog import lookup
 from trainers.registry import METHODS, MODELS, declared, lr_trains_real
@@ -126,7 +126,7 @@ def _verdicts(workload: WorkloadVerdicts) -> Iterator[str]:
     if not any(verdict.row.confirmed for verdict in workload.verdicts) or baseline is None:
         yield "No verdicts: nothing is confirmed (§6.2)." if baseline else "No verdicts: no memory was measured (§6.1)."
         return
-    within = f"margin ±{workload.margin:g} point" + ("" if workload.margin == 1 else "s")
+    within = f"margin {margin_text(workload.margin)}"
     holm = f"Holm over the study's {workload.family} comparison" + ("" if workload.family == 1 else "s")
     yield f"Verdicts against {baseline.label} on {measure} accuracy ({within}; {holm}; §6):"
     width = max(len(verdict.row.label) for verdict in workload.verdicts)
@@ -219,7 +219,7 @@ def _configurations(group: CellGroup) -> Iterator[str]:
     """The best configuration of each method; settings that all of them share are said once."""
     rows = [(row.label + (f" r{repeat}" if repeat else ""), one) for row, repeat, one in _searched(group)]
     every = [acting(one, group.model) for _, one in rows]
-    shared = {key: value for key, value in every[0].items() if all(other.get(key) == value for other in every)}
+    shared = shared_settings(every)
     width = max(len(name) for name in [*(name for name, _ in rows), "all"])
     yield "Best configuration of each, chosen on validation (§5.1):"
     for (name, _), configuration in zip(rows, every, strict=True):

@@ -11,7 +11,7 @@ from typing import Any
 
 from study.compare.contrasts import BASELINE, Contrast, contrasts_of, decided, measure
 from study.compare.scores import CellGroup, MethodSummary
-from study.compare.statistics import Estimate, error_ratios, mean_ranks, paired_ratio, profile_area
+from study.compare.statistics import Estimate, error_ratios, estimate_as_dict, mean_ranks, paired_ratio, profile_area
 
 ON_FRONT, PERHAPS, DOMINATED = "on the Pareto front", "perhaps on the Pareto front", "dominated"
 
@@ -169,9 +169,8 @@ def accuracy_text(contrast: Contrast, margin: float) -> str:
     points = contrast.measured.estimate
     if points.low is None or points.high is None:
         return "undecided: a single common seed gives no interval"
-    within = f"±{margin:g} point" + ("" if margin == 1 else "s")
     if contrast.kind == "comparable":
-        return f"comparable accuracy (within {within})"
+        return f"comparable accuracy (within {margin_text(margin)})"
     if contrast.kind in ("higher", "lower"):
         low, high = sorted((abs(points.low), abs(points.high)))
         return f"{contrast.kind} by {abs(points.mean):.1f} [{low:.1f}, {high:.1f}] points"
@@ -184,6 +183,14 @@ def accuracy_text(contrast: Contrast, margin: float) -> str:
     if points.low > 0 or points.high < 0:  # the interval alone would suggest a difference
         text += " and is not significant after Holm"
     return text
+
+
+def margin_text(margin: float) -> str:
+    """
+    >>> margin_text(0.5)
+    '±0.5 points'
+    """
+    return f"±{margin:g} point" + ("" if margin == 1 else "s")
 
 
 def _at_memory(ratio: Estimate | None) -> str:
@@ -298,10 +305,3 @@ def _searches(row: MethodSummary) -> dict[str, Any]:
         ],
         "variance_points2": {"search": split.search, "seed": split.seed, "image": split.image} if split else None,
     }
-
-
-def estimate_as_dict(estimate: Estimate | None) -> dict[str, Any] | None:
-    """An estimate as plain values."""
-    if estimate is None:
-        return None
-    return {"mean": estimate.mean, "low": estimate.low, "high": estimate.high, "n": estimate.n}

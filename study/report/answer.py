@@ -8,7 +8,7 @@ from study.compare.contrasts import CONTROL, Contrast, Measured, measure
 from study.compare.scores import CellGroup, MethodSummary
 from study.compare.statistics import SIGNIFICANCE, Estimate, accuracy_interval, holm
 from study.compare.table import group_title, percent
-from study.compare.verdict import Verdict, WorkloadVerdicts
+from study.compare.verdict import Verdict, WorkloadVerdicts, margin_text
 from study.report.content import StudyContent, confirmed
 from study.report.document import Block, Listing, Paragraph, Section, Span, Text, anchor, code, strong, table, text
 from trainers.data.catalog import lookup
@@ -90,7 +90,7 @@ def _sentence(workload: WorkloadVerdicts) -> Text:
         kind: [one for one in workload.verdicts if one.kind == kind]
         for kind in ("comparable", "higher", "lower", "undecided")
     }
-    within = _points(workload.margin)
+    within = margin_text(workload.margin)
     if higher := by_kind["higher"]:
         said += ["More accurate for sure: ", *_named(group, higher, points=True), ". "]
     if comparable := by_kind["comparable"]:
@@ -297,10 +297,6 @@ def _amount(size: float) -> str:
 
 def _mib(memory: Mapping[int, float]) -> str:
     return f"{fmean(memory.values()) / MIB:.2f} MiB"
-
-
-def _points(margin: float) -> str:
-    return f"±{margin:g} point" + ("" if margin == 1 else "s")
 
 
 def _size(row: MethodSummary) -> str:

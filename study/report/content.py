@@ -73,13 +73,18 @@ class StudyContent:
         """The runs of one workload."""
         return [row for row in self.rows if (row["dataset"], row["model"]) == (group.dataset, group.model)]
 
+    @property
+    def workloads(self) -> dict[tuple[str | None, str | None], dict[str, Any]]:
+        """What is recorded of data and task, by data set and model; without those of which nothing is."""
+        found: dict[tuple[str | None, str | None], dict[str, Any]] = {}
+        for tags in self.sweeps.values():
+            if tags.get("workload"):
+                found.setdefault((tags.get("dataset"), tags.get("model")), json.loads(tags["workload"]))
+        return found
+
     def workload(self, group: CellGroup) -> dict[str, Any]:
         """What is recorded of a workload's data and task; empty where nothing is."""
-        for tags in self.sweeps.values():
-            if (tags.get("dataset"), tags.get("model")) == (group.dataset, group.model) and tags.get("workload"):
-                found = json.loads(tags["workload"])
-                return dict(found) if isinstance(found, dict) else {}
-        return {}
+        return self.workloads.get((group.dataset, group.model), {})
 
     def epochs(self, trial_id: str, metric: str) -> tuple[list[int], list[float]]:
         """A run's curve: the epochs in which a metric was measured, and its values."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from study.compare.scores import CellGroup
+from study.compare.scores import CellGroup, shared_settings
 from study.compare.table import NONE, configuration_text
 from study.record.columns import configuration
 from study.record.inputs import PRETRAINED
@@ -126,10 +126,10 @@ def _inputs(content: StudyContent) -> Iterator[list[Words]]:
         "test_images": "test images",
         "pretrained_sha256": "pretrained file, SHA-256",
     }
-    for name, known in _workloads(content).items():
+    for (dataset, model), known in content.workloads.items():
         for key, meaning in words.items():
             if known.get(key) is not None:
-                yield [name, meaning, code(str(known[key]))]
+                yield [f"{dataset}, {model}", meaning, code(str(known[key]))]
     files: dict[tuple[str, str], None] = {}
     for trial_id, tags in content.tags.items():
         if tags.get(PRETRAINED):
@@ -139,14 +139,6 @@ def _inputs(content: StudyContent) -> Iterator[list[Words]]:
     plugins = dict.fromkeys(row["plugins"] for row in content.rows if row.get("plugins"))
     for plugin in plugins:
         yield ["runs with a plug-in", "plug-in", code(str(plugin))]
-
-
-def _workloads(content: StudyContent) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for tags in content.sweeps.values():
-        if tags.get("workload"):
-            found.setdefault(f"{tags.get('dataset')}, {tags.get('model')}", json.loads(tags["workload"]))
-    return found
 
 
 def _mlflow(content: StudyContent) -> Block:
@@ -203,13 +195,14 @@ def _method_runs(content: StudyContent, group: CellGroup, method: str, rows: lis
 
 
 def _runs_table(caption: str, rows: list[Row], *, test: bool) -> Block:
-    shared = _shared_settings(rows)
+    settings = [_settings(row) for row in rows]
+    shared = shared_settings(settings)
     header = ["run", "seed", "ended", "validation %", *["test %"] * test, "peak MiB", "epochs", "device-s", "settings"]
     made: list[list[Words]] = []
-    for row in rows:
+    for row, its in zip(rows, settings, strict=True):
         pruned = row["status"] == "pruned"
         ended = f"pruned at epoch {row['rung']}" if pruned else row["status"]
-        own = {key: value for key, value in _settings(row).items() if key not in shared}
+        own = {key: value for key, value in its.items() if key not in shared}
         made.append(
             [
                 code(row["trial_id"]),
@@ -237,11 +230,6 @@ def run_anchor(trial_id: str) -> str:
 
 def _settings(row: Row) -> dict[str, Any]:
     return {k: v for k, v in configuration(row).items() if v is not None and k != "seed"}
-
-
-def _shared_settings(rows: list[Row]) -> dict[str, Any]:
-    every = [_settings(row) for row in rows]
-    return {key: value for key, value in every[0].items() if all(one.get(key) == value for one in every)}
 
 
 def _percent(value: float | None) -> str:
