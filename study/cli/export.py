@@ -22,8 +22,8 @@ from study.record.runs_table import read_study
 from study.record.terminal import say
 from trainers.checkpoint import best_checkpoint, last_checkpoint, read_checkpoint
 from trainers.config import TrialConfig
+from trainers.content_names import file_sha256
 from trainers.data.loader import PreparedData
-from trainers.data.store import file_sha256
 from trainers.errors import UserError
 from trainers.learner import new_model
 from trainers.models.checkpoints import load_pretrained

@@ -5,12 +5,12 @@ A cell's workload is every setting of that scope (`trainers.settings`) and what 
 between the methods of a data set and model as the budget is, and held against what a study began with.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from study.define.cells import Cell
+from trainers.content_names import file_sha256
 from trainers.errors import UserError
 
 _ELSEWHERE = ("dataset", "model", "epochs", "pretrained", "xnor", "weight_scale", "activation_memory")
@@ -129,7 +129,6 @@ def _shown(value: Any) -> str:
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise UserError(f"the pretrained file {path} cannot be read ({error.strerror}); put it back") from error

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from trainers.atomic import write_text
 from trainers.config import TrialConfig
-from trainers.data.store import file_sha256, verify_prepared
+from trainers.content_names import file_sha256
+from trainers.data.store import verify_prepared
 from trainers.errors import DataChangedError, UserError
 from trainers.locks import file_lock
 from trainers.run_data import data_of

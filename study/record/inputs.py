@@ -9,7 +9,7 @@ from pathlib import Path
 
 from study.record.study_log import TrialRecord
 from trainers.config import TrialConfig
-from trainers.data.store import file_sha256
+from trainers.content_names import file_sha256
 from trainers.errors import UserError
 
 PRETRAINED = "pretrained_sha256"

@@ -39,15 +39,13 @@ def gathered(split: Split, batches: Sequence[np.ndarray], device: torch.device) 
         images, labels = split.images(rows), torch.from_numpy(split.labels[rows])
         return (images.pin_memory(), labels.pin_memory()) if pinned else (images, labels)
 
-    if not (pinned or split.encoded):
+    if not batches or not (pinned or split.encoded):
         yield from map(gather, batches)
         return
     with ThreadPoolExecutor(1, thread_name_prefix="next-batch") as thread:
-        coming = [thread.submit(gather, rows) for rows in batches[:1]]
-        for rows in [*batches[1:], None]:
-            if not coming:
-                return
-            batch = coming.pop().result()
-            if rows is not None:
-                coming.append(thread.submit(gather, rows))
+        coming = thread.submit(gather, batches[0])
+        for rows in batches[1:]:
+            batch = coming.result()
+            coming = thread.submit(gather, rows)
             yield batch
+        yield coming.result()

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from trainers.content_names import file_sha256
 from trainers.data.image_source import ImageSource, Part
 from trainers.data.notes import Note
 from trainers.data.pictures import check_decodes, pixels
@@ -29,7 +30,6 @@ from trainers.data.store import (
     JOURNAL,
     Manifest,
     Shard,
-    file_sha256,
     read_manifest,
     shard_of,
     write_manifest,

@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from trainers.atomic import write_atomically, write_text
+from trainers.content_names import file_sha256
 from trainers.data.depth import FLOAT, INTEGER
 from trainers.data.notes import Note, note_of
 from trainers.errors import UserError
@@ -94,12 +95,6 @@ class Manifest:
         if self.grey_ranges and self.storage == "encoded":  # there they decide what a run makes of the bytes
             seen.append(self.grey_ranges)
         return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_shard(path: Path, image: pa.Array, labels: np.ndarray, ranks: np.ndarray | None) -> Shard:
