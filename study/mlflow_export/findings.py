@@ -57,13 +57,14 @@ def artifacts(folder: Path) -> list[Artifact]:
 
 def notes(folder: Path) -> list[Note]:
     """The verdict on each method that is compared, in Markdown; none where nothing was compared yet."""
-    made = []
-    for workload in _workloads(folder):
+    made, verdicts = [], _verdicts(folder)
+    banners = _banners(verdicts)
+    for workload in _workloads(verdicts):
         rows: dict[str, list[Mapping[str, Any]]] = {}
         for row in workload.get("methods", []):
             rows.setdefault(str(row["method"]), []).append(row)
         for method, own in rows.items():
-            told = [*_banners(folder), *(_verdict(row, str(workload.get("baseline"))) for row in own)]
+            told = [*banners, *(_verdict(row, str(workload.get("baseline"))) for row in own)]
             text = "\n\n".join(told)
             made.append(Note(str(workload["dataset"]), str(workload["model"]), method, text[:LONGEST_NOTE]))
     return made
@@ -71,8 +72,9 @@ def notes(folder: Path) -> list[Note]:
 
 def overview(folder: Path) -> str | None:
     """The report's sentences on a whole study and a table of its verdicts, in Markdown; None where there are none."""
-    lines = [line for sentence in (*_banners(folder), *_answers(folder)) for line in (sentence, "")]
-    for workload in _workloads(folder):
+    verdicts = _verdicts(folder)
+    lines = [line for sentence in (*_banners(verdicts), *_answers(folder)) for line in (sentence, "")]
+    for workload in _workloads(verdicts):
         baseline, measure = workload.get("baseline"), workload.get("measure")
         lines += [f"### {workload['dataset']}, {workload['model']}", ""]
         lines += [f"| method | {measure} accuracy | peak memory | against {baseline} |", "| --- | --- | --- | --- |"]
@@ -120,13 +122,13 @@ def _memory(row: Mapping[str, Any]) -> str:
     return f"{found['mean'] / MIB:.2f} MiB" if found else "-"
 
 
-def _banners(folder: Path) -> list[str]:
+def _banners(verdicts: Mapping[str, Any]) -> list[str]:
     """What must be read before any number, as that methods were not offered the same."""
-    return [f"**{banner}**" for banner in _verdicts(folder).get("banners") or []]
+    return [f"**{banner}**" for banner in verdicts.get("banners") or []]
 
 
-def _workloads(folder: Path) -> list[Mapping[str, Any]]:
-    found = _verdicts(folder).get("workloads")
+def _workloads(verdicts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found = verdicts.get("workloads")
     whole = found if isinstance(found, list) else []
     return [one for one in whole if isinstance(one, dict) and {"dataset", "model"} <= one.keys()]
 
