@@ -19,7 +19,7 @@ from study.mlflow_export.attachments import FILES, LOCATION, MODEL, Attachments,
 from study.mlflow_export.confusion import FILE as CONFUSION
 from study.mlflow_export.confusion import as_csv, as_svg, matrices
 from study.mlflow_export.findings import NOTE, Artifact, artifacts, notes, overview
-from study.mlflow_export.pages import STUDY_ID, Key, Page, Pages
+from study.mlflow_export.pages import STUDY_ID, Key, Page, Pages, Workload
 from study.mlflow_export.requests import Epoch, epoch_of, input_of, points_of, requests
 from study.mlflow_export.shown import (
     KIND,
@@ -72,6 +72,7 @@ class MlflowExporter:
         self.refused = ""
         """Why files could not be put there, if so; everything else is shown all the same."""
         self._compared = ""  # the state of the comparison's files that were looked at last
+        self._viewed: list[Workload] = []  # what the views are of
         self._begin = 0  # the byte of the log at which the next event begins
         self.written = 0
         """How many runs were brought up to date, each counted as often as that was done."""
@@ -86,24 +87,26 @@ class MlflowExporter:
                 if not first and event["event"] == "epoch":
                     waiting.append(epoch_of(event))
         files = artifacts(self._log.parent)
-        compared, self._compared = state_of(files) != self._compared, state_of(files)
+        compared = (state := state_of(files)) != self._compared
+        self._compared = state
         for key in self._pages.take_notes(notes(self._log.parent)) if compared else ():
             changed.setdefault(key, [])
         written = self._catch_up() if first else len(changed)
         if not first:
             for key in sorted(changed):  # a sweep before its trials
                 self._write(key, changed[key])
-        if written:
-            self._tag_experiment(dict(view.tag(self._pages.began) for view in views(self._pages.workloads())))
+        if written and (workloads := self._pages.workloads()) != self._viewed:
+            self._tag_experiment(dict(view.tag(self._pages.began) for view in views(workloads)))
+            self._viewed = workloads
         if first or compared:
-            self._show_files(files)
+            self._show_files(files, state)
         return written
 
-    def _show_files(self, files: Sequence[Artifact]) -> None:
-        """Bring what lies beside the log to the pages: the comparison, and models that were exported."""
+    def _show_files(self, files: Sequence[Artifact], state: str) -> None:
+        """Bring what lies beside the log to the pages: the comparison in this state, and models that were exported."""
         key, folder = Key("study", self._own.study_id), self._log.parent
         try:
-            if files and self._lacks(key, FILES, state := state_of(files)):
+            if files and self._lacks(key, FILES, state):
                 said = overview(folder)
                 tags = {**self._pages.common, "run_kind": "study", **({NOTE: said} if said else {})}
                 if key not in self._shown:
@@ -119,11 +122,11 @@ class MlflowExporter:
                     self._tag_experiment({NOTE: said})
             for trial, shown in self._shown.items():
                 if trial.kind == "trial" and (export := export_of(folder / "runs" / trial.name)) is not None:
-                    state = state_of([Artifact(path) for path in sorted(export.folder.iterdir()) if path.is_file()])
-                    if self._lacks(trial, MODEL, state):
+                    model = state_of([Artifact(path) for path in sorted(export.folder.iterdir()) if path.is_file()])
+                    if self._lacks(trial, MODEL, model):
                         name = re.sub(r"[/:.%\"']", "-", shown.name)  # which MLflow takes in no model's name
                         self._attachments.put_model(self.experiment_id, shown.run_id, name, export)
-                        self._tag(shown, {MODEL: state})
+                        self._tag(shown, {MODEL: model})
         except (OSError, UserError, MlflowException) as error:
             self.refused = plain(error)
 
