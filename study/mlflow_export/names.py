@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from study.record.study_log import TrialRecord
-from study.record.terminal import describe
-from trainers.config import TrialConfig
-from trainers.errors import UserError
+from study.record.terminal import describe_recorded
 from trainers.registry import METHODS
 
 _SEARCHED = re.compile(r"-search-(\d+)$")
@@ -46,10 +44,8 @@ def method_title(label: str, settings: Mapping[str, Any]) -> str:
 
 def _settings(config: Mapping[str, Any]) -> list[str]:
     """The words that tell a trial from others of its search; none of a method that is not known here."""
-    try:
-        known = TrialConfig.from_dict(dict(config))
-        words = describe(known)
-    except (UserError, TypeError):
+    words = describe_recorded(config)
+    if not words:
         return []
-    variant = METHODS.named(known.algorithm).variant  # which stands in the method's own name already
+    variant = METHODS.named(str(config["algorithm"])).variant  # which stands in the method's own name already
     return [words.removeprefix(f"{config.get(variant)} ") if variant else words]

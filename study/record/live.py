@@ -19,8 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from study.record.display import Doings, Plain
-from study.record.state_view import duration, picture, settings_of
+from study.record.state_view import duration, picture
 from study.record.study_state import AT_WORK, StateReader
+from study.record.terminal import describe_recorded
 from trainers.activity import doing
 
 REFRESH_SECONDS = 0.5
@@ -116,7 +117,7 @@ class Live(Plain):
         lines = [line for line in (self._memory, self._count.words() if self._count else "", *notes) if line]
         state = self._reader.read()
         size = (self.console.width, self.console.height - 2)
-        return Group(Text(), picture(state, time.time(), *size, lines, settings_of))
+        return Group(Text(), picture(state, time.time(), *size, lines, describe_recorded))
 
     def _start(self) -> None:
         if self._live is not None:

@@ -5,9 +5,10 @@ that it is given, from 40 columns up, and the height, where there is one: cells 
 Colour never says anything that a word does not say too.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
@@ -25,9 +26,7 @@ from study.record.study_state import (
     RunningRun,
     StudyState,
 )
-from study.record.terminal import describe, percent
-from trainers.config import TrialConfig
-from trainers.errors import UserError
+from study.record.terminal import percent
 
 WIDE, MEDIUM = 96, 72  # columns from which bars, and from which the outcomes, have room
 MOST_RUNNING = 8  # runs that are shown one by one
@@ -63,7 +62,7 @@ def picture(
     width: int,
     height: int | None = None,
     notes: Sequence[str] = (),
-    settings: Callable[[RunningRun], str] = lambda run: "",
+    settings: Callable[[Mapping[str, Any]], str] = lambda config: "",
 ) -> RenderableType:
     """The whole state.
 
@@ -73,11 +72,11 @@ def picture(
         width: columns that there are.
         height: lines that there are; None: as many as it takes.
         notes: further lines at the end.
-        settings: a running run's settings in words (`settings_of`). To know them, methods and models are imported,
-            which takes seconds where nothing else has done so.
+        settings: a running run's recorded configuration in words (`study.record.terminal.describe_recorded`). To know
+            them, methods and models are imported, which takes seconds where nothing else has done so.
     """
     head, foot = _head(state, now), [*_foot(state, now), *(Text(note) for note in notes)]
-    running = [_running_line(run, now, settings(run)) for run in state.running[:MOST_RUNNING]]
+    running = [_running_line(run, now, settings(run.config)) for run in state.running[:MOST_RUNNING]]
     if len(state.running) > MOST_RUNNING:
         running.append(Text(f"  and {len(state.running) - MOST_RUNNING} more"))
     if running:
@@ -187,14 +186,6 @@ def _running_line(run: RunningRun, now: float, settings: str) -> Text:
     return Text(
         f"  {run.trial_id}  epoch {of}{value}{now_at}{settings and '  '}{settings}  {duration(now - run.since)}"
     )
-
-
-def settings_of(run: RunningRun) -> str:
-    """A run's settings in words; nothing where they are of a method or model that is not known here (a plug-in's)."""
-    try:
-        return describe(TrialConfig.from_dict(dict(run.config)))
-    except UserError:
-        return ""
 
 
 def _foremost(cells: Sequence[CellState], count: int) -> list[CellState]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from study.record import display
 from trainers.config import TrialConfig
+from trainers.errors import UserError
 from trainers.registry import declared, method_named, model_named
 
 # Seconds without a line after which the next epoch is worth one, so that a long trial is seen to be alive.
@@ -43,6 +44,14 @@ def describe(config: TrialConfig) -> str:
     searched = method.searched(model_named(config.model), config.to_dict())
     words = [f"{declared()[name].title}={_value(getattr(config, name))}" for name in searched]
     return " ".join(words or [f"lr={config.lr:.3g}"])
+
+
+def describe_recorded(values: Mapping[str, Any]) -> str:
+    """As `describe`, of a recorded configuration; nothing where its method or model is not known here (a plug-in's)."""
+    try:
+        return describe(TrialConfig.recorded(values))
+    except (UserError, TypeError):  # what is recorded may hold anything
+        return ""
 
 
 def _value(value: object) -> str:
