@@ -16,18 +16,19 @@ from trainers.settings import Setting
 
 _TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
-_RUN = [
-    ("study", pa.string()),
-    ("dataset", pa.string()),
-    ("model", pa.string()),
-    ("algorithm", pa.string()),
-    ("method", pa.string()),
-    ("phase", pa.string()),
-    ("trial_id", pa.string()),
-    ("seed", pa.int64()),
-    ("repeat", pa.int64()),
-    ("status", pa.string()),
-]
+RUN = {
+    "study": pa.string(),
+    "dataset": pa.string(),
+    "model": pa.string(),
+    "algorithm": pa.string(),
+    "method": pa.string(),
+    "phase": pa.string(),
+    "trial_id": pa.string(),
+    "seed": pa.int64(),
+    "repeat": pa.int64(),
+    "status": pa.string(),
+}
+"""What names a run, and the type of each."""
 _OUTCOME = [
     ("val_accuracy", pa.float64()),
     ("val_accuracy_top5", pa.float64()),
@@ -67,8 +68,7 @@ OUTCOME = tuple(name for name, _ in _OUTCOME)
 
 def configuration_columns() -> list[Setting]:
     """The declared settings that have a column of their own beside what names the run."""
-    named = {name for name, _ in _RUN}
-    return [setting for name, setting in declared().items() if setting.column and name not in named]
+    return [setting for name, setting in declared().items() if setting.column and name not in RUN]
 
 
 def schema(configs: Iterable[Mapping[str, Any]] = ()) -> pa.Schema:
@@ -89,7 +89,7 @@ def schema(configs: Iterable[Mapping[str, Any]] = ()) -> pa.Schema:
         for name, value in config.items():
             if name not in known and value is not None:
                 strange.setdefault(name, _TYPES.get(type(value), pa.string()))
-    return pa.schema([*_RUN, *settings, *strange.items(), *_OUTCOME])
+    return pa.schema([*RUN.items(), *settings, *strange.items(), *_OUTCOME])
 
 
 def configuration(config: Mapping[str, Any]) -> dict[str, Any]:

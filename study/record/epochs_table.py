@@ -6,21 +6,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from study.record.folder import study_identity
+from study.record.columns import RUN
+from study.record.folder import recorded_log
 from study.record.metrics import EPOCH_METRICS
 from study.record.study_log import read_events
-from trainers.errors import UserError
 
-_RUN = [
-    ("trial_id", pa.string()),
-    ("dataset", pa.string()),
-    ("model", pa.string()),
-    ("method", pa.string()),
-    ("phase", pa.string()),
-    ("seed", pa.int64()),
-    ("epoch", pa.int64()),
-]
-SCHEMA = pa.schema([*_RUN, *((name, pa.float64()) for name in EPOCH_METRICS if name != "epoch")])
+_RUN = ("trial_id", "dataset", "model", "method", "phase", "seed")
+SCHEMA = pa.schema(
+    [
+        *((name, RUN[name]) for name in _RUN),
+        ("epoch", pa.int64()),
+        *((name, pa.float64()) for name in EPOCH_METRICS if name != "epoch"),
+    ]
+)
 """Accuracies are fractions 0..1, memory is in bytes, times are in seconds; what a run did not measure is null."""
 
 
@@ -30,10 +28,7 @@ def read_epochs(directory: str | Path) -> pa.Table:
     Raises:
         UserError: no such folder, no study in it, no log, or a log that is damaged.
     """
-    log = Path(directory) / "log.jsonl"
-    name = study_identity(directory).name
-    if not log.is_file():
-        raise UserError(f"the study {name!r} in {directory} has no records yet: {log} is not there; run it first")
+    _, log = recorded_log(directory)
     runs: dict[str, dict[str, Any]] = {}
     rows = []
     for event in read_events(log):

@@ -302,3 +302,15 @@ def study_identity(directory: str | Path) -> StudyIdentity:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file} cannot be read as a study's identity ({error!r}); restore it from a copy") from error
     return StudyIdentity(str(name), folder.resolve(), study_id, tracking_uri)
+
+
+def recorded_log(directory: str | Path) -> tuple[str, Path]:
+    """A study's name and its log.
+
+    Raises:
+        UserError: as `study_identity`, or nothing was recorded yet.
+    """
+    name, log = study_identity(directory).name, Path(directory) / "log.jsonl"
+    if not log.is_file():
+        raise UserError(f"the study {name!r} in {directory} has no records yet: {log} is not there; run it first")
+    return name, log

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from study.record.additions import Additions
 from study.record.columns import OUTCOME, configuration, schema
-from study.record.folder import study_identity
+from study.record.folder import recorded_log, study_identity
 from study.record.metrics import METRIC_KEYS
 from study.record.provenance import git_commit, package_version
 from study.record.study_log import TrialRecord, add, read_events
@@ -49,11 +49,7 @@ def read_study(directory: str | Path) -> StudyRecords:
     Raises:
         UserError: no such folder, no study in it, no log, or a log that is damaged.
     """
-    folder = Path(directory)
-    study = study_identity(folder).name
-    log = folder / "log.jsonl"
-    if not log.is_file():
-        raise UserError(f"the study {study!r} in {directory} has no records yet: {log} is not there; run it first")
+    study, log = recorded_log(directory)
     trials: dict[str, TrialRecord] = {}
     origins: dict[str, Mapping[str, Any]] = {}
     sweeps: dict[str, dict[str, str]] = {}
