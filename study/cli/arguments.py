@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from trainers.errors import UserError
-from trainers.registry import METHODS, MODELS, declared, owners
+from trainers.registry import METHODS, MODELS, declared, foreign, method_named, model_named, owners
 from trainers.settings import Setting
 
 
@@ -46,6 +46,14 @@ def add_config_options(parser: argparse.ArgumentParser, leave_out: Iterable[str]
 def config_values(options: argparse.Namespace) -> dict[str, Any]:
     """The settings that the command line gave."""
     return {name: value for name, value in vars(options).items() if name in declared()}
+
+
+def refuse_foreign(values: Iterable[str], algorithm: str, model: str) -> None:
+    """Raise `UserError` for options that are settings of another method or model, or an unknown one of these."""
+    method_named(algorithm, "algorithm")
+    model_named(model)
+    if told := "; ".join(foreign(values, algorithm, model)):
+        raise UserError(told)
 
 
 def _help(setting: Setting) -> str:

@@ -3,11 +3,10 @@
 import argparse
 import dataclasses
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from study.cli.arguments import config_values
+from study.cli.arguments import config_values, refuse_foreign
 from study.cli.checks import check_study, prepare_for
 from study.define.cells import (
     ConfirmConfig,
@@ -27,7 +26,7 @@ from study.record.inputs import other_lengths, refuse_replaced
 from study.record.terminal import Progress, say
 from trainers.config import TrialConfig
 from trainers.errors import DivergedError, UserError
-from trainers.registry import foreign, method_named, model_named
+from trainers.registry import method_named
 
 JSON_KEYS = ("val_accuracy", "test_accuracy", "peak_memory_bytes", "flip_rate", "train_seconds", "trial_id")
 _RESOURCES = ("workers", "threads", "device")
@@ -119,7 +118,7 @@ def sweep(options: argparse.Namespace) -> int:
     values = config_values(options)
     dataset, model, algorithm = (values.pop(name) for name in ("dataset", "model", "algorithm"))
     variant = values.pop(method_named(algorithm, "algorithm").variant, None)
-    _refuse_foreign(values, algorithm, model)
+    refuse_foreign(values, algorithm, model)
     method = f"{algorithm}-{variant}" if variant else algorithm
     given = _given(options, "grace_period", "reduction_factor")
     if given and not options.asha:
@@ -190,7 +189,7 @@ def train(options: argparse.Namespace) -> int:
     """One configuration, under Ray Train, recorded with phase `train`."""
     check_address()
     values = config_values(options)
-    _refuse_foreign(values, values["algorithm"], values["model"])
+    refuse_foreign(values, values["algorithm"], values["model"])
     config = TrialConfig(**values)
     folder = StudyFolder(options.output or "studies/train", tracking_uri=options.tracking_uri)
     from trainers.preflight import preflight
@@ -352,11 +351,3 @@ def ui(options: argparse.Namespace) -> int:
 def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
     """Those of the options that the command line gives."""
     return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-
-
-def _refuse_foreign(values: Iterable[str], algorithm: str, model: str) -> None:
-    """Refuse options that are settings of another method or model."""
-    method_named(algorithm, "algorithm")
-    model_named(model)
-    if told := "; ".join(foreign(values, algorithm, model)):
-        raise UserError(told)

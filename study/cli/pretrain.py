@@ -5,12 +5,11 @@ import json
 import shlex
 from pathlib import Path
 
-from study.cli.arguments import Parser, add_config_options, add_option, config_values
+from study.cli.arguments import Parser, add_config_options, add_option, config_values, refuse_foreign
 from study.cli.output import add_output_options
 from study.record.terminal import say
 from trainers.config import TrialConfig
-from trainers.errors import UserError
-from trainers.registry import METHODS, foreign, method_named, model_named
+from trainers.registry import METHODS, method_named
 
 ALGORITHM, OPTIMIZER = "real", "Adam"
 
@@ -32,9 +31,7 @@ def add_output(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Train one network in real space and write it, binarized, as a file that `--pretrained` takes."""
     values = {"optimizer": OPTIMIZER, **config_values(options)}
-    model_named(values["model"])
-    if told := "; ".join(foreign(values, ALGORITHM, values["model"])):
-        raise UserError(told)
+    refuse_foreign(values, ALGORITHM, values["model"])
     config = TrialConfig(algorithm=ALGORITHM, **values)
     from study.drive.pretrain import pretrain
 
