@@ -74,16 +74,14 @@ def parser(command: str = "") -> Parser:
     add_option(sweep, "grace_period", type=int, metavar="N", help="epochs before a trial may be stopped (default: 1)")
     add_option(sweep, "reduction_factor", type=int, metavar="N", help="one trial in N goes on at a rung (default: 3)")
     _add_output(sweep, "studies/sweep")
-    sweep.add_argument("--json", action="store_true", help="print events as JSON lines, the best trial as the last")
-    add_output_options(sweep, events=False)
+    add_output_options(sweep, last="the best trial")
 
     train = _command(subparsers, "train", "train one configuration, under Ray Train", commands.train)
     if command == "train":
         add_config_options(train)
     _add_output(train, "studies/train")
     _add_reopen_switch(train)
-    train.add_argument("--json", action="store_true", help="print events as JSON lines, the final metrics as the last")
-    add_output_options(train, events=False)
+    add_output_options(train, last="the final metrics")
 
     text = "a pretrained network of your own, as --pretrained takes it"
     pretrain = _command(subparsers, "pretrain", text, pretraining.run)
@@ -98,7 +96,6 @@ def parser(command: str = "") -> Parser:
     prepare.add_argument("--source", metavar="PATH", help="where the originals lie, if not under the data root")
     prepare.add_argument("--download", action="store_true", help="fetch the original files")
     _add_skip_switch(prepare)
-
     add_output_options(prepare)
 
     compare = _command(subparsers, "compare", "table, verdicts and figures of a study", commands.compare)

@@ -6,12 +6,12 @@ from study.record import display
 from trainers.errors import UserError
 
 
-def add_output_options(parser: argparse.ArgumentParser, *, events: bool = True) -> None:
-    """Add `--quiet`, `--plain` and, unless the command has a `--json` of its own, `--json` for events."""
+def add_output_options(parser: argparse.ArgumentParser, *, last: str = "") -> None:
+    """Add `--quiet`, `--plain`, and `--json` for events; `last` is what the command prints as JSON behind these."""
     parser.add_argument("--quiet", action="store_true", help="print only results and what went wrong")
     parser.add_argument("--plain", action="store_true", help="lines instead of a live view on a terminal")
-    if events:
-        parser.add_argument("--json", action="store_true", help="print events as JSON, one object a line")
+    text = f"print events as JSON lines, {last} as the last" if last else "print events as JSON, one object a line"
+    parser.add_argument("--json", action="store_true", help=text)
 
 
 def display_of(options: argparse.Namespace) -> display.Plain:
@@ -20,11 +20,11 @@ def display_of(options: argparse.Namespace) -> display.Plain:
     Raises:
         UserError: options that exclude each other.
     """
-    asked = [name for name in ("quiet", "plain", "json") if getattr(options, name, False)]
-    if len(asked) > 1 and hasattr(options, "quiet"):
-        raise UserError(f"--{asked[0]} and --{asked[1]} exclude each other; give one of them")
     if not hasattr(options, "quiet"):  # a command whose output is its result
         return display.Plain()
+    asked = [name for name in ("quiet", "plain", "json") if getattr(options, name)]
+    if len(asked) > 1:
+        raise UserError(f"--{asked[0]} and --{asked[1]} exclude each other; give one of them")
     if options.quiet:
         return display.Quiet()
     if options.json:

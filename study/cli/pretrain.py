@@ -24,8 +24,7 @@ def add_settings(parser: Parser) -> None:
 def add_output(parser: Parser) -> None:
     """Where the file goes, and how it is told to programs."""
     add_option(parser, "output", default="pretrained", metavar="DIR", help="where the file goes (default: pretrained)")
-    parser.add_argument("--json", action="store_true", help="print events as JSON lines, the file's path as the last")
-    add_output_options(parser, events=False)
+    add_output_options(parser, last="the file's path")
 
 
 def run(options: argparse.Namespace) -> int:
