@@ -10,7 +10,7 @@ from study.record import carried, display
 from study.record.folder import StudyFolder
 from study.record.provenance import provenance
 from study.record.study_log import RUNNING, StudyLog
-from study.record.study_state import doings
+from study.record.study_state import StateReader
 from study.record.terminal import say
 from study.record.working_alone import only_one
 from trainers.errors import UserError
@@ -53,7 +53,7 @@ def open_session(
     from study.mlflow_export.delivery import delivery_of
 
     folder.create()
-    watching = display.current().watching(folder.path, lambda: doings(folder.path))
+    watching = display.current().watching(folder.path, StateReader(folder.path, asked=lambda place: True).doings)
     with only_one(folder.path), interruptible(folder.stop_file), watching:
         require_log(folder.path)
         claim()

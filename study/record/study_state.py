@@ -245,6 +245,10 @@ class StateReader:
             simulated=str(plan.get("simulated") or ""),
         )
 
+    def doings(self) -> list[tuple[str, Doing]]:
+        """What the runs that go on say that they are doing now, by trial id."""
+        return [(run.trial_id, run.doing) for run in self.read().running if run.doing]
+
     def _take(self, event: Mapping[str, Any]) -> None:
         add(self._trials, event)
         kind = event["event"]
@@ -328,12 +332,6 @@ class StateReader:
                 going = [trial for trial in own if trial.phase == phase and trial.outcome == RUNNING]
                 wanted += state.left * each - sum(min(trial.device_seconds, each) for trial in going)
         return wanted * max(now - session.since, 1e-3) / spent
-
-
-def doings(folder: Path) -> list[tuple[str, Doing]]:
-    """What the runs that go on in a study's folder say that they are doing, by trial id."""
-    state = StateReader(folder, asked=lambda place: True).read()
-    return [(run.trial_id, run.doing) for run in state.running if run.doing]
 
 
 def _mean_seconds(trials: Sequence[TrialRecord]) -> float:

@@ -11,7 +11,7 @@ from study.record import display
 from study.record.display import JsonLines, Plain, Quiet, use
 from study.record.live import Live
 from study.record.study_log import StudyLog
-from study.record.study_state import doings
+from study.record.study_state import StateReader
 from study.record.terminal import Counter, Progress, emit, say
 from tests.study.record.test_study_state import offer
 from tests.study.recorded_study import ORIGIN, begin_study, record_run, record_search, record_sweep
@@ -84,7 +84,7 @@ def test_after_a_while_without_a_line_it_is_said_what_runs_are_doing(
     folder.mkdir(parents=True)
     Activity(folder)("epoch 2, step", 30, 400)
     said = ""
-    with use(kind()), display.current().watching(tmp_path, lambda: doings(tmp_path)):
+    with use(kind()), display.current().watching(tmp_path, StateReader(tmp_path).doings):
         while expected not in said:  # the suite's own limit ends it
             said += capsys.readouterr().out
 
