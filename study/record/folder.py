@@ -284,8 +284,8 @@ class StudyIdentity(NamedTuple):
         return checked_uri(self.recorded_uri or default_tracking_uri(self.folder))
 
 
-def study_identity(directory: str | Path) -> StudyIdentity:
-    """What a folder's `study.json` says of its study.
+def study_content(directory: str | Path) -> dict[str, Any]:
+    """All that a folder's `study.json` says; it has a `name`.
 
     Raises:
         UserError: no such folder, or no study in it.
@@ -298,10 +298,15 @@ def study_identity(directory: str | Path) -> StudyIdentity:
         raise UserError(f"{folder} is no study folder: it has no study.json; name the folder that the study was run in")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        name, tracking_uri, study_id = content["name"], content.get("tracking_uri"), content.get("id")
+        return {**content, "name": str(content["name"])}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file} cannot be read as a study's identity ({error!r}); restore it from a copy") from error
-    return StudyIdentity(str(name), folder.resolve(), study_id, tracking_uri)
+
+
+def study_identity(directory: str | Path) -> StudyIdentity:
+    """What a folder's `study.json` says of its study. Raises as `study_content`."""
+    content = study_content(directory)
+    return StudyIdentity(content["name"], Path(directory).resolve(), content.get("id"), content.get("tracking_uri"))
 
 
 def recorded_log(directory: str | Path) -> tuple[str, Path]:

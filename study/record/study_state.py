@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from study.record.folder import study_identity
+from study.record.folder import study_content
 from study.record.study_log import ENDED, INTERRUPTED, RUNNING, TrialRecord, add, read_lines
 from study.record.working_alone import at_work
 from trainers.activity import Doing, doing
@@ -123,16 +123,13 @@ class StudyState:
     simulated: str
 
     @property
-    def phases(self) -> list[PhaseState]:
-        return [phase for cell in self.cells for phase in (cell.search, cell.confirm)]
-
-    @property
     def over(self) -> int:
-        return sum(phase.over for phase in self.phases) + sum(self.alone.get(outcome, 0) for outcome in ENDED)
+        of_cells = sum(cell.search.over + cell.confirm.over for cell in self.cells)
+        return of_cells + sum(self.alone.get(outcome, 0) for outcome in ENDED)
 
     @property
     def left(self) -> int:
-        return sum(phase.left for phase in self.phases) + self.alone.get(RUNNING, 0) + self.alone.get(INTERRUPTED, 0)
+        return _left(self.cells, self.alone)
 
     def runs_a_minute(self, now: float) -> float | None:
         """Runs that ended a minute since the command began; None before the first."""
@@ -198,13 +195,12 @@ class StateReader:
 
     def __post_init__(self) -> None:
         self.folder = Path(self.folder)
-        study_identity(self.folder)
+        study_content(self.folder)
 
     def read(self, now: float | None = None) -> StudyState:
         """The state now: what was added to the log since the last call is read."""
         working = self.asked(self.folder)  # before the log, so that what is seen at work has not ended long ago
-        identity = study_identity(self.folder)
-        plan = json.loads((self.folder / "study.json").read_text(encoding="utf-8"))
+        plan = study_content(self.folder)
         for line in read_lines(self.folder / "log.jsonl", self._place):
             self._place = line.end
             if line.event is None:
@@ -217,12 +213,11 @@ class StateReader:
         cells = tuple(self._cell(name, plan, by_cell.get(name, [])) for name in self._cells_of(plan, by_cell))
         alone = Counter(trial.outcome for trial in by_cell.get(None, []))
         running = tuple(self._running(t) for t in self._trials.values() if t.outcome in (RUNNING, INTERRUPTED))
-        left = sum(cell.search.left + cell.confirm.left for cell in cells) + alone[RUNNING] + alone[INTERRUPTED]
         if self._session.since is None:
             state = AT_WORK if working else NOT_STARTED
         elif working:
             state = AT_WORK
-        elif not left:
+        elif not _left(cells, alone):
             state = FINISHED
         else:
             state = UNCLEAR if working is None else STOPPED
@@ -230,7 +225,7 @@ class StateReader:
         if state == AT_WORK:
             seconds_left = self._seconds_left(cells, by_cell, time.time() if now is None else now)
         return StudyState(
-            study=identity.name,
+            study=plan["name"],
             folder=self.folder,
             state=state,
             command=self._session.command,
@@ -332,6 +327,11 @@ class StateReader:
                 going = [trial for trial in own if trial.phase == phase and trial.outcome == RUNNING]
                 wanted += state.left * each - sum(min(trial.device_seconds, each) for trial in going)
         return wanted * max(now - session.since, 1e-3) / spent
+
+
+def _left(cells: Iterable[CellState], alone: Mapping[str, int]) -> int:
+    of_cells = sum(cell.search.left + cell.confirm.left for cell in cells)
+    return of_cells + alone.get(RUNNING, 0) + alone.get(INTERRUPTED, 0)
 
 
 def _mean_seconds(trials: Sequence[TrialRecord]) -> float:
