@@ -6,7 +6,7 @@ from statistics import fmean
 
 from study.compare.contrasts import CONTROL, Contrast, Measured, measure
 from study.compare.scores import CellGroup, MethodSummary
-from study.compare.statistics import SIGNIFICANCE, Estimate, accuracy_interval, holm
+from study.compare.statistics import SIGNIFICANCE, holm
 from study.compare.table import group_title, percent
 from study.compare.verdict import Verdict, WorkloadVerdicts, margin_text
 from study.report.content import StudyContent, confirmed
@@ -82,7 +82,7 @@ def _sentence(workload: WorkloadVerdicts) -> Text:
         return text("No memory was measured, so there is no baseline to compare with.")
     said: list[str | Span] = [
         strong(baseline.label, _runs(group, baseline)),
-        f", the baseline, reaches {percent(_estimate(group.accuracy(baseline)))} % {group.measure} accuracy",
+        f", the baseline, reaches {percent(group.estimate(baseline))} % {group.measure} accuracy",
         f" in {_mib(baseline.memory)} of memory" if baseline.memory else "",
         ". ",
     ]
@@ -131,12 +131,11 @@ def _verdict_texts(workload: WorkloadVerdicts) -> Iterator[Text]:
     group = workload.group
     for verdict in workload.verdicts:
         row = verdict.row
-        accuracy = group.accuracy(row)
-        if not row.confirmed or not accuracy:
+        if not row.confirmed or not group.accuracy(row):
             continue
         said: list[str | Span] = [
             strong(row.label, _runs(group, row)),
-            f": {percent(_estimate(accuracy))} %",
+            f": {percent(group.estimate(row))} %",
             f" in {_mib(row.memory)}" if row.memory else "",
             f" – {verdict.text}",
         ]
@@ -209,7 +208,7 @@ def _by_memory(content: StudyContent, group: CellGroup) -> Iterator[Block]:
             [
                 span,
                 text(["nothing useful: ", taken]) if guess else taken,
-                percent(_estimate(group.accuracy(step.row))),
+                percent(group.estimate(step.row)),
                 _surety(group, step),
             ]
         )
@@ -273,13 +272,10 @@ def _at_chance(group: CellGroup, row: MethodSummary) -> float | None:
     info = lookup(group.dataset)
     if row.configuration.get("classes"):
         return None  # some of the data set's classes, how many of which the records do not say
-    if info is None or _estimate(group.accuracy(row)).interval[0] > 1 / info.num_classes:
+    accuracy = group.estimate(row)
+    if info is None or accuracy is None or accuracy.interval[0] > 1 / info.num_classes:
         return None
     return 1 / info.num_classes
-
-
-def _estimate(by_seed: Mapping[int, float]) -> Estimate:
-    return accuracy_interval(list(by_seed.values()))
 
 
 def _runs(group: CellGroup, row: MethodSummary) -> str:

@@ -1,7 +1,15 @@
 """The answer by memory: a stair of the most accurate that fit, and how sure each step is."""
 
+from pathlib import Path
+
+from study.compare.findings import find
 from study.compare.scores import CellGroup, MethodSummary
-from study.report.answer import steps
+from study.compare.table import percent
+from study.record.folder import StudyIdentity
+from study.report.answer import answer, steps
+from study.report.content import StudyContent
+from study.report.document import Paragraph
+from tests.study.made_up_runs import confirmed, table
 
 MIB = 2**20
 
@@ -36,3 +44,17 @@ def test_difference_within_the_spread_of_seeds_is_not_sure() -> None:
 
 def test_what_is_not_confirmed_is_on_no_step() -> None:
     assert steps(group(row("binary", 2, 0.9, phase="search"))) == []
+
+
+def test_a_score_over_repeated_searches_has_the_tables_interval() -> None:
+    rows = [
+        confirmed("real-Adam", [level + seed / 10**4], seeds=[seed], repeat=repeat, trial_id=f"r{repeat}-s{seed}")
+        for repeat, level in enumerate((0.90, 0.92, 0.94), start=1)
+        for seed in (11, 12, 13)
+    ]
+    findings = find("made up", table(*rows), {})
+    content = StudyContent(Path(), StudyIdentity("made up", Path(), None, None), findings, (), {}, {}, {}, {}, (), {})
+    said = [block for block in answer(content).blocks if isinstance(block, Paragraph) and block.kind == "lead"]
+    shown = percent(findings.groups[0].methods[0].test_accuracy)
+    assert shown == "92.1 [87.2, 97.1]"
+    assert f"reaches {shown} %" in "".join(span.text for span in said[0].text)
