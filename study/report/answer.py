@@ -10,7 +10,20 @@ from study.compare.statistics import SIGNIFICANCE, holm
 from study.compare.table import group_title, percent
 from study.compare.verdict import Verdict, WorkloadVerdicts, margin_text
 from study.report.content import StudyContent, confirmed
-from study.report.document import Block, Listing, Paragraph, Section, Span, Text, anchor, code, strong, table, text
+from study.report.document import (
+    Block,
+    Listing,
+    Paragraph,
+    Section,
+    Span,
+    Text,
+    anchor,
+    by_workload,
+    code,
+    strong,
+    table,
+    text,
+)
 from trainers.data.catalog import lookup
 
 MIB = 2**20
@@ -35,16 +48,16 @@ class Step:
 
 def answer(content: StudyContent) -> Section:
     """What the study says, workload by workload."""
-    parts = [Section("", group_title(one.group), tuple(_workload(content, one))) for one in content.findings.workloads]
+    parts = [
+        Section(anchor("answer", str(number + 1)), group_title(one.group), tuple(_workload(content, one)))
+        for number, one in enumerate(content.findings.workloads)
+    ]
     blocks: list[Block] = []
     if not parts:
         blocks.append(Paragraph(text([strong("No run has completed yet"), ", so nothing can be said of any method."])))
     if len(parts) == 1:
-        blocks += [Paragraph(text(parts[0].title), "note"), *parts[0].blocks]
-        parts = []
-    for number, part in enumerate(parts):
-        parts[number] = Section(anchor("answer", str(number + 1)), part.title, part.blocks)
-    return Section("answer", "The answer", tuple(blocks), tuple(parts))
+        blocks.append(Paragraph(text(parts[0].title), "note"))
+    return by_workload("answer", "The answer", blocks, parts)
 
 
 def _workload(content: StudyContent, workload: WorkloadVerdicts) -> Iterator[Block]:

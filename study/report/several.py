@@ -66,12 +66,14 @@ def document_of_several(studies: Sequence[StudyContent]) -> Document:
     names = _names(studies)
     banners = [f"{name}: {banner}" for name, one in zip(names, studies, strict=True) for banner in one.findings.banners]
     sections = [
-        Section("answer", "What each study says", (Paragraph(text(NOT_RANKED), "lead"),), tuple(_answers(studies))),
+        Section(
+            "answer", "What each study says", (Paragraph(text(NOT_RANKED), "lead"),), tuple(_answers(studies, names))
+        ),
         Section("table", "Side by side", (), tuple(_tables(studies, names))),
         Section("accuracy", "Accuracy against memory", tuple(_figures(studies, names))),
         Section("budgets", "What each study was", (_studies(studies, names),)),
-        _each(studies, names, warnings(studies[0]).title, "warnings", [warnings(one).blocks for one in studies]),
-        _each(studies, names, origin(studies[0]).title, "provenance", [origin(one).blocks for one in studies]),
+        _each(names, "warnings", [warnings(one) for one in studies]),
+        _each(names, "provenance", [origin(one) for one in studies]),
     ]
     made = f"Made from the records of {len(studies)} studies by {package_version()}, commit {git_commit()}."
     title = f"Studies {', '.join(names[:-1])} and {names[-1]}"
@@ -88,8 +90,7 @@ def _names(studies: Sequence[StudyContent]) -> list[str]:
     return next(names for names in forms if len(set(names)) == len(names))
 
 
-def _answers(studies: Sequence[StudyContent]) -> Iterator[Section]:
-    names = _names(studies)
+def _answers(studies: Sequence[StudyContent], names: Sequence[str]) -> Iterator[Section]:
     for number, (name, one) in enumerate(zip(names, studies, strict=True)):
         said = answer(one)
         parts = tuple(Section("", part.title, without_links(part.blocks)) for part in said.sections)
@@ -164,10 +165,10 @@ def _studies(studies: Sequence[StudyContent], names: Sequence[str]) -> Block:
     return table("Budgets, machines and code", header, rows, numeric=[1])
 
 
-def _each(
-    studies: Sequence[StudyContent], names: Sequence[str], title: str, name: str, blocks: Sequence[tuple[Block, ...]]
-) -> Section:
+def _each(names: Sequence[str], name: str, sections: Sequence[Section]) -> Section:
+    """One section of every study's, each below the study's name."""
     parts = tuple(
-        Section(f"{name}-{number + 1}", own, its) for number, (own, its) in enumerate(zip(names, blocks, strict=True))
+        Section(f"{name}-{number + 1}", own, its.blocks)
+        for number, (own, its) in enumerate(zip(names, sections, strict=True))
     )
-    return Section(name, title, (), parts)
+    return Section(name, sections[0].title, (), parts)
