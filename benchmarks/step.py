@@ -58,10 +58,7 @@ class TrainingStep:
         self.config = config
         self.learner = Learner(config, shape, Replicas(), device_of(config))
         self.learner.start_epoch(0)
-        generator = torch.Generator().manual_seed(config.seed)
-        size = (config.batch_size, shape.channels, shape.image_size, shape.image_size)
-        self.images = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
-        self.labels = torch.arange(config.batch_size) % shape.num_classes
+        self.images, self.labels = shape.random_batch(config.batch_size, config.seed)
         self.steps = 0
 
     def __call__(self) -> float | torch.Tensor:

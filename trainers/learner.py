@@ -42,6 +42,12 @@ class InputShape:
     channels: int
     image_size: int
 
+    def random_batch(self, images: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """So many random images, uint8 (N, C, H, W), and their labels, which go round the classes."""
+        size = (images, self.channels, self.image_size, self.image_size)
+        draws = torch.Generator().manual_seed(seed)
+        return torch.randint(0, 256, size, dtype=torch.uint8, generator=draws), torch.arange(images) % self.num_classes
+
     @property
     def mean(self) -> tuple[float, ...]:
         """Of each channel; any value does."""

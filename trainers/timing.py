@@ -78,10 +78,7 @@ def paces(config: TrialConfig, shape: InputShape, batches: tuple[int, int], repe
 
     def measured(images: int) -> tuple[float, float]:
         nonlocal steps
-        draws = torch.Generator().manual_seed(1)
-        size = (images, shape.channels, shape.image_size, shape.image_size)
-        batch = torch.randint(0, 256, size, dtype=torch.uint8, generator=draws)
-        labels = torch.arange(images) % shape.num_classes
+        batch, labels = shape.random_batch(images, seed=1)
 
         def step() -> None:
             nonlocal steps
