@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainers.atomic import write_json
+from trainers.clock import stamp
 
 NAME = ".now"
 # Seconds between two writes. A write took about a millisecond on a busy machine, asking whether one is due 0.4 us.
@@ -50,7 +51,7 @@ class Activity:
         if self._file is None or (now < self._next and total):
             return
         self._next = now + WRITE_SECONDS
-        content = {"at": time.time(), "what": what, "done": done, "total": total}
+        content = {"at": stamp(), "what": what, "done": done, "total": total}
         with suppress(OSError):  # a full disk is said by who must write there
             write_json(self._file, content, durable=False)
 

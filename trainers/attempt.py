@@ -3,11 +3,11 @@
 A run may take several attempts: it is stopped and goes on, or its process dies and is started again.
 """
 
-import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainers.clock import stamp
 from trainers.working_folder import working_folder
 
 
@@ -24,14 +24,14 @@ class Attempt:
     """
 
     stop_file: Path | None = None
-    began: float = field(default_factory=time.time)
+    began: float = field(default_factory=stamp)
     test_openings: int = 0
     reopen_test: bool = False
     working_folder: str = field(default_factory=working_folder)
 
     def device_seconds(self, workers: int) -> float:
         """Seconds since the attempt began, once for each worker."""
-        return max(0.0, time.time() - self.began) * workers
+        return max(0.0, stamp() - self.began) * workers
 
     def to_dict(self) -> dict[str, Any]:
         """Every field by name, as plain values that travel to another process."""

@@ -16,13 +16,13 @@ Only force opens it again, and every forced opening is recorded with its time.
 """
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from trainers.atomic import write_json
 from trainers.attempt import Attempt
+from trainers.clock import stamp
 from trainers.errors import UserError
 from trainers.progress import Metrics
 from trainers.replicas import Replicas
@@ -105,7 +105,7 @@ def _decide(run_dir: Path, attempt: Attempt) -> tuple[int, dict[str, Any]]:
 
 
 def _opening(earlier: list[dict[str, Any]], forced: bool) -> dict[str, Any]:
-    return {"state": OPENING, "openings": [*earlier, {"at": time.time(), "forced": forced, "continued": False}]}
+    return {"state": OPENING, "openings": [*earlier, {"at": stamp(), "forced": forced, "continued": False}]}
 
 
 def _figures(record: Metrics) -> Metrics:

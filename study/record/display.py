@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from trainers.activity import Doing, doing
+from trainers.clock import stamp
 from trainers.errors import UserError
 
 # Seconds between two reports on how far a long step is.
@@ -72,7 +73,7 @@ class Plain:
     @contextmanager
     def following(self, title: str, run_dir: Path) -> Iterator[None]:
         """One run outside of any study goes on in its folder while the context is open: a pretraining, say."""
-        began = time.time()
+        began = stamp()
         with self._looking(lambda: [(title, now)] if (now := doing(run_dir, began)) else []):
             yield
 
@@ -132,7 +133,7 @@ class JsonLines(Plain):
         print(json.dumps(event, separators=(",", ":")), flush=True)
 
     def _write(self, name: str, **fields: Any) -> None:
-        self.event({"at": round(time.time(), 3), "event": name, **fields})
+        self.event({"at": stamp(), "event": name, **fields})
 
 
 _current: Plain = Plain()

@@ -18,7 +18,6 @@ and further cells extend a study; what each cell is offered is kept with its his
 
 import json
 import os
-import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Any, NamedTuple
 
 from study.record.tracking_uri import checked_uri, database_path, default_tracking_uri
 from trainers.atomic import write_text
+from trainers.clock import stamp
 from trainers.config import TrialConfig
 from trainers.errors import UserError
 from trainers.plugins import origins
@@ -166,7 +166,7 @@ class StudyFolder:
         for name, offer in (offers or {}).items():
             extended = _extended(self.offered(name), offer)
             if extended != self.offered(name):
-                self._offers.setdefault(name, []).append({"at": round(time.time(), 3), **extended})
+                self._offers.setdefault(name, []).append({"at": stamp(), **extended})
         self.create()
 
     def claim_run(self, config: TrialConfig) -> None:

@@ -23,6 +23,7 @@ from study.record.state_view import duration, picture
 from study.record.study_state import AT_WORK, StateReader
 from study.record.terminal import describe_recorded
 from trainers.activity import doing
+from trainers.clock import stamp
 
 REFRESH_SECONDS = 0.5
 # Seconds between looks at the memory of the study's processes, which costs some milliseconds.
@@ -92,7 +93,7 @@ class Live(Plain):
 
     @contextmanager
     def following(self, title: str, run_dir: Path) -> Iterator[None]:
-        self._followed = (title, run_dir, time.time())
+        self._followed = (title, run_dir, stamp())
         self._start()
         try:
             yield

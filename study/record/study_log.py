@@ -9,7 +9,6 @@ holds. Lines are only ever added, by one command at a time (`study.record.workin
 import json
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 
 from study.record import display
 from study.record.terminal import say
+from trainers.clock import stamp
 from trainers.errors import UserError
 
 FIELDS: dict[str, tuple[str, ...]] = {
@@ -154,7 +154,7 @@ class StudyLog:
         """
         if set(fields).difference(OPTIONAL.get(event, ())) != set(FIELDS[event]):
             raise ValueError(f"a {event} event holds {FIELDS[event]}, not {tuple(fields)}")
-        entry = {"at": round(time.time(), 3), "event": event, **fields}
+        entry = {"at": stamp(), "event": event, **fields}
         line = (json.dumps(entry, separators=(",", ":")) + "\n").encode()
         with self._thread:
             try:

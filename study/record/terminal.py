@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from study.record import display
+from trainers.clock import stamp
 from trainers.config import TrialConfig
 from trainers.errors import UserError
 from trainers.registry import declared, method_named, model_named
@@ -25,7 +26,7 @@ def say(line: str, *, important: bool = False) -> None:
 
 def emit(event: str, **fields: Any) -> None:
     """Tell programs (`--json`) of something that is not in the study's log; people are told by `say`."""
-    display.current().event({"at": round(time.time(), 3), "event": event, **fields})
+    display.current().event({"at": stamp(), "event": event, **fields})
 
 
 def describe(config: TrialConfig) -> str:

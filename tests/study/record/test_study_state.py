@@ -58,7 +58,11 @@ def test_a_running_run_is_shown_with_its_epochs(tmp_path: Path) -> None:
     assert state.cells[0].search.left == 5
 
 
-def test_a_run_says_itself_how_far_it_is_within_an_epoch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", [1e9 + 0.5004, 1e9 + 0.5006])
+def test_a_run_says_itself_how_far_it_is_within_an_epoch(
+    moment: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainers.clock.time.time", lambda: moment)  # whichever way it is rounded
     log = begin_study(tmp_path, "small")
     cell = record_sweep(log, "Digits", "binary")
     record_run(log, cell, "Digits", "binary", "search", f"{cell}-search-0000", 1, "running", 0.8, 0.1, 1)
@@ -107,7 +111,7 @@ def test_a_cell_with_nothing_to_search_is_one_trial(tmp_path: Path) -> None:
 
 
 def test_the_rest_takes_as_long_as_its_like_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("study.record.study_log.time.time", lambda: 1000.0)
+    monkeypatch.setattr("trainers.clock.time.time", lambda: 1000.0)
     log = begin_study(tmp_path, "small")
     cell = record_sweep(log, "Digits", "binary")
     offer(tmp_path, cell, trials=9, k=0, seeds=[])
