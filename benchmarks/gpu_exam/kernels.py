@@ -15,7 +15,6 @@ from trainers.binary.counters import pack_counters
 from trainers.binary.kernels import Geometry, gpu, gpu_flips
 from trainers.binary.kernels import flips as cpu
 from trainers.binary.kernels.philox import key_of
-from trainers.methods.inertia import SMALLEST_DRAW
 
 STEPS = 20
 # (out, in, kernel): the largest and the smallest layers of the two published networks.
@@ -47,17 +46,17 @@ def _flipped(layer: tuple[int, int, int], bits: int, rehearsal: bool) -> dict[st
     counters = pack_counters(torch.zeros(shape, dtype=torch.int8), bits).clone() if bits else None
     there = here.to(device, copy=True)
     counters_there = counters.to(device, copy=True) if counters is not None else None
-    smallest, key = SMALLEST_DRAW if bits else 0.0, key_of(2**61 + layer[0])
+    key = key_of(2**61 + layer[0])
     temperature = torch.tensor(0.1, dtype=torch.float64, device=device)
 
     def on_device(grad: Tensor, step: int) -> Tensor:
-        arguments = (grad, 0, cpu.KINDS["EWM"], temperature, key, step, smallest)
+        arguments = (grad, 0, cpu.KINDS["EWM"], temperature, key, step)
         return gpu_flips.flip_channels(there, *arguments, counters_there, bits)[0]
 
     flipped, equal = 0, True
     for step in range(3 if rehearsal else STEPS):
         grad = torch.randn(shape, generator=draws)
-        event = cpu.Event("EWM", 0.1, key, step, smallest)
+        event = cpu.Event("EWM", 0.1, key, step)
         count, _ = cpu.flip_channels(here, grad, 0, event, counters, bits)
         counts = on_device(grad.to(device), step)
         flipped += count

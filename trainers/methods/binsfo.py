@@ -20,7 +20,7 @@ from trainers.config import TrialConfig
 from trainers.errors import UserError
 from trainers.method import Look, Method, PackedNumbers, SimulatedCurve
 from trainers.methods.contract import LayerRule
-from trainers.methods.inertia import INERTIA_BITS, SMALLEST_DRAW, Inertia
+from trainers.methods.inertia import INERTIA_BITS, Inertia
 from trainers.methods.masks import MASK_TYPES, event_probability, flip_probability, masked_update
 from trainers.methods.temperature import ANNEAL, SCHEDULER_TYPES, LayerDeviation, TemperatureScheduler
 from trainers.settings import Setting
@@ -78,24 +78,23 @@ class BinsfoLayer(LayerRule):
         self._deviation.add(channel_moments(grad))
         if self.inertia is not None:
             probability = event_probability(self.mask_type, grad, temperature)
-            return self.inertia.update(rows, positive, grad, self._drawn(probability, rows, event.smallest))
+            return self.inertia.update(rows, positive, grad, self._drawn(probability, rows))
         weight = positive.to(grad.dtype).mul_(2).sub_(1)
         probability = flip_probability(self.mask_type, grad, weight, temperature)
-        return masked_update(positive, grad, self._drawn(probability, rows, event.smallest))
+        return masked_update(positive, grad, self._drawn(probability, rows))
 
     def _event(self) -> Event:
         """What decides this step's masks, as `update` and the fused flip both read it."""
         if self._temperature is None:  # every block has been looked at
             self.finish()
             self._temperature = self._annealed()
-        smallest = 0.0 if self.inertia is None else SMALLEST_DRAW
-        return Event(self.mask_type, self._temperature, self.key, self.step, smallest)
+        return Event(self.mask_type, self._temperature, self.key, self.step)
 
-    def _drawn(self, probability: Tensor, rows: slice, smallest: float) -> Tensor:
+    def _drawn(self, probability: Tensor, rows: slice) -> Tensor:
         """True with this probability, by this step's draws."""
         if self.mask_type == "WPM":  # 0 or 1: nothing to draw
             return probability > 0
-        return self.uniform(rows, probability).clamp_(min=smallest) < probability
+        return self.uniform(rows, probability) < probability
 
     def finish(self) -> None:
         self.scheduler.accumulate(self.rate, self._deviation.take())

@@ -40,10 +40,6 @@ from trainers.method import PackedNumbers
 
 INERTIA_BITS = (0, 2, 4, 8)  # 0: no counters, the paper's rule
 
-# A draw of exactly 0, one in 2^24, would hear every gradient that is not quite 0, rounding errors of one that should be
-# included. As half of the draws' spacing it hears what is nearer to one in 2^24 than to never.
-SMALLEST_DRAW = 2.0**-25
-
 
 def threshold(bits: int) -> int:
     """K = 2^(b-1) - 1: the count at which a weight flips."""

@@ -20,7 +20,7 @@ from trainers.learner import Learner
 from trainers.methods import make_update_rule
 from trainers.methods.binsfo import BinsfoLayer
 from trainers.methods.draws import derived_seed
-from trainers.methods.inertia import SMALLEST_DRAW, Inertia, counted_update, threshold
+from trainers.methods.inertia import Inertia, counted_update, threshold
 from trainers.methods.masks import event_probability, flip_probability
 from trainers.methods.temperature import TemperatureScheduler, annealing
 from trainers.models import build_model, set_activation_memory
@@ -137,7 +137,7 @@ def test_a_layer_in_blocks_follows_its_twin_in_plain_numbers(
         p = event_probability(mask_type, grad, scheduler.temperature(0.3))
         event = p > 0
         if mask_type != "WPM":
-            event = drawn(5, name, step, shape).clamp(min=SMALLEST_DRAW) < p
+            event = drawn(5, name, step, shape) < p
         twin, counters = counted_update(twin, counters, grad, event, threshold(bits))
         scheduler.accumulate(0.3, float(grad.double().std()))
         positive = whole_layer(rule, positive, grad, step, rows_at_once=2)

@@ -12,6 +12,7 @@ import numpy as np
 
 from trainers.binary.kernels.erf import BELOW_ONE, FROM_ONE
 from trainers.binary.kernels.jit import Compiled
+from trainers.binary.kernels.philox import SMALLEST_DRAW
 
 EWM, WPM, RAND = 0, 1, 2
 _LANES = 16  # partial sums of a channel that are taken side by side
@@ -19,6 +20,7 @@ _LANES = 16  # partial sums of a channel that are taken side by side
 _B0, _B1, _B2, _B3, _B4, _B5 = (np.float32(value) for value in BELOW_ONE)
 _F0, _F1, _F2, _F3, _F4, _F5, _F6 = (np.float32(value) for value in FROM_ONE)
 _ONE, _ZERO, _SPACING = np.float32(1), np.float32(0), np.float32(2.0**-24)
+_SMALLEST_DRAW = np.float32(SMALLEST_DRAW)
 _ERFINV_HALF = np.float32(0.4769362762044699)
 _GATHER, _TOP = np.uint64(0x0102040810204080), np.uint64(56)  # eight bytes of 0 and 1 -> the bits of one byte
 
@@ -81,11 +83,11 @@ def _take_moments(grad: Any, lanes: Any, moments: Any) -> None:
 
 
 @_inlined
-def _events(grad: Any, words: Any, kind: Any, temperature: Any, smallest: Any, event: Any) -> None:
+def _events(grad: Any, words: Any, kind: Any, temperature: Any, event: Any) -> None:
     """event = [u < p(|g|, T)], 0 or 1 a column; RAND's p whatever g."""
     for column in range(grad.shape[0]):
         u = np.float32(np.int32(words[column] >> np.uint32(8))) * _SPACING
-        u = u if u > smallest else smallest
+        u = u if u > _SMALLEST_DRAW else _SMALLEST_DRAW
         size = abs(grad[column]) * temperature
         if kind == EWM:
             event[column] = u < _erf(size)
@@ -123,7 +125,7 @@ def _count(counters: Any, bits: Any, event: Any, same: Any, flip: Any, n: Any) -
 
 def _flip_rows(
     start: Any, stop: Any, bits: Any, grad: Any, counters: Any, counter_bits: Any, kind: Any, temperature: Any,
-    smallest: Any, first: Any, step: Any, stream: Any, k0: Any, k1: Any, flips: Any, moments: Any,
+    first: Any, step: Any, stream: Any, k0: Any, k1: Any, flips: Any, moments: Any,
 ) -> None:  # fmt: skip
     n, width = grad.shape[1], bits.shape[1]
     drawn = np.empty((4, (n + 3) // 4), np.uint32)
@@ -139,7 +141,7 @@ def _flip_rows(
         _take_moments(g, lanes, moments[row])
         if kind != WPM:
             _fill(drawn, first + row, step, stream, k0, k1)
-        _events(g, words, kind, temperature, smallest, event)
+        _events(g, words, kind, temperature, event)
         if counter_bits > 0:
             for column in range(n):
                 event[column] = event[column] & (g[column] != _ZERO)

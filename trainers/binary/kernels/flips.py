@@ -39,14 +39,12 @@ class Event:
         mask_type: EWM, WPM or RAND.
         temperature: T; on a GPU where it follows from a gradient, a tensor () there, which the host never reads.
         key, step: where its draws come from (`trainers.binary.kernels.philox`).
-        smallest: what a smaller draw counts as.
     """
 
     mask_type: str
     temperature: float | Tensor
     key: Key
     step: int
-    smallest: float = 0.0
 
 
 @lru_cache(maxsize=1)
@@ -89,7 +87,7 @@ def flip_channels(
         temperature = event.temperature
         if not isinstance(temperature, Tensor):
             temperature = torch.full((), temperature, dtype=torch.float64, device=grad.device)
-        arguments = (KINDS[event.mask_type], temperature, event.key, event.step, event.smallest)
+        arguments = (KINDS[event.mask_type], temperature, event.key, event.step)
         counts, moments = _gpu_kernels().flip_channels(bits, grad, first, *arguments, counters, counter_bits)
         return counts.sum(), moments
     flat = grad.reshape(rows, -1).contiguous()
@@ -105,7 +103,6 @@ def flip_channels(
         counter_bits,
         KINDS[event.mask_type],
         np.float32(event.temperature),
-        np.float32(event.smallest),
         first,
         *_words(event.step, MASKS, *event.key),
         flips.numpy(),

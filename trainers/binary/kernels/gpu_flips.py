@@ -49,21 +49,21 @@ def _erf(x):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _events(g, inside, column, stretch, channel, step, k0, k1, t, smallest, KIND: tl.constexpr):  # type: ignore[no-untyped-def]
+def _events(g, inside, column, stretch, channel, step, k0, k1, t, KIND: tl.constexpr):  # type: ignore[no-untyped-def]
     """[u < p(|g|, T)], 0 or 1 a column; RAND's p whatever g."""
     size = tl.abs(g) * t
     if KIND == _WPM:
         event = size >= _ERFINV_HALF
     else:
         word = _draw(column, stretch, channel, step, 0, k0, k1)
-        u = tl.maximum((word >> 8).to(tl.int32).to(tl.float32) * 5.9604644775390625e-08, smallest)
+        u = tl.maximum((word >> 8).to(tl.int32).to(tl.float32) * 5.9604644775390625e-08, 2.98023223876953125e-08)
         event = u < (_erf(size) if KIND == _EWM else t)
     return (event & inside).to(tl.int32)
 
 
 @triton.jit(do_not_specialize=["first", "step", "k0", "k1"])
 def _count(  # type: ignore[no-untyped-def]
-    bits, grad, counters, flags, temperature, n, width, counter_width, first, step, k0, k1, smallest,
+    bits, grad, counters, flags, temperature, n, width, counter_width, first, step, k0, k1,
     KIND: tl.constexpr, BITS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Counters take note of the events of one channel; flags = [c has reached K], a byte a weight.
@@ -85,7 +85,7 @@ def _count(  # type: ignore[no-untyped-def]
         g = tl.load(grad + row.to(tl.int64) * n + column, mask=inside, other=0.0)
         byte = tl.load(bits + row.to(tl.int64) * width + column // 8, mask=inside, other=0).to(tl.int32)
         want = ((g > 0).to(tl.int32) == ((byte >> (column % 8)) & 1)).to(tl.int32)
-        event = _events(g, inside & (g != 0), column, (n + 3) // 4, channel, step, k0, k1, t, smallest, KIND)
+        event = _events(g, inside & (g != 0), column, (n + 3) // 4, channel, step, k0, k1, t, KIND)
         count = (((old >> (plane * BITS)) & low) ^ (limit + 1)) - (limit + 1)
         count = tl.maximum(count + event * (2 * want - 1), -limit)
         reached = (count == limit) & inside
@@ -97,7 +97,7 @@ def _count(  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=["first", "step", "k0", "k1"])
 def _flip(  # type: ignore[no-untyped-def]
-    bits, grad, flags, temperature, flips, moments, n, width, first, step, k0, k1, smallest,
+    bits, grad, flags, temperature, flips, moments, n, width, first, step, k0, k1,
     KIND: tl.constexpr, COUNTED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Flip the weights of one channel, by their events or where flags say so; count flips, take g's moments."""
@@ -121,7 +121,7 @@ def _flip(  # type: ignore[no-untyped-def]
             flip = tl.load(flags + column, mask=inside, other=0).to(tl.int32)
         else:
             positive = (packed[:, None] >> lane[None, :]) & 1
-            event = _events(g, inside, column, (n + 3) // 4, channel, step, k0, k1, t, smallest, KIND)
+            event = _events(g, inside, column, (n + 3) // 4, channel, step, k0, k1, t, KIND)
             flip = event & (1 - (positive ^ (g > 0).to(tl.int32)))
         mask = tl.sum(flip << lane[None, :], axis=1)
         tl.store(bits + byte, (packed ^ mask).to(tl.uint8), mask=byte < width)
@@ -143,7 +143,6 @@ def flip_channels(
     temperature: Tensor,
     key: tuple[int, int],
     step: int,
-    smallest: float,
     counters: Tensor | None,
     counter_bits: int,
 ) -> tuple[Tensor, Tensor]:
@@ -165,12 +164,12 @@ def flip_channels(
         flags = torch.empty(rows, n, dtype=torch.int8, device=g.device)
         block = min(COLUMNS, triton.next_power_of_2(counters.shape[1]))
         _count[rows, triton.cdiv(counters.shape[1], block)](
-            bits, g, counters, flags, temperature, n, bits.shape[1], counters.shape[1], first, step, k0, k1, smallest,
+            bits, g, counters, flags, temperature, n, bits.shape[1], counters.shape[1], first, step, k0, k1,
             BITS=counter_bits, BLOCK=block, **options,
         )  # fmt: skip
     block = min(COLUMNS, max(16, triton.next_power_of_2(n)))
     _flip[(rows,)](
-        bits, g, flags, temperature, flips, moments, n, bits.shape[1], first, step, k0, k1, smallest,
+        bits, g, flags, temperature, flips, moments, n, bits.shape[1], first, step, k0, k1,
         COUNTED=counters is not None, BLOCK=block, **options,
     )  # fmt: skip
     return flips, moments

@@ -26,6 +26,10 @@ WEYL = (0x9E3779B9, 0xBB67AE85)  # what the key moves on by after each round: go
 ROUNDS = 10
 LOW = 0xFFFFFFFF
 
+# A draw of exactly 0, one in 2^24, would be below every probability that is not quite 0: that of a gradient's rounding
+# error, say. Half of the draws' spacing is below what is nearer to one in 2^24 than to never.
+SMALLEST_DRAW = 2.0**-25
+
 
 def key_of(seed: int) -> Key:
     """The key from a derived seed (`trainers.methods.draws.derived_seed`): its low and its high 32 bits."""
@@ -33,8 +37,8 @@ def key_of(seed: int) -> Key:
 
 
 def uniform(words: Tensor) -> Tensor:
-    """Words as float32 in [0, 1): their highest 24 bits, every multiple of 2^-24 as likely."""
-    return words.bitwise_right_shift(8).bitwise_and_(0xFFFFFF) * 2.0**-24
+    """Words as float32 in (0, 1): their highest 24 bits, every multiple of 2^-24 as likely, `SMALLEST_DRAW` for 0."""
+    return (words.bitwise_right_shift(8).bitwise_and_(0xFFFFFF) * 2.0**-24).clamp_(min=SMALLEST_DRAW)
 
 
 def words_reference(key: Key, step: int, stream: int, rows: slice, columns: int, device: torch.device) -> Tensor:

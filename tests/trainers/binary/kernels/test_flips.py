@@ -8,8 +8,8 @@ from trainers.binary.bits import pack_bits, unpack_bits
 from trainers.binary.counters import pack_counters, unpack_counters
 from trainers.binary.kernels.erf import erf
 from trainers.binary.kernels.flips import Event, channel_moments, flip_channels, takes, words
-from trainers.binary.kernels.philox import MASKS, key_of, uniform
-from trainers.methods.inertia import SMALLEST_DRAW, counted_update, threshold
+from trainers.binary.kernels.philox import MASKS, SMALLEST_DRAW, key_of, uniform
+from trainers.methods.inertia import counted_update, threshold
 from trainers.methods.masks import event_probability, flip_probability, masked_update
 
 CPU = torch.device("cpu")
@@ -25,9 +25,9 @@ def gradient(shape: tuple[int, ...]) -> Tensor:
     return g
 
 
-def drawn(grad: Tensor, first: int, step: int, smallest: float = 0.0) -> Tensor:
+def drawn(grad: Tensor, first: int, step: int) -> Tensor:
     rows = slice(first, first + len(grad))
-    return uniform(words(KEY, step, MASKS, rows, grad[0].numel(), CPU)).clamp(min=smallest).view(grad.shape)
+    return uniform(words(KEY, step, MASKS, rows, grad[0].numel(), CPU)).view(grad.shape)
 
 
 @pytest.mark.parametrize("mask_type", ["EWM", "WPM", "RAND"])
@@ -48,6 +48,14 @@ def test_flips_are_those_of_the_plain_rule(shape: tuple[int, ...], mask_type: st
         assert torch.equal(moments, channel_moments(grad)), "the same pass, alone"
 
 
+@pytest.mark.parametrize(("size", "expected"), [(1e-20, 0), (1e-9, 0), (1e-6, 1)])
+def test_a_draw_of_zero_flips_nothing_whose_probability_is_next_to_nothing(size: float, expected: int) -> None:
+    grad = torch.full((1, 64), size)
+    assert drawn(grad, 4913, 33).min() == SMALLEST_DRAW, "found by trying: one draw in 2^24 is zero"
+    bits = pack_bits(grad > 0)
+    assert flip_channels(bits, grad, 4913, Event("EWM", 1.0, KEY, 33))[0] == expected
+
+
 @pytest.mark.parametrize("bits", [2, 4, 8])
 @pytest.mark.parametrize("mask_type", ["EWM", "WPM", "RAND"])
 @pytest.mark.parametrize("shape", SHAPES)
@@ -59,9 +67,9 @@ def test_counters_take_note_as_in_the_plain_rule(shape: tuple[int, ...], mask_ty
     packed, kept = pack_bits(positive), pack_counters(counters, bits).clone()
     for step in range(6):
         p = event_probability(mask_type, grad, 0.8)
-        event = p > 0 if mask_type == "WPM" else drawn(grad, 0, step, SMALLEST_DRAW) < p
+        event = p > 0 if mask_type == "WPM" else drawn(grad, 0, step) < p
         after, counters = counted_update(positive, counters, grad, event, limit)
-        flips, _ = flip_channels(packed, grad, 0, Event(mask_type, 0.8, KEY, step, SMALLEST_DRAW), kept, bits)
+        flips, _ = flip_channels(packed, grad, 0, Event(mask_type, 0.8, KEY, step), kept, bits)
         assert flips == int(torch.count_nonzero(after ^ positive))
         positive = after
         assert torch.equal(unpack_bits(packed, grad.shape), positive)

@@ -13,7 +13,7 @@ from trainers.binary.bits import pack_bits
 from trainers.binary.counters import pack_counters
 from trainers.binary.kernels import flips, gpu_flips
 from trainers.binary.kernels.philox import key_of
-from trainers.methods.inertia import SMALLEST_DRAW, threshold
+from trainers.methods.inertia import threshold
 
 pytestmark = [pytest.mark.integration, pytest.mark.cuda]
 
@@ -34,18 +34,26 @@ def test_flips_counters_and_moments_are_the_cpus(shape: tuple[int, ...], mask_ty
         values = torch.randint(-limit, limit, shape, generator=draws, dtype=torch.int8)
         counters = pack_counters(values, counter_bits).clone()
     there, counters_there = here.to(DEVICE, copy=True), counters if counters is None else counters.to(DEVICE, copy=True)
-    smallest = SMALLEST_DRAW if counter_bits else 0.0
     for step in (0, 1, 2**32 + 5):
         grad = torch.randn(shape, generator=draws)
         grad[torch.rand(shape, generator=draws) < 0.1] = 0.0
-        event = flips.Event(mask_type, TEMPERATURE, KEY, step, smallest)
+        event = flips.Event(mask_type, TEMPERATURE, KEY, step)
         count, moments = flips.flip_channels(here, grad, 4, event, counters, counter_bits)
         counts, moments_there = gpu_flips.flip_channels(
             there, grad.to(DEVICE), 4, flips.KINDS[mask_type], torch.tensor(TEMPERATURE, device=DEVICE), KEY, step,
-            smallest, counters_there, counter_bits,
+            counters_there, counter_bits,
         )  # fmt: skip
         assert torch.equal(here, there.cpu())
         assert count == int(counts.sum())
         assert torch.allclose(moments, moments_there.cpu(), rtol=1e-12, atol=1e-12)
         if counters is not None and counters_there is not None:
             assert torch.equal(counters, counters_there.cpu())
+
+
+def test_a_draw_of_zero_is_as_large_as_on_the_cpu() -> None:
+    grad = torch.full((1, 64), 1e-9)
+    there = pack_bits(grad > 0).to(DEVICE)
+    # The draw of column 56 is zero: see the CPU's tests.
+    where = (grad.to(DEVICE), 4913, flips.KINDS["EWM"], torch.tensor(1.0, device=DEVICE), key_of(77), 33)
+    counts, _ = gpu_flips.flip_channels(there, *where, None, 0)
+    assert int(counts.sum()) == 0

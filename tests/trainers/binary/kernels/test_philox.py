@@ -66,6 +66,11 @@ def test_draws_differ_by_seed_step_stream_channel_and_column() -> None:
     assert len(base.unique()) >= 199
 
 
+def test_a_uniform_draw_is_a_multiple_of_its_spacing_and_half_of_it_where_that_is_zero() -> None:
+    u = uniform(torch.tensor([0, 255, 256, 512, -1], dtype=torch.int32))
+    assert u.tolist() == [2.0**-25, 2.0**-25, 2.0**-24, 2.0**-23, 1 - 2.0**-24]
+
+
 def test_uniform_draws_fill_the_unit_interval() -> None:
     u = uniform(words(KEY, 0, MASKS, slice(0, 100), 10_000, CPU))
     assert 0 <= float(u.min()) < 1e-5 and 1 - 1e-5 < float(u.max()) < 1
