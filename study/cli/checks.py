@@ -47,7 +47,7 @@ def check_study(study: StudyConfig) -> "tuple[StudyConfig, dict[str, Need]]":
     With it the memory of one run of each cell, by the cell's name.
     """
     from study.define.memory_plan import needs_of_cells
-    from study.drive.tune_run import check_room
+    from study.drive.placement import check_room
     from trainers.preflight import preflight
 
     told: dict[str, None] = {}  # cells share data sets and pretrained files; each line is said once

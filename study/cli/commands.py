@@ -198,7 +198,7 @@ def train(options: argparse.Namespace) -> int:
     config = preflight(config, say)
     folder.claim_run(config)
     from study.define.memory_plan import need_of
-    from study.drive.tune_run import check_room
+    from study.drive.placement import check_room
 
     label = f"{dataset_label(config.dataset)}-{config.model}-{config.method}"
     need = need_of(config, label)

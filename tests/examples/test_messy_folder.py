@@ -60,7 +60,7 @@ def test_every_command_that_prepares_shows_the_classes_once_and_the_notes_each_t
     def enough(*args: object) -> None:
         raise UserError("enough")
 
-    monkeypatch.setattr("study.drive.tune_run.check_room", enough)  # what comes after data, model and batch
+    monkeypatch.setattr("study.drive.placement.check_room", enough)  # what comes after data, model and batch
     for first in (True, False):
         assert main([*COMMANDS[command], "--output", "study"]) == 2
         said = capsys.readouterr()

@@ -91,7 +91,7 @@ def test_what_cannot_fit_is_refused_before_anything_starts(
     from trainers.data.prepare import prepare
 
     prepare("Digits", str(tmp_path))
-    monkeypatch.setattr("study.drive.tune_run.machine_memory", lambda: 100 * MIB)
+    monkeypatch.setattr("study.drive.placement.machine_memory", lambda: 100 * MIB)
     settings = ["--hid_dim", "64", "--batch_size", "64", "--device", "cpu", "--data_root", str(tmp_path)]
     for command in (["sweep", "--algorithm", "bop"], ["train", "--algorithm", "real"]):
         output = tmp_path / command[0]
