@@ -25,7 +25,9 @@ MLP = Work(
 )
 CONVOLUTIONS = Work(
     "a narrow AdamBNN",
-    TrialConfig("any", "AdamBNN", "binary", image_size=32, width=0.125, batch_size=4, device="cpu"),
+    TrialConfig(
+        "any", "AdamBNN", "binary", image_size=32, width=0.125, batch_size=4, device="cpu", real_optimizer="published"
+    ),
     10,
     3,
     0.5,
