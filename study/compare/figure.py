@@ -106,7 +106,7 @@ def draw_figure(
 
 
 def panel_of(workload: WorkloadVerdicts, banners: Sequence[str], across: Across, inches: tuple[float, float]) -> Figure:
-    """One workload's panel as a figure of its own, without the study's title and without its `caption`."""
+    """One workload's panel as a figure of its own, without titles and `caption`: they stand beside it."""
     return _panels([workload], "", banners, across, inches, captioned=False)
 
 
@@ -192,8 +192,9 @@ def _draw_frame(
     measure, rows = shown(group, across)
     info, some = lookup(group.dataset), rows[0].configuration.get("classes") if rows else None
     title = group.dataset.rstrip("/").rsplit("/", 1)[-1] if info is None else info.title
-    lines = textwrap.wrap(f"{title}: {group.model}", int(9.7 * inches), break_on_hyphens=False)
-    axis.set_title("\n".join(lines), fontsize=10.5, color=INK)
+    if captioned:
+        lines = textwrap.wrap(f"{title}: {group.model}", int(9.7 * inches), break_on_hyphens=False)
+        axis.set_title("\n".join(lines), fontsize=10.5, color=INK)
     plain_axes(axis, across.label, f"{measure} accuracy (%)")
     points = _points(group, rows, styles, across)
     if not points:

@@ -153,7 +153,8 @@ def _verdict_texts(workload: WorkloadVerdicts) -> Iterator[Text]:
             f" – {verdict.text}",
         ]
         if verdict.front == "dominated":
-            said.append(f"; {_and(list(verdict.dominated_by))} is better in both, or as good in one")
+            better, verb = list(verdict.dominated_by), "is" if len(verdict.dominated_by) == 1 else "are"
+            said.append(f"; {_and(better)} {verb} better in both, or as good in one")
         yield text([*said, "."])
 
 

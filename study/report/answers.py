@@ -12,6 +12,7 @@ import numpy as np
 from study.compare.contrasts import CONTROL
 from study.compare.scores import CellGroup, MethodSummary
 from study.compare.table import NONE, group_title
+from study.report.answer import runs_anchor
 from study.report.content import StudyContent
 from study.report.document import (
     Block,
@@ -22,6 +23,7 @@ from study.report.document import (
     Words,
     anchor,
     by_workload,
+    linked,
     strong,
     table,
     text,
@@ -61,7 +63,7 @@ def answers(content: StudyContent, *, pictures: bool) -> Section:
             blocks: tuple[Block, ...] = (Paragraph(text("The answers to each test image are not kept."), "note"),)
         else:
             data = pictures_of(content, group, found.test_set) if pictures else None
-            blocks = (*_by_class(found, data), *_disagreements(found, data, pictures))
+            blocks = (*_by_class(group, found, data), *_disagreements(found, data, pictures))
         parts.append(Section(anchor("answers", str(number + 1)), group_title(group), blocks))
     return by_workload("answers", "Classes, and images that methods disagree on", (), parts)
 
@@ -92,7 +94,7 @@ def _most_named(runs: Sequence[Predictions]) -> np.ndarray:
     return counts.argmax(axis=0)
 
 
-def _by_class(found: Answers, data: PictureSet | None) -> list[Block]:
+def _by_class(group: CellGroup, found: Answers, data: PictureSet | None) -> list[Block]:
     labels = data.labels if data is not None else found.labels
     classes = [int(one) for one in np.unique(labels) if one >= 0]
     accuracy = {
@@ -102,7 +104,8 @@ def _by_class(found: Answers, data: PictureSet | None) -> list[Block]:
     blocks: list[Block] = []
     unknown = int((labels < 0).sum())
     if unknown:
-        words = f"{unknown} images that no run got right are left out, since without the data their class is not known."
+        left = "1 image that no run got right is" if unknown == 1 else f"{unknown:,} images that no run got right are"
+        words = f"{left} left out, since without the data their class is not known."
         blocks.append(Paragraph(text(words), "note"))
     shown, title = classes, "Test accuracy by class in %, the mean over the seeds"
     if len(classes) > MOST_CLASSES:
@@ -113,7 +116,10 @@ def _by_class(found: Answers, data: PictureSet | None) -> list[Block]:
         [
             class_name(data, one),
             f"{int((labels == one).sum())}",
-            *(f"{by[one]:.1f}" for by in accuracy.values()),
+            *(
+                linked(f"{by[one]:.1f}", "#" + runs_anchor(group, found.rows[label].method))
+                for label, by in accuracy.items()
+            ),
             _hardest(accuracy, one),
         ]
         for one in shown

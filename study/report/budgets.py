@@ -5,7 +5,19 @@ from study.compare.table import NONE, group_title, offer_text
 from study.compare.verdict import WorkloadVerdicts
 from study.report.answer import runs_anchor
 from study.report.content import StudyContent
-from study.report.document import Block, Listing, Paragraph, Section, Words, anchor, by_workload, strong, table, text
+from study.report.document import (
+    Block,
+    Listing,
+    Paragraph,
+    Section,
+    Words,
+    anchor,
+    by_workload,
+    linked,
+    strong,
+    table,
+    text,
+)
 
 
 def budgets(content: StudyContent) -> Section:
@@ -39,13 +51,9 @@ def _workload(content: StudyContent, workload: WorkloadVerdicts) -> tuple[Block,
 
 def _row(label: str, link: str, account: CellLedger) -> list[Words]:
     search, trained = account.searched, account.trained
-    return [
-        strong(label, link),
-        *(str(search.outcomes[outcome]) for outcome in COUNTED),
-        *amounts(search),
-        str(trained.ended),
-        *amounts(trained),
-    ]
+    outcomes = [str(search.outcomes[outcome]) for outcome in COUNTED]
+    numbers = [*outcomes, *amounts(search), str(trained.ended), *amounts(trained)]
+    return [strong(label, link), *(linked(number, link) for number in numbers)]
 
 
 def amounts(used: Used) -> list[str]:

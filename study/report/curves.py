@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from statistics import fmean
 from typing import Any
 
@@ -21,6 +22,8 @@ from study.report.results import far_control
 HEIGHT = 3.9
 MOST_THIN_LINES = 60
 """Single runs drawn as thin lines in one figure; more cannot be told apart, and make the page heavy."""
+SPARE_LOOKS = (("#E69F00", "P"), ("#56B4E9", "X"), ("#000000", "h"), ("#B8A800", "*"), ("#8C564B", "<"))
+"""Of further masks of a method whose own look is taken."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def _learning(content: StudyContent, group: CellGroup, name: str) -> Drawing | N
         epochs = sorted(mean)
         colour, mark = styles[row.method]
         up = [100 * mean[epoch] for epoch in epochs]
-        marked_line(axis, epochs, up, (colour, mark, line_style(place)), row.label)
+        marked_line(axis, epochs, up, (colour, mark, line_style(place)), row.label, marks=4, place=place)
         least, most = [100 * low[epoch] for epoch in epochs], [100 * high[epoch] for epoch in epochs]
         axis.fill_between(epochs, least, most, color=colour, alpha=0.15, linewidth=0)
         told.append(f"{row.label} from {up[0]:.1f} % to {up[-1]:.1f} %")
@@ -112,12 +115,14 @@ def _rule_variable(content: StudyContent, group: CellGroup, kind: _Kind, name: s
     told = []
     looks = _family_looks(families)
     thin = max(1, MOST_THIN_LINES // len(families))
-    for label, lines in families.items():
+    for place, (label, lines) in enumerate(families.items()):
         for epochs, values in lines[:thin]:
             axis.plot(epochs, values, color=looks[label][0], linewidth=0.6, alpha=0.35, linestyle="-")
         mean = _over_runs(lines, geometric=True)[0]
         across = sorted(mean)
-        marked_line(axis, across, [mean[epoch] for epoch in across], looks[label], label, marks=6, linewidth=2)
+        marked_line(
+            axis, across, [mean[epoch] for epoch in across], looks[label], label, marks=4, place=place, linewidth=2
+        )
         told.append(f"{label} from {mean[across[0]]:.2g} to {mean[across[-1]]:.2g} over {len(lines)} runs")
     plain_axes(axis, "epoch", kind.up)
     axis.set_yscale("log")
@@ -154,17 +159,16 @@ def _family(row: Row) -> str:
 
 
 def _family_looks(families: Mapping[str, Any]) -> dict[str, tuple[str, str, Any]]:
-    """Colour and mark by method and mask, the kind of line by scheduler."""
+    """Colour and mark by method and mask, the kind of line by scheduler; a method's first mask looks as the method."""
     heads = list(dict.fromkeys(label.partition(",")[0] for label in families))
-    colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-    marks = ("o", "s", "^", "D", "v", "P", "X")
     tails = list(dict.fromkeys(label.partition(",")[2] for label in families))
+    styles = styles_of(head.split()[0] for head in heads)
+    spare = cycle((colour, mark) for colour, mark in SPARE_LOOKS if colour not in {one for one, _ in styles.values()})
+    looks: dict[str, tuple[str, str]] = {}
+    for head in heads:
+        looks[head] = styles.pop(head.split()[0], None) or next(spare)
     return {
-        label: (
-            colours[heads.index(head) % len(colours)],
-            marks[heads.index(head) % len(marks)],
-            line_style(tails.index(tail)),
-        )
+        label: (*looks[head], line_style(tails.index(tail)))
         for label in families
         for head, _, tail in [label.partition(",")]
     }

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
+from study.compare.table import NONE
+
 if TYPE_CHECKING:
     from study.report.drawing import Drawing
 
@@ -45,6 +47,11 @@ def text(words: Words) -> Text:
 
 def strong(words: str, href: str = "") -> Span:
     return Span(words, href, "strong")
+
+
+def linked(words: str, href: str) -> Span:
+    """A number that leads to the runs that it was made from; where there is none, the dash leads nowhere."""
+    return Span(words, "" if words == NONE else href)
 
 
 def code(words: str) -> Span:

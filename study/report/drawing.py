@@ -89,6 +89,7 @@ def marked_line(
     label: str,
     *,
     marks: int = 8,
+    place: int = 0,
     **further: Any,
 ) -> None:
     """A line with marks that stay apart, none of more than so many.
@@ -99,14 +100,14 @@ def marked_line(
         look: its colour, its mark and its kind of line.
         label: its name in the legend.
         marks: how many at most.
+        place: the line's among several: their marks begin at other points, so that each is seen where lines coincide.
         further: as matplotlib takes it.
     """
     colour, mark, style = look
     every = max(1, -(-len(across) // marks))
     plain = {"markersize": 5.5, "markeredgecolor": "white", "linewidth": 1.6}
-    axis.plot(
-        across, up, color=colour, linestyle=style, marker=mark, markevery=every, label=label, **{**plain, **further}
-    )
+    marked = {"marker": mark, "markevery": (place % every, every)}
+    axis.plot(across, up, color=colour, linestyle=style, label=label, **{**marked, **plain, **further})
 
 
 def line_style(place: int) -> object:

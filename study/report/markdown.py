@@ -64,7 +64,7 @@ def _block(block: Block) -> Iterator[str]:
         yield from _table(block)
     elif isinstance(block, Figures):
         for drawing in block.drawings:
-            shown = f"![{escaped(f'{drawing.title}. {drawing.description}')}]({FIGURES}/{drawing.name}.png)"
+            shown = f"![{escaped(f'{drawing.title} {drawing.description}')}]({FIGURES}/{drawing.name}.png)"
             yield from (f"**{escaped(drawing.title)}** {escaped(drawing.caption)}".rstrip(), "", shown, "")
     elif isinstance(block, Pictures):
         yield from (f"- {escaped(one.description)}" for one in block.pictures)
@@ -89,17 +89,16 @@ def _table(block: Table) -> Iterator[str]:
 def _inline(words: Text) -> str:
     parts = []
     for span in words:
-        shown = _code(span.text) if span.style == "code" else _padded(span.text)
-        if span.style == "strong":
-            shown = f"**{shown}**"
+        stars = "**" if span.style == "strong" else ""
+        shown = _code(span.text) if span.style == "code" else _padded(span.text, stars)
         parts.append(f"[{shown}]({span.href})" if span.href and not re.search(r"[\s()<>]", span.href) else shown)
     return "".join(parts)
 
 
-def _padded(words: str) -> str:
-    """Escaped, with the blanks at both ends that join it to its neighbours."""
+def _padded(words: str, stars: str) -> str:
+    """Escaped, between stars, with the blanks at both ends that join it to its neighbours outside of these."""
     left, right = " " * words[:1].isspace(), " " * (len(words) > 1 and words[-1:].isspace())
-    return f"{left}{escaped(words.strip())}{right}"
+    return f"{left}{stars}{escaped(words.strip())}{stars}{right}"
 
 
 def _code(words: str) -> str:

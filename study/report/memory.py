@@ -8,7 +8,19 @@ from study.compare.scores import CellGroup, MethodSummary
 from study.compare.table import NONE, group_title
 from study.report.answer import MIB, runs_anchor
 from study.report.content import StudyContent
-from study.report.document import Block, Figures, Paragraph, Section, Words, anchor, by_workload, strong, table, text
+from study.report.document import (
+    Block,
+    Figures,
+    Paragraph,
+    Section,
+    Words,
+    anchor,
+    by_workload,
+    linked,
+    strong,
+    table,
+    text,
+)
 from study.report.drawing import Drawing, legend_below, page, plain_axes
 from trainers.memory.report import CATEGORIES
 
@@ -79,7 +91,7 @@ def _bars(group: CellGroup, found: Mapping[str, Mapping[str, float]], name: str)
     whole = sum(found[base].values()) / MIB if base in found else None
     for place, total in enumerate(lefts):
         ratio = f" ({total / whole:.2f}×)" if whole else ""
-        axis.text(total + 0.01 * max(lefts), place, f"{total:.2f}{ratio}", va="center", fontsize=8.5, color=INK)
+        axis.text(total + 0.015 * max(lefts), place, f"{total:.2f}{ratio}", va="center", fontsize=8.5, color=INK)
     if whole:
         axis.axvline(whole, color=INK, linewidth=1, linestyle=(0, (4, 3)))
     plain_axes(axis, "peak memory of training (MiB)", "")
@@ -104,12 +116,9 @@ def _bars(group: CellGroup, found: Mapping[str, Mapping[str, float]], name: str)
 def _table(group: CellGroup, found: Mapping[str, Mapping[str, float]]) -> Block:
     by_label = {row.label: row for row in group.scored}
     header = ["method", *(words_of(category) for category in CATEGORIES), "in all"]
-    rows: list[list[Words]] = [
-        [
-            strong(label, "#" + runs_anchor(group, by_label[label].method)),
-            *(f"{by[category] / MIB:.2f}" if by[category] else NONE for category in CATEGORIES),
-            f"{sum(by.values()) / MIB:.2f}",
-        ]
-        for label, by in found.items()
-    ]
+    rows: list[list[Words]] = []
+    for label, by in found.items():
+        amounts = [f"{by[category] / MIB:.2f}" if by[category] else NONE for category in CATEGORIES]
+        link = "#" + runs_anchor(group, by_label[label].method)
+        rows.append([strong(label, link), *(linked(one, link) for one in [*amounts, f"{sum(by.values()) / MIB:.2f}"])])
     return table("The same in MiB", header, rows)

@@ -187,14 +187,15 @@ def _method_runs(content: StudyContent, group: CellGroup, method: str, rows: lis
     searched = [row for row in rows if row["phase"] == "search"]
     blocks: list[Block] = []
     if tested:
-        blocks.append(_runs_table(f"{method}: runs trained to their end for a score", tested, test=True))
+        blocks += _runs_listed(f"{method}: runs trained to their end for a score", tested, test=True)
     if searched:
         title = f"{len(searched)} search trial" + ("" if len(searched) == 1 else "s")
-        blocks.append(Fold(title, (_runs_table(f"{method}: search", searched, test=False),)))
+        blocks.append(Fold(title, tuple(_runs_listed(f"{method}: search", searched, test=False))))
     return Section(runs_anchor(group, method), method, tuple(blocks))
 
 
-def _runs_table(caption: str, rows: list[Row], *, test: bool) -> Block:
+def _runs_listed(caption: str, rows: list[Row], *, test: bool) -> Iterator[Block]:
+    """A table of runs, and below it the settings that all of them share."""
     settings = [_settings(row) for row in rows]
     shared = shared_settings(settings)
     header = ["run", "seed", "ended", "validation %", *["test %"] * test, "peak MiB", "epochs", "device-s", "settings"]
@@ -220,7 +221,9 @@ def _runs_table(caption: str, rows: list[Row], *, test: bool) -> Block:
     anchors = [run_anchor(row["trial_id"]) for row in rows]
     common = configuration_text(shared)
     numeric = [1, *range(3, len(header) - 1)]
-    return table(caption + (f"; all with {common}" if common else ""), header, made, numeric, anchors)
+    yield table(caption, header, made, numeric, anchors)
+    if common:
+        yield Paragraph(text(f"All with {common}."), "note")
 
 
 def run_anchor(trial_id: str) -> str:

@@ -12,10 +12,11 @@ from study.report.content import StudyContent, read_content
 from study.report.curves import curves
 from study.report.document import FIGURES, Document, Section, drawings
 from study.report.html import render_html
+from study.report.lift import lift
 from study.report.markdown import render_markdown
 from study.report.memory import memory
 from study.report.origin import origin, runs, warnings
-from study.report.results import accuracy_against, lift, results
+from study.report.results import accuracy_against, results
 from study.report.search import search
 from trainers.atomic import write_text
 from trainers.errors import UserError

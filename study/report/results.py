@@ -1,10 +1,10 @@
-"""The table, accuracy against memory and state, and the lift over the control."""
+"""The table, and accuracy against memory and against bits of state."""
 
 from collections.abc import Iterator
-from dataclasses import astuple, replace
+from dataclasses import replace
 from statistics import fmean
 
-from study.compare.contrasts import CONTROL, LIFT, NAMED, Contrast
+from study.compare.contrasts import CONTROL, NAMED, Contrast
 from study.compare.figure import PEAK_MEMORY, STATE, Across, panel_of, shown
 from study.compare.figure import caption as panel_caption
 from study.compare.findings import Findings
@@ -24,7 +24,7 @@ from study.report.document import (
     Words,
     anchor,
     by_workload,
-    prose,
+    linked,
     strong,
     table,
     text,
@@ -64,13 +64,13 @@ def _table(findings: Findings, workload: WorkloadVerdicts) -> Iterator[Block]:
         cells: list[Words] = [
             strong(row.label + ("" if row.confirmed else " *"), link),
             Span(row.n, link),
-            _linked(percent(row.val_accuracy), link),
-            _linked(percent(row.test_accuracy), link),
-            *[_linked(bits, link)] * with_state,
-            _linked(NONE if memory is None else f"{memory.mean / MIB:.2f}", link),
-            NONE if memory is None or base is None else f"{memory.mean / base.mean:.2f}×",
-            *(_linked(amount, link) for amount in amounts(findings.account(group, row.method).behind(row.phase))),
-            difference_text(verdict.difference),
+            linked(percent(row.val_accuracy), link),
+            linked(percent(row.test_accuracy), link),
+            *[linked(bits, link)] * with_state,
+            linked(NONE if memory is None else f"{memory.mean / MIB:.2f}", link),
+            linked(NONE if memory is None or base is None else f"{memory.mean / base.mean:.2f}×", link),
+            *(linked(amount, link) for amount in amounts(findings.account(group, row.method).behind(row.phase))),
+            linked(difference_text(verdict.difference), link),
             verdict.kind + (f", {verdict.front}" if verdict.front else ""),
         ]
         rows.append(cells)
@@ -100,15 +100,11 @@ def _table(findings: Findings, workload: WorkloadVerdicts) -> Iterator[Block]:
             "Further comparisons that the study names",
             ["comparison", "difference in points", "verdict on accuracy"],
             [
-                [f"{one.row.label} − {one.against.label}", _difference(one), accuracy_text(one, workload.margin)]
+                [f"{one.row.label} − {one.against.label}", contrast_text(one), accuracy_text(one, workload.margin)]
                 for one in named
             ],
             numeric=[1],
         )
-
-
-def _linked(words: str, link: str) -> Span:
-    return Span(words) if words == NONE else Span(words, link)
 
 
 def difference_text(estimate: Estimate | None) -> str:
@@ -120,7 +116,8 @@ def difference_text(estimate: Estimate | None) -> str:
     return f"{estimate.mean:+.1f} [{estimate.low:+.1f}, {estimate.high:+.1f}]"
 
 
-def _difference(contrast: Contrast) -> str:
+def contrast_text(contrast: Contrast) -> str:
+    """A comparison's difference in points with its interval."""
     return difference_text(contrast.measured.estimate if contrast.measured else None)
 
 
@@ -179,48 +176,3 @@ def far_control(group: CellGroup) -> MethodSummary | None:
     if control is None or len(others) < 2 or min(others) - fmean(group.accuracy(control).values()) < FAR_BELOW:
         return None
     return control
-
-
-def lift(content: StudyContent) -> Section:
-    """What training the binary weights is worth: every method against the control, which flips none."""
-    blocks: list[Block] = []
-    for workload in content.findings.workloads:
-        rows: list[list[Words]] = [
-            [
-                strong(one.row.label, "#" + runs_anchor(workload.group, one.row.method)),
-                _difference(one),
-                accuracy_text(one, workload.margin),
-            ]
-            for one in lifts_of(workload)
-        ]
-        if rows:
-            caption = f"Accuracy above the control: {group_title(workload.group)}"
-            blocks.append(table(caption, ["method", "lift in points", "verdict"], rows, numeric=[1]))
-    if not blocks:
-        words = "The control that flips no binary weight (`frozen`) is not confirmed beside the others, so "
-        words += "what training them is worth cannot be said."
-        return Section("lift", "Lift over the control", (prose(words),))
-    words = "The control, `frozen`, trains everything but the binary weights. Lift is what training those is worth."
-    return Section("lift", "Lift over the control", (prose(words), *blocks))
-
-
-def lifts_of(workload: WorkloadVerdicts) -> list[Contrast]:
-    """The comparisons with the control in the order of the table; the baseline's is the control's own, turned round."""
-    found = {id(one.row): one for one in workload.contrasts if one.sort == LIFT}
-    for verdict in workload.verdicts:
-        if verdict.contrast is not None and verdict.row.method == CONTROL and verdict.row.represents:
-            turned = turned_round(verdict.contrast)
-            found[id(turned.row)] = turned
-    return [found[id(row)] for row in workload.group.methods if id(row) in found]
-
-
-def turned_round(contrast: Contrast) -> Contrast:
-    """The same comparison, told of the other row."""
-    measured = contrast.measured
-    if measured is not None:
-        mean, low, high, n = astuple(measured.estimate)
-        ends = (None if high is None else -high, None if low is None else -low)
-        turned = tuple(tuple(-one for one in of_search) for of_search in measured.differences)
-        measured = replace(measured, estimate=Estimate(-mean, *ends, n), differences=turned)
-    kind = {"higher": "lower", "lower": "higher"}.get(contrast.kind, contrast.kind)
-    return replace(contrast, row=contrast.against, against=contrast.row, measured=measured, kind=kind)

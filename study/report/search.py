@@ -13,7 +13,19 @@ from study.compare.scores import CellGroup
 from study.compare.table import NONE, group_title
 from study.report.answer import runs_anchor
 from study.report.content import StudyContent
-from study.report.document import Block, Figures, Paragraph, Section, Words, anchor, by_workload, strong, table, text
+from study.report.document import (
+    Block,
+    Figures,
+    Paragraph,
+    Section,
+    Words,
+    anchor,
+    by_workload,
+    linked,
+    strong,
+    table,
+    text,
+)
 from study.report.drawing import FAINT_INK, Drawing, legend_below, line_style, marked_line, page, plain_axes
 from study.report.parallel import parallel_coordinates, setting_title
 from trainers.errors import UserError
@@ -116,7 +128,9 @@ def _best_so_far(group: CellGroup, own: "Mapping[str, Searched]", name: str) -> 
             continue
         colour, mark = styles[method]
         across, up = [count for count, _ in steps], [100 * value for _, value in steps]
-        marked_line(axis, across, up, (colour, mark, line_style(place)), method, drawstyle="steps-post")
+        marked_line(
+            axis, across, up, (colour, mark, line_style(place)), method, marks=3, place=place, drawstyle="steps-post"
+        )
         half = len(up) // 2
         told.append(f"{method} {up[-1]:.1f} % after {across[-1]}, {up[half]:.1f} % after {across[half]}")
         if method != CONTROL:
@@ -161,7 +175,7 @@ def _trials(group: CellGroup, own: "Mapping[str, Searched]", name: str) -> Drawi
                 )  # fmt: skip
         plain_axes(axis, "", "", method)
         low, high = axis.get_ylim()
-        axis.set_ylim(low - 0.15 * (high - low), high)
+        axis.set_ylim(low - 0.15 * (high - low), high + 0.05 * (high - low))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
         axis.tick_params(labelsize=8)
         counted = ", ".join(f"{len(numbers)} {kind}" for kind, numbers in others.items() if numbers)
@@ -176,8 +190,9 @@ def _trials(group: CellGroup, own: "Mapping[str, Searched]", name: str) -> Drawi
         f"Every search trial, {group.dataset}, {group.model}.",
         f"{'; '.join(told)}.",
         figure,
-        "Marks: completed trials. Strokes at the bottom: pruned ones, whose last value was measured too early to be "
-        "compared; crosses: diverged, failed or out of memory. Each panel has an accuracy axis of its own.",
+        "Completed trials by their accuracy, each panel on an axis of its own. On the line at the bottom stand the "
+        "others: strokes are pruned trials, whose last value was measured too early to be compared; crosses diverged, "
+        "failed or had no memory.",
     )
 
 
@@ -211,7 +226,7 @@ def _importance_table(group: CellGroup, important: "Mapping[str, Searched]") -> 
     rows: list[list[Words]] = [
         [
             strong(method, "#" + runs_anchor(group, method)),
-            str(sum(trial.outcome == "completed" for trial in one.trials)),
+            linked(str(sum(trial.outcome == "completed" for trial in one.trials)), "#" + runs_anchor(group, method)),
             ", ".join(
                 f"{setting_title(name)} {value:.2f}"
                 for name, value in sorted(one.importance.items(), key=lambda item: -item[1])

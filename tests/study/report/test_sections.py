@@ -10,9 +10,9 @@ from study.report.answers import answers_of, disagreement
 from study.report.content import StudyContent, read_content
 from study.report.document import Document, Section, Table, drawings
 from study.report.html import render_html
+from study.report.lift import lifts_of, turned_round
 from study.report.memory import by_category
 from study.report.report import document_of
-from study.report.results import lifts_of, turned_round
 from study.report.search import best_so_far
 from study.report.several import document_of_several, make_side_by_side
 from study.search.searched import SearchedTrial
@@ -47,7 +47,16 @@ def words(part: Section) -> str:
 
 def test_figures_of_every_kind_are_there(document: Document) -> None:
     names = {drawing.name for drawing in drawings(document.sections)}
-    kinds = ("accuracy-memory-1", "learning-1", "flip-rate-1", "memory-1", "best-so-far-1", "trials-1", "importance-1")
+    kinds = (
+        "accuracy-memory-1",
+        "lift-1",
+        "learning-1",
+        "flip-rate-1",
+        "memory-1",
+        "best-so-far-1",
+        "trials-1",
+        "importance-1",
+    )
     assert names >= {*kinds, "parallel-1-1"}
 
 
