@@ -51,6 +51,8 @@ class Attachments:
 
     def __init__(self, client: MlflowClient, database: Path | None) -> None:
         self._client, self._database = client, database
+        self.count = 0
+        """How many files and models were put there."""
 
     def put(self, run_id: str, uri: str, files: Iterable[Artifact]) -> None:
         """Put files beside a run; `uri` is where the run keeps them."""
@@ -59,6 +61,7 @@ class Attachments:
                 _copy(file.source, place / file.folder / file.source.name)
             else:
                 self._client.log_artifact(run_id, str(file.source), file.folder or None)
+            self.count += 1
 
     def put_model(self, experiment_id: str, run_id: str, name: str, export: Export) -> None:
         """Show an exported model as the run's logged model, in place of one that was shown before."""
@@ -83,6 +86,7 @@ class Attachments:
             self._client.log_model_artifacts(model.model_id, str(export.folder))
         self._client.finalize_logged_model(model.model_id, "READY")
         self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=int(origin.get("epoch") or 0))])
+        self.count += 1
 
     def _models_of(self, experiment_id: str, run_id: str) -> list[LoggedModel]:
         return list(self._client.search_logged_models([experiment_id], filter_string=f"source_run_id = '{run_id}'"))

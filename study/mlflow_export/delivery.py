@@ -27,17 +27,23 @@ from trainers.errors import UserError
 
 # Seconds: between two looks at the log; after a failed delivery (doubled up to the last).
 POLL, FIRST_PAUSE, LONGEST_PAUSE = 0.2, 1.0, 30.0
-# Seconds that a command waits at its end without a run being written; and where nobody answered before.
+# Seconds that a command waits at its end without a run or file being written; and where nobody answered before.
 PATIENCE, PATIENCE_UNREACHABLE = 15.0, 3.0
 # Seconds of that after which the user is told what is waited for.
 QUIET = 3.0
+NO_FILES = "MLflow took no files of the comparison or of exported models"
 
 
 class Exporter(Protocol):
     """Shows a study's records elsewhere. After an error the object is done with, and a new one is made."""
 
-    written: int
-    """How many runs were brought up to date."""
+    @property
+    def written(self) -> int:
+        """How many runs and files were brought up to date so far; who waits sees by it that there is progress."""
+
+    @property
+    def refused(self) -> str:
+        """Why files of the comparison or of exported models were not taken at the last update; empty: they were."""
 
     def update(self) -> int:
         """Bring what is shown to what the log says now; how many runs were written."""
@@ -83,12 +89,15 @@ class Delivery:
                 self._show("MLflow's pages are being brought up to date ...")
                 told = True
         left = self._left() if self._trouble or self._thread.is_alive() else 0
+        remedy = f"`python -m study mlflow {self._log.path.parent}`"
         if left:
             runs = "1 run" if left == 1 else f"{left} runs"
-            self._show(
-                f"MLflow has not been told of {runs} ({self._trouble}); "
-                f"`python -m study mlflow {self._log.path.parent}` delivers them"
-            )
+            self._show(f"MLflow has not been told of {runs} ({self._trouble}); {remedy} delivers them")
+        elif self._thread.is_alive():
+            self._show(f"MLflow has not taken all files of the study ({self._trouble}); {remedy} delivers the others")
+            return False
+        elif self._exporter is not None and self._exporter.refused:
+            self._show(f"{NO_FILES} ({self._exporter.refused}); {remedy} tries again")
         return not left
 
     def _left(self) -> int:
@@ -182,7 +191,7 @@ def deliver(directory: str | Path, tracking_uri: str | None = None, show: Callab
             folder.create()
     show(f"MLflow at {uri} shows all of {known.name}; {written} runs were brought up to date")
     if exporter.refused:
-        show(f"MLflow took no files of the comparison or of exported models ({exporter.refused})")
+        show(f"{NO_FILES} ({exporter.refused})")
     return written
 
 

@@ -74,8 +74,12 @@ class MlflowExporter:
         self._compared = ""  # the state of the comparison's files that were looked at last
         self._viewed: list[Workload] = []  # what the views are of
         self._begin = 0  # the byte of the log at which the next event begins
-        self.written = 0
-        """How many runs were brought up to date, each counted as often as that was done."""
+        self._runs_written = 0
+
+    @property
+    def written(self) -> int:
+        """How many runs and files were brought up to date, each counted as often as that was done."""
+        return self._runs_written + self._attachments.count
 
     def update(self) -> int:
         """Bring everything to what the log says now; how many runs were written. Raises what MLflow raises."""
@@ -105,6 +109,7 @@ class MlflowExporter:
     def _show_files(self, files: Sequence[Artifact], state: str) -> None:
         """Bring what lies beside the log to the pages: the comparison in this state, and models that were exported."""
         key, folder = Key("study", self._own.study_id), self._log.parent
+        self.refused = ""
         try:
             if files and self._lacks(key, FILES, state):
                 said = overview(folder)
@@ -218,7 +223,7 @@ class MlflowExporter:
         shown.tags |= tags
         shown.params |= page.params.keys()
         shown.metrics |= {point.key for point in points}
-        self.written += 1
+        self._runs_written += 1
 
     def _parent(self, page: Page) -> dict[str, str]:
         """The tag by which MLflow's pages nest a run; one whose parent was deleted gets the new one."""

@@ -1,4 +1,7 @@
-"""An MLflow tracking server on 127.0.0.1, with its processes, that can be killed and started again on the same port."""
+"""An MLflow tracking server on 127.0.0.1, with its processes, that can be killed and started again on the same port.
+
+It keeps runs' files itself, as a team's server does: who writes them sends them there.
+"""
 
 import os
 import socket
@@ -36,7 +39,8 @@ class MlflowServer:
     def start(self) -> None:
         """Start it; it answers some seconds later."""
         database, artifacts = self._folder / "server.db", self._folder / "artifacts"
-        words = ["--backend-store-uri", f"sqlite:///{database}", "--default-artifact-root", artifacts.as_uri()]
+        words = ["--backend-store-uri", f"sqlite:///{database}", "--serve-artifacts"]
+        words += ["--artifacts-destination", str(artifacts)]
         listen = ["--host", "127.0.0.1", "--port", str(self._port), "--workers", "1"]
         quiet = environment(os.environ)  # without its jobs, whose eight processes take longer to start than it does
         with (self._folder / "server.log").open("ab") as log:

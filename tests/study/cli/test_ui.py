@@ -1,6 +1,7 @@
 """`ui` serves a study's own records on this machine alone, prints where, and leaves no server behind."""
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -104,11 +105,14 @@ def test_run_ids_are_quoted_in_the_address() -> None:
     assert url.startswith("http://127.0.0.1:5000/#/compare-runs?runs=%5B%22a%22%2C%22b%22%5D&experiments=%5B%221%22%5D")
 
 
-def test_a_port_in_use_and_a_folder_without_a_study_are_refused(delivered: Path, tmp_path: Path) -> None:
+def test_a_port_in_use_is_refused_with_who_has_it_and_a_folder_without_a_study_too(
+    delivered: Path, tmp_path: Path
+) -> None:
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()
-        with pytest.raises(UserError, match="give another with --port"):
+        who = f"process {os.getpid()} is there, `.*`, which `kill {os.getpid()}` ends; give another with --port"
+        with pytest.raises(UserError, match=who):
             serve(delivered, taken.getsockname()[1])
     with pytest.raises(UserError, match=r"has no study\.json"):
         serve(tmp_path)

@@ -16,6 +16,8 @@ GONE = ConnectionError("no server answers at http://127.0.0.1:9 (refused)")
 class Shelf:
     """An exporter that keeps what it was shown, and fails as often as it is told to."""
 
+    refused = ""
+
     def __init__(self, log: StudyLog, failures: int = 0) -> None:
         self.log, self.failures = log, failures
         self.written = self.connections = 0
@@ -105,6 +107,46 @@ def test_one_that_hangs_is_left_behind(tmp_path: Path, monkeypatch: pytest.Monke
     record(log, "a")
     assert delivery.close() is False
     assert "has not been told of 1 run (it is slow)" in said[-1]
+
+
+def test_files_that_are_still_on_their_way_are_waited_for_while_they_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.3)
+    _, shelf, delivery, said = opened(tmp_path)
+
+    def put_files() -> int:
+        for _ in range(10):
+            time.sleep(0.1)
+            shelf.written += 1
+        return 0
+
+    monkeypatch.setattr(shelf, "update", put_files)
+    delivery.start()
+    assert delivery.close() is True
+    assert shelf.written >= 10 and said == []
+
+
+def test_files_that_do_not_arrive_or_are_refused_are_said_with_the_command_that_brings_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, shelf, delivery, said = opened(tmp_path)
+    shelf.refused = "no room"
+    delivery.start()
+    assert delivery.close() is True
+    assert said == [
+        "MLflow took no files of the comparison or of exported models (no room); "
+        f"`python -m study mlflow {tmp_path}` tries again"
+    ]
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    _, shelf, delivery, said = opened(tmp_path / "slow")
+    monkeypatch.setattr(shelf, "update", lambda: time.sleep(60))
+    delivery.start()
+    assert delivery.close() is False
+    assert said == [
+        f"MLflow has not taken all files of the study (it is slow); `python -m study mlflow {tmp_path}/slow` "
+        "delivers the others"
+    ]
 
 
 def test_no_run_is_missed_of_a_command_that_ran_nothing(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from study.record.study_log import StudyLog
 from study.report.content import read_content
-from study.report.document import Document, Section, drawings, prose
+from study.report.document import Document, Paragraph, Section, drawings, prose, strong, text
 from study.report.html import LARGEST, render_html
 from study.report.markdown import render_markdown
 from study.report.report import Report, document_of, make_report
@@ -75,6 +75,11 @@ def test_markdown_says_the_same(document: Document) -> None:
         assert f"figures/{drawing.name}.png" in text
     for section in document.sections:
         assert f"## {section.title}" in text
+
+
+def test_bold_words_of_markdown_end_before_the_blank_that_follows() -> None:
+    said = (Paragraph(text([strong("Undecided: "), "binary"])),)
+    assert "**Undecided:** binary" in render_markdown(Document("", (), (Section("a", "", said),)))
 
 
 def test_what_a_pruned_trial_had_reached_is_not_shown(page: str) -> None:

@@ -86,6 +86,34 @@ def test_lift_of_the_baseline_is_the_controls_difference_turned_round(content: S
     assert back.measured is not None and back.measured.estimate.mean < 0 and back.row.method == "frozen"
 
 
+def test_lift_is_drawn_with_its_interval_and_whether_it_is_decided(content: StudyContent, document: Document) -> None:
+    drawing = next(one for one in drawings(document.sections) if one.name == "lift-1")
+    for one in lifts_of(content.findings.workloads[0]):
+        assert one.measured is not None
+        low, high = one.measured.estimate.interval
+        assert f"{one.row.label} {one.measured.estimate.mean:+.1f} [{low:+.1f}, {high:+.1f}], {one.kind}" in (
+            drawing.description
+        )
+
+
+def test_each_number_of_a_method_leads_to_its_runs(document: Document) -> None:
+    for name in ("table", "lift", "memory", "budgets", "answers"):
+        for one in (block for part in [section(document, name)] for block in every_table(part)):
+            for row in one.rows:
+                numbers = [
+                    cell
+                    for place, cell in enumerate(row.cells)
+                    if one.is_numeric(place) and one.header[place] != "images"
+                ]
+                shown = [span for cell in numbers for span in cell if any(letter.isdigit() for letter in span.text)]
+                assert all(span.href.startswith("#runs-") for span in shown), (name, one.caption, row)
+
+
+def every_table(part: Section) -> list[Table]:
+    inner = [one for section in part.sections for one in every_table(section)]
+    return [one for one in part.blocks if isinstance(one, Table)] + inner
+
+
 def test_best_so_far_counts_ended_trials_and_takes_completed_values_alone() -> None:
     trials = [
         SearchedTrial(0, "pruned", 0.99, {}),
