@@ -37,7 +37,8 @@ class Step:
         row: the method.
         below: the step before it, which needs less; None for the first.
         gain: the paired difference of accuracies to that one, in points; None for the first, or without common seeds.
-        sure: whether that difference is significant after Holm's correction over the stair.
+        sure: whether that difference is significant after Holm's correction over the stair, and the study's own verdict
+            on these two, where it has one, does not leave them undecided.
     """
 
     row: MethodSummary
@@ -77,7 +78,7 @@ def _workload(content: StudyContent, workload: WorkloadVerdicts) -> Iterator[Blo
     if content.findings.banners:
         yield Paragraph(text("Read the warning above first: it says why the following is no result."), "note")
     yield Paragraph(_sentence(workload), "lead")
-    yield from _by_memory(content, group)
+    yield from _by_memory(content, workload)
     yield Paragraph(text([strong("The verdicts"), f", against {_baseline_name(group)}:"]))
     yield Listing(tuple(_verdict_texts(workload)))
     undecided = list(_undecided(workload))
@@ -159,10 +160,14 @@ def _verdict_texts(workload: WorkloadVerdicts) -> Iterator[Text]:
 
 
 def _undecided(workload: WorkloadVerdicts) -> Iterator[Text]:
-    contrasts = [one.contrast for one in workload.verdicts if one.contrast and one.kind == "undecided"]
-    contrasts += [one for one in workload.contrasts if one.kind == "undecided"]
-    for contrast in contrasts:
-        yield text([strong(f"{contrast.row.label} or {contrast.against.label}"), f": {would_decide(contrast)}"])
+    for one in _contrasts(workload):
+        if one.kind == "undecided":
+            yield text([strong(f"{one.row.label} or {one.against.label}"), f": {would_decide(one)}"])
+
+
+def _contrasts(workload: WorkloadVerdicts) -> list[Contrast]:
+    """All of a workload's comparisons: with the baseline, and the others."""
+    return [*(one.contrast for one in workload.verdicts if one.contrast), *workload.contrasts]
 
 
 def would_decide(contrast: Contrast) -> str:
@@ -190,8 +195,9 @@ def would_decide(contrast: Contrast) -> str:
     )
 
 
-def steps(group: CellGroup) -> list[Step]:
+def steps(workload: WorkloadVerdicts) -> list[Step]:
     """The stair of accuracy over memory: by the means, who is the most accurate of those that need no more."""
+    group = workload.group
     rows = [row for row in confirmed(group) if row.memory and group.accuracy(row)]
     stair: list[Step] = []
     for row in sorted(rows, key=lambda row: (fmean(row.memory.values()), -fmean(group.accuracy(row).values()))):
@@ -201,14 +207,17 @@ def steps(group: CellGroup) -> list[Step]:
         stair.append(Step(row, below, measure(group, row, below) if below else None))
     p_values = [step.gain.p_different for step in stair if step.gain and step.gain.p_different is not None]
     adjusted = iter(holm(p_values))
+    undecided = {frozenset((id(one.row), id(one.against))) for one in _contrasts(workload) if one.kind == "undecided"}
     return [
-        replace(step, sure=next(adjusted) < SIGNIFICANCE) if step.gain and step.gain.p_different is not None else step
+        replace(step, sure=next(adjusted) < SIGNIFICANCE and {id(step.row), id(step.below)} not in undecided)
+        if step.gain and step.gain.p_different is not None
+        else step
         for step in stair
     ]
 
 
-def _by_memory(content: StudyContent, group: CellGroup) -> Iterator[Block]:
-    stair = steps(group)
+def _by_memory(content: StudyContent, workload: WorkloadVerdicts) -> Iterator[Block]:
+    group, stair = workload.group, steps(workload)
     if not stair:
         return
     rows = []
@@ -244,7 +253,8 @@ def _by_memory(content: StudyContent, group: CellGroup) -> Iterator[Block]:
                 "amount, which ",
                 code("python -m study plan"),
                 " predicts. The last column compares each with the one above it: the difference in points with its 95 "
-                "% interval; sure means at the 5 % level after Holm's correction for the number of these comparisons.",
+                "% interval; sure means at the 5 % level after Holm's correction for the number of these comparisons, "
+                "and not left undecided below, where the study compares the same two among more.",
             ]
         ),
         "note",

@@ -128,7 +128,7 @@ def _cells(one: WorkloadVerdicts | None, label: str) -> Iterator[Words]:
     row = verdict.row
     yield percent(row.test_accuracy if one.group.measure == "test" else row.val_accuracy)
     yield NONE if row.peak_memory is None else f"{row.peak_memory.mean / MIB:.2f}"
-    difference = f" {difference_text(verdict.difference)} points" if verdict.difference else ""
+    difference = f": {difference_text(verdict.difference)} points" if verdict.difference else ""
     yield verdict.kind + difference if row.confirmed else "not confirmed"
 
 

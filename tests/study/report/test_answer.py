@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from study.compare.contrasts import LIFT, Contrast
 from study.compare.findings import find
 from study.compare.scores import CellGroup, MethodSummary
 from study.compare.table import percent
+from study.compare.verdict import WorkloadVerdicts
 from study.record.folder import StudyIdentity
 from study.report.answer import answer, steps
 from study.report.content import StudyContent
@@ -20,30 +22,37 @@ def row(method: str, memory: float, *accuracies: float, phase: str = "confirm") 
     return MethodSummary(method, phase, seeds, len(seeds), {}, by_seed, by_seed, dict.fromkeys(seeds, memory * MIB))
 
 
-def group(*rows: MethodSummary) -> CellGroup:
-    return CellGroup("Digits", "MLP", rows)
+def workload(*rows: MethodSummary, contrasts: tuple[Contrast, ...] = ()) -> WorkloadVerdicts:
+    return WorkloadVerdicts(CellGroup("Digits", "MLP", rows), 1.0, (), 1, contrasts)
 
 
 def test_each_step_needs_more_memory_and_is_more_accurate() -> None:
-    stair = steps(group(row("binary", 2, 0.90, 0.91), row("bop", 3, 0.88, 0.89), row("real-Adam", 7, 0.97, 0.98)))
+    stair = steps(workload(row("binary", 2, 0.90, 0.91), row("bop", 3, 0.88, 0.89), row("real-Adam", 7, 0.97, 0.98)))
     assert [step.row.method for step in stair] == ["binary", "real-Adam"]
     assert stair[0].below is None and stair[1].below is stair[0].row
 
 
 def test_of_two_that_need_the_same_the_more_accurate_is_taken() -> None:
-    stair = steps(group(row("binary", 2, 0.90, 0.91), row("bop", 2, 0.93, 0.94)))
+    stair = steps(workload(row("binary", 2, 0.90, 0.91), row("bop", 2, 0.93, 0.94)))
     assert [step.row.method for step in stair] == ["bop"]
 
 
 def test_difference_within_the_spread_of_seeds_is_not_sure() -> None:
-    noisy = steps(group(row("binary", 2, 0.90, 0.95, 0.85), row("bop", 3, 0.96, 0.90, 0.86)))
-    clear = steps(group(row("binary", 2, 0.80, 0.81, 0.80), row("bop", 3, 0.95, 0.96, 0.951)))
+    noisy = steps(workload(row("binary", 2, 0.90, 0.95, 0.85), row("bop", 3, 0.96, 0.90, 0.86)))
+    clear = steps(workload(row("binary", 2, 0.80, 0.81, 0.80), row("bop", 3, 0.95, 0.96, 0.951)))
     assert [step.sure for step in noisy] == [False, False]
     assert [step.sure for step in clear] == [False, True]
 
 
+def test_what_the_study_leaves_undecided_is_sure_on_no_step() -> None:
+    low, high = row("frozen", 2, 0.80, 0.81, 0.80), row("bop", 3, 0.95, 0.96, 0.951)
+    for kind, sure in (("undecided", False), ("higher", True)):
+        stair = steps(workload(low, high, contrasts=(Contrast(high, low, LIFT, None, kind),)))
+        assert stair[1].sure is sure
+
+
 def test_what_is_not_confirmed_is_on_no_step() -> None:
-    assert steps(group(row("binary", 2, 0.9, phase="search"))) == []
+    assert steps(workload(row("binary", 2, 0.9, phase="search"))) == []
 
 
 def test_a_score_over_repeated_searches_has_the_tables_interval() -> None:
