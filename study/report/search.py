@@ -156,9 +156,10 @@ def _best_so_far(group: CellGroup, own: "Mapping[str, Searched]", name: str) -> 
 
 def _trials(group: CellGroup, own: "Mapping[str, Searched]", name: str) -> Drawing | None:
     """A panel a method: completed trials by their accuracy, the others as strokes at the bottom."""
-    rows = math.ceil(len(own) / 2)
+    columns = min(2, len(own))
+    rows = math.ceil(len(own) / columns)
     figure = page(0.6 + 1.55 * rows)
-    axes = list(figure.subplots(rows, 2, squeeze=False, sharex=True).flat)
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharex=True).flat)
     styles, told = styles_of(own), []
     for axis, (method, one) in zip(axes, own.items(), strict=False):
         colour, mark = styles[method]
