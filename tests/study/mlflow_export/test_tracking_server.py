@@ -42,7 +42,7 @@ def test_files_and_models_of_a_study_come_to_a_server_that_keeps_them(
     assert found == {"report.html", "verdicts.json", "figures/lift.svg"}
     assert (files / "report.html").read_bytes() == (study / "report.html").read_bytes()
     (model,) = client.search_logged_models([experiment.experiment_id])
-    weights = download_artifacts(f"models:/{model.model_id}/weights.safetensors", tracking_uri=server.uri)
+    weights = download_artifacts(f"{model.artifact_location}/weights.safetensors", tracking_uri=server.uri)
     assert Path(weights).read_bytes() == b"bits"
     report = next(
         line for line in addresses(study, study_identity(study).tracking_uri) if line.startswith("the report")
