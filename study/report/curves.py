@@ -164,9 +164,8 @@ def _family_looks(families: Mapping[str, Any]) -> dict[str, tuple[str, str, Any]
     tails = list(dict.fromkeys(label.partition(",")[2] for label in families))
     styles = styles_of(head.split()[0] for head in heads)
     spare = cycle((colour, mark) for colour, mark in SPARE_LOOKS if colour not in {one for one, _ in styles.values()})
-    looks: dict[str, tuple[str, str]] = {}
-    for head in heads:
-        looks[head] = styles.pop(head.split()[0], None) or next(spare)
+    first = {head.split()[0]: head for head in reversed(heads)}
+    looks = {head: styles[head.split()[0]] if head in first.values() else next(spare) for head in heads}
     return {
         label: (*looks[head], line_style(tails.index(tail)))
         for label in families
