@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from study.cli import commands, status, studies
+from study.cli import commands, status, studies, submit
 from study.cli import pretrain as pretraining
 from study.cli.arguments import Parser, add_config_options, add_option
 from study.cli.output import add_output_options, display_of
@@ -53,6 +53,24 @@ def parser(command: str = "") -> Parser:
     _add_unequal_switch(run)
     _add_reopen_switch(run)
     add_output_options(run)
+
+    text = "run a study on a cluster that `ray up` started: send what it names, follow it, fetch its results"
+    sent = _command(subparsers, "submit", text, submit.command)
+    sent.add_argument("cluster", metavar="CLUSTER.yaml", help="the file that `ray up` was given")
+    sent.add_argument("study", metavar="STUDY", help="a preset or a study file (YAML)")
+    sent.add_argument("--output", metavar="DIR", help="where the results go (default: studies/<name of the study>)")
+    add_option(
+        sent, "data_root", metavar="DIR", help="send the catalog's data sets from here (default: the cluster's own)"
+    )
+    add_option(sent, "dry_run", action="store_true", help="say what would be sent, and how large it is")
+    add_option(sent, "trials", type=int, metavar="N", help="search trials a cell (default: as the study says)")
+    _add_asha_switch(sent)
+    _add_at_once(sent)
+    sent.add_argument("--download", action="store_true", help="let the cluster fetch data sets that it does not have")
+    _add_skip_switch(sent)
+    sent.add_argument("--check", action="store_true", help="every run checks after each step what memory holds")
+    _add_unequal_switch(sent)
+    add_output_options(sent)
 
     plan = _command(subparsers, "plan", "the memory that a study's runs will take, and the time", commands.plan)
     plan.add_argument("study", metavar="STUDY", help="a preset or a study file (YAML)")
@@ -159,7 +177,9 @@ def parser(command: str = "") -> Parser:
 
     text = "the JSON schema of study files, for editors to complete and check them by"
     schema = _command(subparsers, "schema", text, commands.schema)
-    _add_plugins(run, plan, sweep, train, pretrain, prepare, compare, report, export, doctor, mlflow, state, schema)
+    _add_plugins(
+        run, sent, plan, sweep, train, pretrain, prepare, compare, report, export, doctor, mlflow, state, schema
+    )
     return whole
 
 

@@ -5,11 +5,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from study.define.cells import StudyConfig
+from study.define.offer import check_offers, refuse_unequal
+from study.define.workload import refuse_unequal_workloads, unequal_settings
 from study.record.terminal import Counter, say
 from trainers.config import TrialConfig
 
 if TYPE_CHECKING:
     from study.define.memory_plan import Need
+
+
+def check_equal(study: StudyConfig, allow_unequal: bool) -> None:
+    """Refuse a study whose methods are offered different budgets or workloads, unless that is wanted."""
+    unequal = check_offers(study.cells, study.confirm)
+    if not allow_unequal:
+        refuse_unequal_workloads(unequal_settings(study.cells))
+        refuse_unequal(unequal, "Give the methods of a workload the same settings in the study file")
 
 
 def prepare_for(runs: Sequence[TrialConfig], *, download: bool = False, skip_damaged: bool = False) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from study.cli.arguments import config_values, refuse_foreign
-from study.cli.checks import check_study, prepare_for
+from study.cli.checks import check_equal, check_study, prepare_for
 from study.define.cells import (
     ConfirmConfig,
     ResourcesConfig,
@@ -16,10 +16,10 @@ from study.define.cells import (
     dataset_label,
     make_cell,
 )
-from study.define.offer import check_offers, offers_of, refuse_unequal
+from study.define.offer import offers_of
 from study.define.refusals import checked
 from study.define.study_file import load_study, study_text
-from study.define.workload import refuse_unequal_workloads, unequal_settings, workloads_of
+from study.define.workload import workloads_of
 from study.drive.ray_address import check_address
 from study.record.folder import StudyFolder
 from study.record.inputs import other_lengths, refuse_replaced
@@ -44,10 +44,7 @@ def run(options: argparse.Namespace) -> int:
         data_root=options.data_root,
         prepared_root=options.prepared_root,
     )
-    unequal = check_offers(study.cells, study.confirm)
-    if not options.allow_unequal:
-        refuse_unequal_workloads(unequal_settings(study.cells))
-        refuse_unequal(unequal, "Give the methods of a workload the same settings in the study file")
+    check_equal(study, options.allow_unequal)
     if options.device_memory is not None and options.simulate is None:
         raise UserError("--device-memory belongs to --simulate; give both, or see `python -m study plan`")
     if options.simulate is not None:
