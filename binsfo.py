@@ -24,12 +24,20 @@ class OwnPackages:
 
 
 def prefer_own_packages() -> None:
-    """Let this process find the project's packages before files of the same name; Ray's workers run this as they start.
+    """Let this process find the project's packages before files of the same name.
 
     Only what is imported afterwards is found so.
     """
     if OwnPackages not in sys.meta_path:
         sys.meta_path.insert(0, OwnPackages)
+
+
+def begin_worker() -> None:
+    """What each of Ray's workers runs as it starts: it finds this code, and reaches the workers of other nodes."""
+    prefer_own_packages()
+    from trainers.network import name_interface
+
+    name_interface()
 
 
 def main() -> int:

@@ -42,7 +42,8 @@ LAPTOP = f"{NETWORK}1"
 NODE_CPUS, NODE_MEMORY = 1, 100_000_000
 
 # The first process of a node: its disk, then its network, then its ssh server. $1 is the folder of all nodes, $2 the
-# node's name, $3 its address, $4 the ssh server.
+# node's name, $3 its address, $4 the ssh server,
+# $5 the address of the laptop.
 _NODE = """
 set -e
 hostname "$2"
@@ -53,6 +54,7 @@ ip link set lo up
 until ip link show eth0 >/dev/null 2>&1; do sleep 0.05; done
 ip addr add "$3/24" dev eth0
 ip link set eth0 up
+ip route add default via "$5"  # it leads nowhere; Ray asks which of a node's addresses is on it
 "$4" -f "$1/ssh/sshd_config" -E "$1/$2/sshd.log" -o "PidFile=$1/$2/sshd.pid"
 # A namespace's first process inherits its orphans, and a shell buries them when they end: `ray stop` waits for that.
 while :; do sleep 1; done
@@ -152,7 +154,7 @@ SetEnv HOME={home} TMPDIR={home}/t
         disk = self.scratch / name
         if not disk.exists():
             self._make_disk(disk)
-        script = ["bash", "-c", _NODE, "node", str(self.scratch), name, self.address(number), str(SSHD)]
+        script = ["bash", "-c", _NODE, "node", str(self.scratch), name, self.address(number), str(SSHD), LAPTOP]
         process = subprocess.Popen(["unshare", *NAMESPACES, *script], stdin=subprocess.DEVNULL)
         self._processes[number] = process
         first = _wait_for(lambda: self._first_process(process.pid), f"the first process of {name}")

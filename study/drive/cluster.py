@@ -69,7 +69,7 @@ def connect(num_cpus: int | None = None, quiet: bool = True) -> None:
         "logging_level": logging.ERROR if quiet else logging.INFO,
         "log_to_driver": not quiet,
         # Ray puts this process's working folder first on every worker's path; a user's `study.py` may lie there.
-        "runtime_env": {"env_vars": variables, "worker_process_setup_hook": "binsfo.prefer_own_packages"},
+        "runtime_env": {"env_vars": variables, "worker_process_setup_hook": "binsfo.begin_worker"},
     }
     if (address := cluster_address()) is not None:
         _join(address, options)

@@ -1,0 +1,165 @@
+"""What a lab does with a cluster, on two nodes that are namespaces of this machine; `test_try_nodes` starts it there.
+
+Own data, a plug-in and a study file go from the laptop to the cluster by `study submit`, trials land on both nodes, a
+run has a worker on each, and a node is killed in the middle of a trial, which goes on elsewhere from its last epoch.
+"""
+
+import importlib.util
+import json
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import yaml
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from trainers.config import TrialConfig
+from trainers.host import run_local
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RULE = REPOSITORY / "examples" / "own_rule.py"
+# A worker tells the test where it is by a file of its node's name, on the disk that all nodes share.
+TELL = """
+import pathlib, socket
+_seen = pathlib.Path.home() / "shared" / "seen"
+_seen.mkdir(exist_ok=True)
+"""
+
+
+def try_nodes() -> Any:
+    """The program that makes the nodes."""
+    spec = importlib.util.spec_from_file_location("try_nodes", REPOSITORY / "cluster" / "try_nodes.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_inputs(laptop: Path) -> None:
+    """Data, a plug-in and three study files of a user's own, named by relative paths."""
+    digits = load_digits()
+    for number, (image, label) in enumerate(zip(digits.images[:400], digits.target[:400], strict=True)):
+        folder = laptop / "pictures" / f"digit{label}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((image * 15).astype("uint8")).save(folder / f"{number}.png")
+    text = RULE.read_text().replace("import torch\n", f"import torch\n{TELL}", 1)
+    text = text.replace("        sigma =", "        (_seen / socket.gethostname()).touch()\n        sigma =", 1)
+    (laptop / "my_rule.py").write_text(text)
+    fixed = {"hid_dim": 64, "batch_size": 50}
+    studies = {
+        "mine": {
+            "cells": [{"datasets": ["pictures"], "models": ["MLP"], "methods": ["largest"]}],
+            "fixed": {**fixed, "epochs": 3},
+            "search": {"trials": 4, "asha": False},
+            "confirm": {"seeds": [11, 12]},
+        },
+        "both": {
+            "cells": [{"datasets": ["pictures"], "models": ["MLP"], "methods": ["largest"]}],
+            "fixed": {**fixed, "epochs": 2},
+            "search": {"trials": 1, "asha": False},
+            "confirm": {"k": 0},
+            "resources": {"workers": 2},
+        },
+        "long": {
+            "cells": [{"datasets": ["Digits"], "models": ["MLP"], "methods": ["real-SGD"]}],
+            "fixed": {**fixed, "epochs": 200},
+            "search": {"trials": 2, "asha": False},
+            "confirm": {"k": 0},
+        },
+    }
+    for name, content in studies.items():
+        (laptop / f"{name}.yaml").write_text(yaml.safe_dump({"name": name, **content}))
+
+
+def events(folder: Path) -> list[dict[str, Any]]:
+    """What a study's log says so far."""
+    try:
+        return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    except (OSError, ValueError):  # not there yet, or a line is being written
+        return []
+
+
+def check_log(folder: Path, trials: int) -> list[dict[str, Any]]:
+    """Hold that every run has ended well, with each of its epochs once."""
+    told = events(folder)
+    ended = {event["trial_id"]: event for event in told if event["event"] == "end"}
+    assert len(ended) == trials and all(event["outcome"] == "completed" for event in ended.values()), ended
+    epochs = Counter((event["trial_id"], event["epoch"]) for event in told if event["event"] == "epoch")
+    assert set(epochs.values()) == {1}, epochs
+    for trial_id in ended:
+        (start,) = [event for event in told if event["event"] == "start" and event["trial_id"] == trial_id][:1]
+        assert sum(trial == trial_id for trial, _ in epochs) == start["config"]["epochs"]
+    return told
+
+
+def same_bits(told: list[dict[str, Any]], trial_id: str, folder: Path, data: Path) -> None:
+    """Train a run of the log once more, undisturbed, and hold that each epoch measures the same."""
+    (start,) = [event for event in told if event["event"] == "start" and event["trial_id"] == trial_id][:1]
+    config = TrialConfig.recorded({**start["config"], "data_root": str(data)})
+    again: list[dict[str, Any]] = []
+    run_local(config, folder, again.append)
+    then = [event["metrics"] for event in told if event["event"] == "epoch" and event["trial_id"] == trial_id]
+    for name in ("val_accuracy", "train_loss"):
+        assert [metrics[name] for metrics in then] == [metrics[name] for metrics in again], name
+
+
+def main(scratch: Path) -> None:
+    """All of it; an assertion or a failed command ends it."""
+    module = try_nodes()
+    nodes = module.Nodes(scratch, 2)
+    laptop, shared, ray = scratch / "laptop", scratch / "shared", str(module.RAY)
+    write_inputs(laptop)
+    cluster = str(nodes.start())
+    nodes.step("a token", [ray, "get-auth-token", "--generate"])
+    nodes.step("ray up", [ray, "up", "-y", "--disable-usage-stats", cluster])
+    said = module.wait_for_workers(nodes, cluster)
+    assert said.count("fit for trials") == 2, said
+
+    def submit(name: str, *words: str) -> str:
+        where = ["bash", "-c", 'cd "$HOME" && exec "$@"', "_"]
+        study = [sys.executable, "-m", "study", "submit", cluster, f"{name}.yaml", *words]
+        return str(nodes.step(f"study submit {name}", [*where, *study], PYTHONPATH=str(REPOSITORY)))
+
+    said = submit("mine", "--plugin", "my_rule.py")
+    check_log(laptop / "studies" / "mine", trials=6)
+    assert {path.name for path in (shared / "seen").iterdir()} == {"node1", "node2"}, "trials land on both nodes"
+    assert (laptop / "studies" / "mine" / "report.html").exists() and "results: studies/mine" in said
+    assert not (laptop / "studies" / "mine" / "tune").exists()
+    said = nodes.step("study status", [ray, "exec", cluster, "python -m study status ~/studies/mine"])
+    assert "6 of 6 runs" in said, said
+
+    for path in (shared / "seen").iterdir():
+        path.unlink()
+    submit("both", "--plugin", "my_rule.py")
+    check_log(laptop / "studies" / "both", trials=1)
+    assert {path.name for path in (shared / "seen").iterdir()} == {"node1", "node2"}, "a worker on each node"
+
+    folder = shared / "studies" / "long"
+
+    def kill() -> None:
+        while max((event["epoch"] for event in events(folder) if event["event"] == "epoch"), default=0) < 20:
+            time.sleep(0.2)
+        nodes.kill_node(2)
+        print("\n-- node2 is dead", flush=True)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    submit("long")
+    killer.join(timeout=1)
+    told = check_log(laptop / "studies" / "long", trials=2)
+    died = [event["trial_id"] for event in told if event["event"] == "attempt_end"]
+    assert died, "a trial was on the node that was killed"
+    same_bits(told, died[0], scratch / "again", shared / "data")
+    nodes.step("ray down", [ray, "down", "-y", cluster])
+    print("\nthe cluster works")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        main(Path(sys.argv[1]))
+    else:
+        sys.exit(try_nodes().in_namespaces(lambda scratch: [sys.executable, __file__, scratch]))
