@@ -1,8 +1,8 @@
 """The address that the workers of one run speak to each other from, where they are on several nodes.
 
 gloo takes the address that the machine's own name stands for. On a usual Debian or Ubuntu that is 127.0.1.1
-(/etc/hosts), and where the name stands for nothing it is 127.0.0.1: workers of another node then wait in vain. Ray knows
-by which address its nodes reach each other, so gloo is told that address's network interface.
+(/etc/hosts), and where the name stands for nothing it is 127.0.0.1: workers of another node then wait in vain. Ray
+knows by which address its nodes reach each other, so gloo is told that address's network interface.
 """
 
 import ipaddress
