@@ -49,6 +49,7 @@ set -e
 hostname "$2"
 mount --bind "$1/$2" "$1/home"
 mount --bind "$1/shared" "$1/home/shared"
+mount --bind "$1/passwd" /etc/passwd
 mount -t tmpfs -o size=512m tmpfs /dev/shm
 ip link set lo up
 until ip link show eth0 >/dev/null 2>&1; do sleep 0.05; done
@@ -129,9 +130,16 @@ KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 StrictModes no
 UsePAM no
-SetEnv HOME={home} TMPDIR={home}/t
+SetEnv TMPDIR={home}/t
 """
         )
+        # Who logs in to a node has a home there; ssh asks the system for it, whatever HOME says.
+        user = pwd.getpwuid(os.getuid())
+        entry = f"{user.pw_name}:x:{user.pw_uid}:{user.pw_gid}::{home}:/bin/bash\n"
+        others = [
+            line for line in Path("/etc/passwd").read_text().splitlines(True) if line.split(":")[2] != str(user.pw_uid)
+        ]
+        (self.scratch / "passwd").write_text("".join([entry, *others]))
         Path("/run/sshd").mkdir(exist_ok=True)  # where sshd drops its privileges; Debian makes it with the service
         for command in (
             "ip link set lo up",
@@ -187,10 +195,9 @@ SetEnv HOME={home} TMPDIR={home}/t
     def _make_disk(self, disk: Path) -> None:
         for folder in ("shared", "t"):
             (disk / folder).mkdir(parents=True)
-        # Users of the node find this Python first, as on a machine that somebody has set up. And sshd begins in the
-        # home folder that the system knows, which is not this one.
+        # Users of the node find this Python first, as on a machine that somebody has set up.
         python_folder = Path(os.path.realpath(sys.executable)).parent
-        (disk / ".bashrc").write_text(f"export PATH={shlex.quote(str(python_folder))}:$PATH\ncd\n")
+        (disk / ".bashrc").write_text(f"export PATH={shlex.quote(str(python_folder))}:$PATH\n")
         if self._install:
             return
         # An environment that finds this one's packages, and the code that is synced to the node before all of them.

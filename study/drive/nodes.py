@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from study.drive.expected_nodes import absent_workers
 from study.record.provenance import versions
 from trainers.config import TrialConfig
 from trainers.data.store import MANIFEST
@@ -74,6 +75,8 @@ def require_nodes(folder: Path, configs: Iterable[TrialConfig], say: Callable[[s
     Raises:
         UserError: names every node that cannot, with what it lacks and what to do.
     """
+    for line in absent_workers(_joined()):
+        say(line)
     if not _elsewhere():  # or all are still to come, when trials wait for them
         return
     nodes, here = look_at_nodes(folder, inputs_of(configs)), this_machine()
@@ -112,6 +115,9 @@ def cluster_report(folder: Path | None, show: Callable[[str], None]) -> int:
         releases = ", ".join(f"{name} {release}" for name, release in node.versions.items())
         said = "; ".join(against) or "fit for trials"
         show(f"{node.host}: {said}" + (f" ({releases})" if releases else ""))
+    for line in absent_workers(_joined()):
+        bad += 1
+        show(line)
     show(f"{bad} nodes need mending" if bad else "all nodes can run trials")
     return 1 if bad else 0
 
@@ -281,6 +287,13 @@ def _nodes() -> list[dict[str, Any]]:
     import ray
 
     return [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
+
+
+def _joined() -> set[str]:
+    """The addresses of all living nodes."""
+    import ray
+
+    return {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
 
 
 def _elsewhere() -> bool:
