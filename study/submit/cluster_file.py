@@ -1,5 +1,6 @@
 """A cluster's file, as `ray up` takes it: read, and looked at for what would fail after minutes, or on the nodes."""
 
+import os
 import re
 import socket
 from dataclasses import dataclass
@@ -121,10 +122,10 @@ def _absent(content: dict[str, Any]) -> list[str]:
     """Files of this machine that the launcher needs and that are not there."""
     found = []
     key = (content.get("auth") or {}).get("ssh_private_key")
-    if isinstance(key, str) and not Path(key).expanduser().is_file():
+    if isinstance(key, str) and not os.path.isfile(os.path.expanduser(key)):
         found.append(
             f"auth: there is no ssh_private_key {key}; name the key that opens the nodes, or make one (ssh-keygen)"
         )
-    if TOKEN in (content.get("file_mounts") or {}).values() and not Path(TOKEN).expanduser().is_file():
+    if TOKEN in (content.get("file_mounts") or {}).values() and not os.path.isfile(os.path.expanduser(TOKEN)):
         found.append(f"file_mounts: there is no {TOKEN}; make it once: ray get-auth-token --generate")
     return found
