@@ -54,6 +54,18 @@ def test_it_is_called_by_its_own_name_in_its_help(folder_of_shadows: Path) -> No
     assert done.returncode == 0 and done.stdout.startswith("usage: binsfo "), done.stderr
 
 
+def test_a_worker_of_ray_begins_with_this_code_and_its_node_s_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    from study.drive import cluster
+    from trainers import network
+
+    called: list[str] = []
+    monkeypatch.setattr(binsfo, "prefer_own_packages", lambda: called.append("code"))
+    monkeypatch.setattr(network, "name_interface", lambda: called.append("address"))
+    binsfo.begin_worker()
+    assert called == ["code", "address"]
+    assert '"binsfo.begin_worker"' in Path(cluster.__file__).read_text()
+
+
 def test_other_modules_are_found_where_python_finds_them() -> None:
     assert binsfo.OwnPackages.find_spec("json") is None
     found = binsfo.OwnPackages.find_spec("study")

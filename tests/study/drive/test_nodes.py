@@ -54,6 +54,16 @@ def test_code_is_known_by_its_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     assert code_hash() != before
 
 
+def test_a_machine_that_never_joined_needs_mending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "look_at_nodes", lambda folder: [replace(this_machine(), host="node1")])
+    monkeypatch.setattr(nodes, "_joined", lambda: {"10.1.2.3"})
+    monkeypatch.setattr(nodes, "absent_workers", lambda joined: [f"10.1.2.5: has not joined, beside {joined}"])
+    told: list[str] = []
+    assert nodes.cluster_report(None, told.append) == 1
+    assert told[0].startswith("node1: fit for trials")
+    assert told[1:] == ["10.1.2.5: has not joined, beside {'10.1.2.3'}", "1 nodes need mending"]
+
+
 def test_inputs_are_the_manifests_and_pretrained_files(tmp_path: Path) -> None:
     folder = prepare("Digits", tmp_path)
     weights = tmp_path / "weights.safetensors"
