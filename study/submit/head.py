@@ -33,7 +33,7 @@ def main(words: list[str]) -> int:
     action, name = words
     try:
         {"look": look, "follow": follow}[action](name)
-    except (ConnectionError, RuntimeError) as error:
+    except Exception as error:  # whatever Ray does instead of answering
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         answer(error=f"no Ray answers on the head node ({reason}); start it again with `ray up`")
     return 0
