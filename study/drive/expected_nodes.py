@@ -23,8 +23,10 @@ def absent_workers(joined: Collection[str], folder: Path | None = None) -> list[
         folder: where the launcher's copy lies; the home folder where None.
     """
     folder = folder or home()
+    if folder is None:
+        return []
     try:
-        config = yaml.safe_load((folder / BOOTSTRAP).read_text(encoding="utf-8")) if folder is not None else None
+        config = yaml.safe_load((folder / BOOTSTRAP).read_text(encoding="utf-8"))
         provider, user = config["provider"], config["auth"]["ssh_user"]
         addresses = provider["worker_ips"] if provider["type"] == "local" else []
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
