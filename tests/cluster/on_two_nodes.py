@@ -26,7 +26,7 @@ RULE = REPOSITORY / "examples" / "own_rule.py"
 TELL = """
 import pathlib, socket
 _seen = pathlib.Path.home() / "shared" / "seen"
-_seen.mkdir(exist_ok=True)
+_seen.mkdir(parents=True, exist_ok=True)
 """
 
 
@@ -107,17 +107,22 @@ def same_bits(told: list[dict[str, Any]], trial_id: str, folder: Path, data: Pat
         assert [metrics[name] for metrics in then] == [metrics[name] for metrics in again], name
 
 
-def main(scratch: Path) -> None:
-    """All of it; an assertion or a failed command ends it."""
-    module = try_nodes()
+def bring_up(module: Any, scratch: Path) -> tuple[Any, str]:
+    """Two nodes and the file of their cluster, which is up."""
     nodes = module.Nodes(scratch, 2)
-    laptop, shared, ray = scratch / "laptop", scratch / "shared", str(module.RAY)
-    write_inputs(laptop)
-    cluster = str(nodes.start())
+    write_inputs(scratch / "laptop")
+    cluster, ray = str(nodes.start()), str(module.RAY)
     nodes.step("a token", [ray, "get-auth-token", "--generate"])
     nodes.step("ray up", [ray, "up", "-y", "--disable-usage-stats", cluster])
     said = module.wait_for_workers(nodes, cluster)
     assert said.count("fit for trials") == 2, said
+    return nodes, cluster
+
+
+def live(module: Any, nodes: Any, cluster: str) -> None:
+    """All that a lab does with it; an assertion or a failed command ends it."""
+    scratch, ray = nodes.scratch, str(module.RAY)
+    laptop, shared = scratch / "laptop", scratch / "shared"
 
     def submit(name: str, *words: str) -> str:
         where = ["bash", "-c", 'cd "$HOME" && exec "$@"', "_"]
@@ -143,6 +148,8 @@ def main(scratch: Path) -> None:
     def kill() -> None:
         while max((event["epoch"] for event in events(folder) if event["event"] == "epoch"), default=0) < 20:
             time.sleep(0.2)
+        nodes.cut_off(2)
+        time.sleep(2)
         nodes.kill_node(2)
         print("\n-- node2 is dead", flush=True)
 
@@ -160,6 +167,7 @@ def main(scratch: Path) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        main(Path(sys.argv[1]))
+        program = try_nodes()
+        live(program, *bring_up(program, Path(sys.argv[1])))
     else:
         sys.exit(try_nodes().in_namespaces(lambda scratch: [sys.executable, __file__, scratch]))
