@@ -138,7 +138,7 @@ SetEnv TMPDIR={home}/t
         )
         # Who logs in to a node has a home there; ssh asks the system for it, whatever HOME says.
         user = pwd.getpwuid(os.getuid())
-        entry = f"{user.pw_name}:x:{user.pw_uid}:{user.pw_gid}::{home}:/bin/bash\n"
+        entry = ":".join([user.pw_name, "x", str(user.pw_uid), str(user.pw_gid), "", str(home), "/bin/bash"]) + "\n"
         others = [
             line for line in Path("/etc/passwd").read_text().splitlines(True) if line.split(":")[2] != str(user.pw_uid)
         ]
