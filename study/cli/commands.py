@@ -148,11 +148,10 @@ def sweep(options: argparse.Namespace) -> int:
     (cell,) = study.cells
     workloads = workloads_of(study.cells)
     from study.drive.cluster import connect
+    from study.drive.course import run_cells
     from study.drive.nodes import require_nodes
     from study.drive.session import open_session
-    from study.drive.sweep import sweep as run_sweep
     from study.search.journal import open_journal
-    from trainers.stop import require_no_stop
 
     def claim() -> None:
         folder.claim(study.identity(), offers_of(study, None), workloads)
@@ -163,8 +162,8 @@ def sweep(options: argparse.Namespace) -> int:
         say("starting Ray ...")
         connect()
         require_nodes(folder.path, [cell.base], say)
-        result = run_sweep(cell, folder, session.log, needs[cell.name])
-        require_no_stop(folder.stop_file)
+        course = run_cells([cell], study.confirm, folder, session.log, needs)
+    result = course.searches[cell.name]
     say("\n".join(result.lines()), important=True)
     say(f"compare the study: python -m study compare {folder.shown}")
     if options.json:

@@ -1,24 +1,27 @@
 """Confirmation: the best configurations of a search, trained again on fresh seeds, to their ends, and tested once each.
 
 The search's own value of its best trial is the largest of many draws, so it flatters; these runs are what is reported.
-The cells of a study are confirmed together, so that runs of several cells fill the machine side by side.
+A cell's confirmation begins when its own search is over, whatever the others are at.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, MutableMapping
+
+import optuna
+from optuna.storages import JournalStorage
 
 from study.define.cells import Cell, ConfirmConfig
-from study.define.memory_plan import Need, largest_need
 from study.define.trial_spec import TrialSpec, trial_spec
 from study.define.workload import expected_data
-from study.drive.recorder import Place, TuneRecorder
+from study.drive.queue import Listed, Stage
+from study.drive.recorder import Place
 from study.drive.sweep import open_sweep
-from study.drive.tune_run import run_listed
-from study.drive.tune_state import call_folder, write_missing
+from study.drive.tune_state import write_missing
 from study.record.folder import StudyFolder
 from study.record.study_log import StudyLog
 from study.record.terminal import Progress, say
-from study.search.journal_search import best_trials, open_journal, open_search, search_trial_id
+from study.search.front import best_trials
+from study.search.journal_search import open_search, search_trial_id
 from trainers.config import TrialConfig
 
 
@@ -30,14 +33,15 @@ def confirm_trial_id(cell: Cell, number: int, seed: int) -> str:
     return f"{cell.name}-confirm-{number:04d}-s{seed}"
 
 
-def planned(cell: Cell, settings: ConfirmConfig, folder: StudyFolder) -> list[tuple[TrialSpec, dict[str, str]]]:
+def planned(
+    cell: Cell, settings: ConfirmConfig, folder: StudyFolder, search: optuna.Study
+) -> list[tuple[TrialSpec, dict[str, str]]]:
     """Every confirmation run that the cell is to have, the best configuration's first, with its further tags.
 
     Fewer than `k` configurations where fewer search trials completed; none where none did.
     """
-    study = open_search(cell, open_journal(folder.journal))
     runs = []
-    for rank, trial in enumerate(best_trials(study, settings.k), start=1):
+    for rank, trial in enumerate(best_trials(search, settings.k), start=1):
         config = TrialConfig.recorded(json.loads(trial.user_attrs["config"]))
         for seed in settings.seeds:
             trial_id = confirm_trial_id(cell, trial.number, seed)
@@ -67,59 +71,50 @@ def planned(cell: Cell, settings: ConfirmConfig, folder: StudyFolder) -> list[tu
 
 
 def confirm(
-    cells: Sequence[Cell],
+    cell: Cell,
     settings: ConfirmConfig,
     folder: StudyFolder,
     log: StudyLog,
-    needs: Mapping[str, Need],
+    storage: JournalStorage,
+    places: MutableMapping[str, Place],
     reopen_test: bool = False,
-) -> dict[str, str]:
-    """Run the confirmations that are not recorded yet; all of their outcomes by trial id. Ray must be connected.
+) -> Generator[Stage, None, dict[str, str]]:
+    """Run the confirmations of a searched cell that are not recorded yet; all of their outcomes by trial id.
 
     Args:
-        cells: searched cells of one study, which therefore take the same workers and threads.
+        cell: whose search is over.
         settings: how many configurations, and which seeds.
         folder: the study's folder.
         log: the study's log.
-        needs: the memory of one run of each cell, by the cell's name; the largest counts for all.
+        storage: the study's journal.
+        places: takes where each run belongs, by its trial id.
         reopen_test: a run whose folder is gone may open a test set again that the log says it opened.
+
+    Yields:
+        The confirmation's stages, as `study.drive.sweep.search` does.
     """
-    done, records = confirmed(log), log.trials()
+    done, records, search = confirmed(log, cell), log.trials(), open_search(cell, storage)
     write_missing(folder.tune, done, {trial_id: records[trial_id].attempts for trial_id in done})
-    outcomes: dict[str, str] = {}
-    waiting: list[TrialSpec] = []
-    places: dict[str, Place] = {}
-    opened = []
-    for cell in cells:
-        wanted = planned(cell, settings, folder)
-        missing = [(spec, tags) for spec, tags in wanted if spec["trial_id"] not in done]
-        outcomes |= {spec["trial_id"]: done[spec["trial_id"]] for spec, _ in wanted if spec["trial_id"] in done}
-        if not missing:
-            reason = f"all {len(wanted)} confirmation runs are there already" if wanted else "no search trial completed"
-            say(f"[{cell.name}] nothing to confirm: {reason}")
-            continue
-        open_sweep(cell, folder, log, open_search(cell, open_journal(folder.journal)))
-        opened.append(cell.name)
+    wanted = planned(cell, settings, folder, search)
+    missing = [(spec, tags) for spec, tags in wanted if spec["trial_id"] not in done]
+    if not missing:
+        reason = f"all {len(wanted)} confirmation runs are there already" if wanted else "no search trial completed"
+        say(f"[{cell.name}] nothing to confirm: {reason}")
+    else:
+        open_sweep(cell, folder, log, search)
         progress = Progress(f"{cell.name} confirm", len(wanted), ended=len(wanted) - len(missing), keep_best=False)
         for spec, tags in missing:
             record = records.get(spec["trial_id"])
             spec["test_openings"], spec["reopen_test"] = record.test_opened if record else 0, reopen_test
-            waiting.append(spec)
             places[spec["trial_id"]] = Place(progress, cell.name, tags)
-    if waiting:
-        recorder = TuneRecorder(log, places)
-        need, base = largest_need([needs[cell.name] for cell in cells]), cells[0].base
-        together = [spec for spec in waiting if not out_of_memory(log, spec)]
-        if together:
-            run_listed(together, base, recorder, call_folder(folder.tune, "confirm"), need, cells[0].at_once)
-        alone = [TrialSpec(**{**spec, "alone": True}) for spec in waiting if out_of_memory(log, spec)]
-        if alone and not folder.stop_file.exists():
-            say(f"{len(alone)} confirmation runs ran out of memory; each is tried once more, alone")
-            run_listed(alone, base, recorder, call_folder(folder.tune, "confirm-alone"), need, at_once=1)
-        outcomes |= recorder.outcomes
-    for name in opened:
-        log.append("sweep_end", cell=name, tags={})
-    return outcomes
+        specs = [spec for spec, _ in missing]
+        if together := [spec for spec in specs if not out_of_memory(log, spec)]:
+            yield Listed(together)
+        if alone := [TrialSpec(**{**spec, "alone": True}) for spec in specs if out_of_memory(log, spec)]:
+            say(f"[{cell.name}] {len(alone)} confirmation runs ran out of memory; each is tried once more, alone")
+            yield Listed(alone, alone=True)
+        log.append("sweep_end", cell=cell.name, tags={})
+    return {spec["trial_id"]: log.trials()[spec["trial_id"]].outcome for spec, _ in wanted}
 
 
 def out_of_memory(log: StudyLog, spec: TrialSpec) -> bool:
@@ -128,8 +123,8 @@ def out_of_memory(log: StudyLog, spec: TrialSpec) -> bool:
     return record is not None and not record.ended and record.out_of_memory > 0
 
 
-def confirmed(log: StudyLog) -> dict[str, str]:
-    """The confirmation runs that ended for good, and how; a failed one did not, so it is tried again."""
+def confirmed(log: StudyLog, cell: Cell) -> dict[str, str]:
+    """The cell's confirmation runs that ended for good, and how; a failed one did not, so it is tried again."""
     final = ("completed", "diverged", "infeasible")
-    runs = log.trials().items()
-    return {name: run.outcome for name, run in runs if run.phase == "confirm" and run.outcome in final}
+    own = {name: run for name, run in log.trials().items() if run.cell == cell.name and run.phase == "confirm"}
+    return {name: run.outcome for name, run in own.items() if run.outcome in final}

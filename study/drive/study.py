@@ -8,7 +8,6 @@ from study.define.cells import StudyConfig
 from study.define.memory_plan import Need
 from study.record.folder import StudyFolder
 from study.record.terminal import emit, say
-from trainers.stop import require_no_stop
 
 if TYPE_CHECKING:  # comparing needs none of what a session is made of
     from study.drive.session import Session
@@ -37,9 +36,9 @@ def run_study(
         StoppedError: Ctrl-C; the runs that were going on are saved.
     """
     from study.drive.cluster import connect
-    from study.drive.confirm import confirm
+    from study.drive.course import run_cells
     from study.drive.nodes import require_nodes
-    from study.drive.sweep import sweep
+    from study.drive.sweep import SweepResult
     from study.search.journal import open_journal
 
     runs = sum(cell.trials for cell in study.cells)
@@ -49,17 +48,16 @@ def run_study(
     say("starting Ray ...")
     connect()
     require_nodes(folder.path, (cell.base for cell in study.cells), say)
-    unfinished: list[str] = []
-    for cell in study.cells:
-        result = sweep(cell, folder, session.log, needs[cell.name])
-        require_no_stop(folder.stop_file)
+
+    def searched(result: SweepResult) -> None:
         say("\n".join(result.lines()), important=True)
-        if result.best is None:
-            unfinished.append(f"{cell.name} has no completed trial")
-    if study.confirm.k:
-        outcomes = confirm(study.cells, study.confirm, folder, session.log, needs, reopen_test)
-        require_no_stop(folder.stop_file)
-        unfinished += [f"{trial_id} {outcome}" for trial_id, outcome in outcomes.items() if outcome != "completed"]
+
+    course = run_cells(
+        study.cells, study.confirm, folder, session.log, needs, reopen_test=reopen_test, searched=searched
+    )
+    unfinished = [f"{name} has no completed trial" for name, result in course.searches.items() if result.best is None]
+    confirmations = course.confirmations.items()
+    unfinished += [f"{trial_id} {outcome}" for trial_id, outcome in confirmations if outcome != "completed"]
     show_comparison(folder.path, allow_unequal=allow_unequal, margin=study.confirm.margin, report=True)
     say(f"open the MLflow UI on this study: python -m study ui {folder.shown}", important=True)
     if unfinished:

@@ -7,24 +7,24 @@ so a sweep that was stopped goes on and one with a larger budget is extended.
 import json
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping, MutableMapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import optuna
+from optuna.storages import JournalStorage
 
 from search_spaces import edge_notes
 from study.define.cells import Cell
-from study.define.memory_plan import Need
 from study.define.offer import sampler_tag
 from study.drive.disk import disk_line
-from study.drive.recorder import Place, TuneRecorder
-from study.drive.tune_run import run_search
-from study.drive.tune_state import call_folder, write_missing
+from study.drive.queue import Stage
+from study.drive.recorder import Place
+from study.drive.tune_state import write_missing
 from study.record.folder import StudyFolder
 from study.record.study_log import StudyLog
 from study.record.terminal import Progress, describe, percent, say
 from study.search.front import accuracy, best_trials, pareto_front
-from study.search.journal import open_journal
 from study.search.journal_search import (
     JournalSearch,
     ended,
@@ -52,7 +52,8 @@ class SweepResult:
         best_value: its validation accuracy after the last epoch.
         edges: the values of the best trial that lie at the edge of their range, in words.
         notes: what else a reader should know of the result.
-        side_by_side: the largest number of trials that ran at once; with more than 1 the search may not be repeatable.
+        side_by_side: the largest number of its trials that ran at once; with more than 1 the search may not be
+            repeatable.
         failures: where no trial completed, why not.
     """
 
@@ -74,16 +75,64 @@ class SweepResult:
         return [f"{found} ({counted})", *(f"  note: {note}" for note in [*self.edges, *self.notes])]
 
 
-def sweep(cell: Cell, folder: StudyFolder, log: StudyLog, need: Need) -> SweepResult:
-    """Run the trials that the cell's budget still lacks, and report on all of them. Ray must be connected.
+class Searching(Stage):
+    """Trials of a cell's search, as its sampler asks for them.
+
+    Args:
+        search: the journal's side.
+        study: the same search, which keeps the largest number of its trials that ever ran side by side.
+        trials: how many.
+        placed: takes each trial's id, before it starts.
+        alone: they are tried once more, alone.
+    """
+
+    def __init__(
+        self,
+        search: JournalSearch,
+        study: optuna.Study,
+        trials: int,
+        placed: Callable[[str], None],
+        alone: bool = False,
+    ) -> None:
+        super().__init__(trials, alone=alone)
+        self._search, self._study, self._placed = search, study, placed
+
+    def next_run(self, tune_id: str) -> dict[str, Any]:
+        note_side_by_side(self._study, len(self.running))
+        asked = self._search.suggest(tune_id)
+        assert asked is not None
+        self._placed(asked["spec"]["trial_id"])
+        return asked
+
+    def report(self, tune_id: str, result: Mapping[str, Any]) -> bool:
+        return self._search.report(tune_id, result)
+
+    def conclude(self, tune_id: str, result: Mapping[str, Any] | None, error: bool) -> None:
+        super().conclude(tune_id, result, error)
+        self._search.conclude(tune_id, result, error)
+
+
+def note_side_by_side(study: optuna.Study, trials: int) -> None:
+    """Keep the largest number of a search's own trials that ever ran at once, whatever command ran them."""
+    if trials > study.user_attrs.get(SIDE_BY_SIDE, 0):
+        study.set_user_attr(SIDE_BY_SIDE, trials)
+
+
+def search(
+    cell: Cell, folder: StudyFolder, log: StudyLog, storage: JournalStorage, places: MutableMapping[str, Place]
+) -> Generator[Stage, None, SweepResult]:
+    """Run the trials that the cell's budget still lacks, and report on all of them.
 
     Args:
         cell: what is searched, with its budget.
         folder: the study's folder, which has been claimed for this cell.
         log: the study's log.
-        need: the memory of one of its trials, see `study.define.memory_plan`.
+        storage: the study's journal.
+        places: takes where each trial belongs, by its id.
+
+    Yields:
+        The search's stages. What comes before the first has been done when that is asked for, and so on.
     """
-    storage = open_journal(folder.journal)
     study = open_search(cell, storage)
     records = log.trials()
     settle(study, cell, records)
@@ -91,7 +140,7 @@ def sweep(cell: Cell, folder: StudyFolder, log: StudyLog, need: Need) -> SweepRe
     earlier = ended(study)
     over = {search_trial_id(cell, trial.number): trial.user_attrs.get("outcome", "failed") for trial in earlier}
     write_missing(folder.tune, over, {trial_id: record.attempts for trial_id, record in records.items()})
-    _remove_pruned(folder, over)
+    remove_pruned(folder, over)
     # What was begun is brought to its end, even where the budget has shrunk since.
     missing = max(cell.trials - len(earlier) - len(waiting_alone(study)), len(interrupted(study)))
     if missing or waiting_alone(study):
@@ -101,18 +150,16 @@ def sweep(cell: Cell, folder: StudyFolder, log: StudyLog, need: Need) -> SweepRe
         )
         best = best_trials(study, 1)
         progress = Progress(cell.name, cell.trials, ended=len(earlier), best=accuracy(best[0]) if best else None)
-        recorder = TuneRecorder(log, Place(progress, cell.name, cell.repeat_tag))
-        state = call_folder(folder.tune, cell.name)
-        at_once = len(interrupted(study))  # a command that was killed could not say how many it ran at once
+        place = Place(progress, cell.name, cell.repeat_tag)
+        # A command of an earlier release that was killed could not say how many it ran at once.
+        note_side_by_side(study, len(interrupted(study)))
         if missing:
-            search = JournalSearch(cell, storage, folder)
-            at_once = max(at_once, run_search(search, missing, cell.base, recorder, state, need, cell.at_once))
+            ask = JournalSearch(cell, storage, folder)
+            yield Searching(ask, study, missing, lambda trial_id: places.update({trial_id: place}))
         if alone := len(waiting_alone(study)):
             say(f"[{cell.name}] {alone} trials ran out of memory; each is tried once more, alone")
-            search = JournalSearch(cell, storage, folder, alone=True)
-            at_once = max(at_once, run_search(search, alone, cell.base, recorder, state, need, at_once=1))
-        study.set_user_attr(SIDE_BY_SIDE, max(at_once, study.user_attrs.get(SIDE_BY_SIDE, 0)))
-        _remove_pruned(folder, recorder.outcomes)  # one stopped in the middle of a checkpoint may have written since
+            ask = JournalSearch(cell, storage, folder, alone=True)
+            yield Searching(ask, study, alone, lambda trial_id: places.update({trial_id: place}), alone=True)
     else:
         say(f"[{cell.name}] {len(earlier)} of {cell.trials} trials are there already; nothing to run")
     say(f"[{cell.name}] {disk_line(folder, [search_trial_id(cell, trial.number) for trial in ended(study)])}")
@@ -124,7 +171,7 @@ def sweep(cell: Cell, folder: StudyFolder, log: StudyLog, need: Need) -> SweepRe
     return result
 
 
-def _remove_pruned(folder: StudyFolder, outcomes: Mapping[str, str]) -> None:
+def remove_pruned(folder: StudyFolder, outcomes: Mapping[str, str]) -> None:
     """Remove the folders of pruned runs that are still there, or are again."""
     for trial_id, outcome in outcomes.items():
         if outcome == "pruned":

@@ -11,7 +11,7 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from study.search.journal_search import JournalSearch
+from study.drive.queue import StudyQueue
 
 
 class Hooks(Callback):
@@ -24,9 +24,6 @@ class Hooks(Callback):
     def __init__(self, listeners: Sequence[Callback]) -> None:
         self._listeners = listeners
         self._error: Exception | None = None
-        self._running: set[str] = set()
-        self.most_at_once = 0
-        """The largest number of trials that ran side by side."""
 
     def check(self) -> None:
         """Raise the first error, if there was one; to be asked once more after the last step."""
@@ -45,8 +42,6 @@ class Hooks(Callback):
         self._call("on_step_end", iteration=iteration, trials=trials, **info)
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._running.add(trial.trial_id)
-        self.most_at_once = max(self.most_at_once, len(self._running))
         self._call("on_trial_start", iteration=iteration, trials=trials, trial=trial, **info)
 
     def on_trial_result(
@@ -55,15 +50,12 @@ class Hooks(Callback):
         self._call("on_trial_result", iteration=iteration, trials=trials, trial=trial, result=result, **info)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._running.discard(trial.trial_id)
         self._call("on_trial_recover", iteration=iteration, trials=trials, trial=trial, **info)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._running.discard(trial.trial_id)
         self._call("on_trial_complete", iteration=iteration, trials=trials, trial=trial, **info)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._running.discard(trial.trial_id)
         self._call("on_trial_error", iteration=iteration, trials=trials, trial=trial, **info)
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
@@ -81,17 +73,17 @@ class Hooks(Callback):
 
 
 class Sequel(Callback):
-    """Tells a search's journal of each end, in its turn.
+    """Tells the queue of each end, in its turn.
 
     Args:
-        search: the journal's side.
+        queue: passes it to the trial's cell.
     """
 
-    def __init__(self, search: JournalSearch) -> None:
-        self._search = search
+    def __init__(self, queue: StudyQueue) -> None:
+        self._queue = queue
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._search.conclude(trial.trial_id, trial.last_result)
+        self._queue.conclude(trial.trial_id, trial.last_result)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        self._search.conclude(trial.trial_id, trial.last_result, error=True)
+        self._queue.conclude(trial.trial_id, trial.last_result, error=True)

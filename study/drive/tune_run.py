@@ -1,9 +1,9 @@
-"""Runs a set of trials under Ray Tune: what each takes of the machine, how many at once, where Tune keeps its state.
+"""Runs a study's queue under Ray Tune: one call of Tune's for all cells, and where Tune keeps its state meanwhile.
 
 With one worker a trial's process is the training process, and Ray itself shares out the CPUs. With several, the trial's
 process only drives a group of Ray Train workers that Tune does not see; were each driver let in as soon as its own tiny
-share is free, trials would hold some of each other's workers and none could start. So there we count: at most as many
-trials at once as have all their workers' resources free (`study.drive.placement`).
+share is free, trials would hold some of each other's workers and none could start. So the queue counts: no more trials
+at once than have all their workers' resources free (`study.drive.placement`).
 """
 
 import os
@@ -11,18 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.tune.schedulers import TrialScheduler
+from ray.tune.execution.placement_groups import PlacementGroupFactory, resource_dict_to_pg_factory
 
-from study.define.memory_plan import Need
-from study.define.trial_spec import TrialSpec
-from study.drive.placement import hosts_here, room_for
+from study.drive.queue import StudyQueue
 from study.drive.recorder import TuneRecorder
 from study.drive.trial import run_trial
 from study.drive.tune_hooks import Hooks, Sequel
-from study.drive.tune_scheduler import DEATHS_ALLOWED, PatientScheduler, SearchScheduler
-from study.drive.tune_state import TrialFiles, clear_call
-from study.search.journal_search import JournalSearch
-from trainers.config import TrialConfig
+from study.drive.tune_scheduler import DEATHS_ALLOWED, QueueScheduler
+from study.drive.tune_state import TrialFiles, call_folder, clear_calls
 
 _ENVIRONMENT = {
     # Tune's own CSV, JSON and TensorBoard logs would say again what the tracker records.
@@ -43,71 +39,32 @@ _ENVIRONMENT = {
 }
 
 
-def run_search(
-    search: JournalSearch,
-    trials: int,
-    config: TrialConfig,
-    recorder: TuneRecorder,
-    state: Path,
-    need: Need,
-    at_once: int | None = None,
-) -> int:
-    """Run `trials` further trials of a search, side by side as they fit; the largest number of them that ran at once.
+def run_queue(queue: StudyQueue, recorder: TuneRecorder, tune_folder: Path, *, reuse: bool) -> None:
+    """Run all that the queue hands out, in one call of Tune's.
 
     Args:
-        search: says what each trial is.
-        trials: how many.
-        config: the configuration that they start from; its workers, threads and device count.
+        queue: says what each trial is, and when there is room for it.
         recorder: learns what happens.
-        state: the folder for what Tune writes during the call (`study.drive.tune_state`).
-        need: the memory of one trial.
-        at_once: the most side by side; None for as many as fit.
+        tune_folder: the study's, for Tune's state (`study.drive.tune_state`).
+        reuse: a process in which a trial has ended runs another. A fresh one spends seconds on importing torch, and a
+            trial leaves nothing behind that the next reads. The driver of a group of workers that was stopped cannot
+            be used again.
     """
-    asked = {"search_alg": search, "num_samples": trials}
-    return _fit(config, recorder, state, need, {}, SearchScheduler(search), at_once, search, **asked)
-
-
-def run_listed(
-    specs: list[TrialSpec],
-    config: TrialConfig,
-    recorder: TuneRecorder,
-    state: Path,
-    need: Need,
-    at_once: int | None = None,
-) -> int:
-    """Run the given trials to their ends, side by side as they fit; arguments and result as for `run_search`."""
-    return _fit(config, recorder, state, need, {"spec": tune.grid_search(specs)}, PatientScheduler(), at_once)
-
-
-def _fit(
-    config: TrialConfig,
-    recorder: TuneRecorder,
-    state: Path,
-    need: Need,
-    param_space: dict[str, Any],
-    scheduler: TrialScheduler,
-    at_once: int | None,
-    search: JournalSearch | None = None,
-    **options: Any,
-) -> int:
     os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
-    room = room_for(config, hosts_here(), need)
-    clear_call(state)
-    files = TrialFiles(state.parent.parent, recorder.attempts)
-    # In this order: the study's log, the search's journal, Tune's own record; so each holds what the next one says.
-    hooks = Hooks([recorder, *([Sequel(search)] if search else []), files])
+    clear_calls(tune_folder)
+    state = call_folder(tune_folder)
+    # In this order: the study's log, the cell's journal, Tune's own record; so each holds what the next one says.
+    hooks = Hooks([recorder, Sequel(queue), TrialFiles(tune_folder, recorder.attempts)])
     tuner = tune.Tuner(
-        tune.with_resources(run_trial, room.resources),
-        param_space=param_space,
+        tune.with_resources(run_trial, _resources),
         tune_config=tune.TuneConfig(
-            max_concurrent_trials=min(room.at_once, at_once or room.at_once),
-            # A fresh process spends seconds on importing torch, and a trial leaves nothing behind that the next
-            # reads. The driver of a worker group that was stopped cannot be used again.
-            reuse_actors=config.workers == 1,
+            max_concurrent_trials=queue.at_once,
+            num_samples=-1,  # until the queue is empty
+            reuse_actors=reuse,
             trial_name_creator=_name,
             trial_dirname_creator=_name,
-            scheduler=scheduler,
-            **options,
+            scheduler=QueueScheduler(queue),
+            search_alg=queue,
         ),
         run_config=tune.RunConfig(
             name=state.name,
@@ -120,8 +77,12 @@ def _fit(
     )
     tuner.fit()
     hooks.check()
-    clear_call(state)
-    return hooks.most_at_once
+    clear_calls(tune_folder)
+
+
+def _resources(config: dict[str, Any]) -> PlacementGroupFactory:
+    """What Tune reserves for a trial, as the queue said."""
+    return resource_dict_to_pg_factory(config["resources"])
 
 
 def _name(trial: Any) -> str:

@@ -1,11 +1,11 @@
-"""Ray Tune's scheduler for a search: hands each epoch to the journal, and stops what the journal's rungs stop."""
+"""Ray Tune's scheduler for a study: hands each epoch to its cell, and stops what the cell's rungs stop."""
 
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from study.search.journal_search import JournalSearch
+from study.drive.queue import StudyQueue
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
@@ -33,23 +33,23 @@ class PatientScheduler(FIFOScheduler):
         return TrialScheduler.CONTINUE
 
     def choose_trial_to_run(self, tune_controller: "TuneController") -> Trial | None:
-        # Of the trials that still live: the base class looks through all of a search at every step.
+        # Of the trials that still live: the base class looks through all of a study at every step.
         waiting = [trial for trial in tune_controller.get_live_trials() if trial.status == Trial.PENDING]
         return min(waiting, key=lambda trial: trial.config["spec"]["trial_id"], default=None)
 
 
-class SearchScheduler(PatientScheduler):
-    """The scheduler of a search. Tune asks it first of each result, before its search and its callbacks.
+class QueueScheduler(PatientScheduler):
+    """The scheduler of a study. Tune asks it first of each result, before its search and its callbacks.
 
     Args:
-        search: the journal's side of the search.
+        queue: knows each trial's cell.
     """
 
-    def __init__(self, search: JournalSearch) -> None:
+    def __init__(self, queue: StudyQueue) -> None:
         super().__init__()
-        self._search = search
+        self._queue = queue
 
     def on_trial_result(self, tune_controller: "TuneController", trial: Trial, result: dict[str, Any]) -> str:
         super().on_trial_result(tune_controller, trial, result)
-        stops = self._search.report(trial.trial_id, result)
+        stops = self._queue.report(trial.trial_id, result)
         return TrialScheduler.STOP if stops else TrialScheduler.CONTINUE

@@ -1,7 +1,7 @@
 """What Ray Tune keeps of its trials on disk: one small file a trial, and nothing else that lasts.
 
     DIR/tune/<cell>/<trial_id>/trial.json   what Tune knew of a trial when it ended: Tune's id, its status, its attempts
-    DIR/tune/<cell>/call/                   what Tune itself writes while a call runs
+    DIR/tune/call/                          what Tune itself writes while a call runs
 
 Tune's own files could be read back only by unpickling them, and nothing in them is needed: the search is in its journal
 and each run in its folder. So they are removed when the call is over, and before the next where it was killed.
@@ -21,9 +21,9 @@ from trainers.atomic import write_json
 CALL = "call"
 
 
-def call_folder(tune: Path, name: str) -> Path:
-    """Where Tune writes during a call: `name` is the cell's, or `confirm`, whose runs may be of several cells."""
-    return tune / name / CALL
+def call_folder(tune: Path) -> Path:
+    """Where Tune writes during a call, below the study's `tune` folder; no cell has that name."""
+    return tune / CALL
 
 
 def cell_of(trial_id: str) -> str:
@@ -62,9 +62,10 @@ def write_missing(tune: Path, ended: Mapping[str, str], attempts: Mapping[str, i
             write_trial(tune, trial_id, None, status, attempts.get(trial_id, 1))
 
 
-def clear_call(folder: Path) -> None:
-    """Remove what Tune wrote during a call."""
-    shutil.rmtree(folder, ignore_errors=True)
+def clear_calls(tune: Path) -> None:
+    """Remove what Tune wrote during calls; earlier releases had a folder for each cell's."""
+    for folder in (call_folder(tune), *tune.glob(f"*/{CALL}")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class TrialFiles(Callback):

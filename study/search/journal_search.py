@@ -16,7 +16,6 @@ from typing import Any
 import optuna
 from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
-from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from study.define.cells import Cell
@@ -31,7 +30,6 @@ from study.search.front import best_trials
 from study.search.journal import open_journal
 from study.search.rungs import Rungs
 from study.search.sampler import SeededSampler
-from trainers.stop import stop_requested
 
 __all__ = [
     "METRIC",
@@ -219,8 +217,6 @@ class JournalSearch(OptunaSearch):
         }
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        if stop_requested(self._folder.stop_file):
-            return Searcher.FINISHED  # type: ignore[return-value]  # Ray's annotation lacks it
         if self._earlier:
             # The trial answers with the parameters that it has, so this is the same configuration again.
             self._ot_trials[trial_id] = optuna.Trial(self._study, self._earlier.pop(0)._trial_id)

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from study.define.cells import Cell, ResourcesConfig, SearchConfig, make_cell
+from study.define.cells import Cell, ConfirmConfig, ResourcesConfig, SearchConfig, make_cell
 from study.define.memory_plan import need_of_cell
 from study.drive.session import open_session
 from study.drive.tune_state import trial_file
@@ -60,12 +60,13 @@ class Killer(threading.Thread):
 
 
 def sweep_under(killer: Killer, cell: Cell, folder: StudyFolder) -> dict[str, int]:
-    from study.drive.sweep import sweep
+    from study.drive.course import run_cells
 
     folder.claim({cell.name: cell.identity()})
     killer.start()
     with open_session(folder) as session:
-        result = sweep(cell, folder, session.log, need_of_cell(cell))
+        needs = {cell.name: need_of_cell(cell)}
+        result = run_cells([cell], ConfirmConfig(k=0), folder, session.log, needs).searches[cell.name]
     killer.over.set()
     killer.join()
     return result.outcomes

@@ -8,8 +8,7 @@ import pytest
 
 from study.define.cells import Cell, ConfirmConfig, ResourcesConfig, SearchConfig, make_cell
 from study.define.memory_plan import need_of_cell
-from study.drive.confirm import confirm
-from study.drive.sweep import sweep
+from study.drive.course import run_cells
 from study.drive.tune_state import trial_file
 from study.record.folder import StudyFolder
 from study.record.study_log import StudyLog
@@ -55,8 +54,9 @@ def test_records_that_were_owed_are_written_and_a_pruned_runs_folder_goes(tmp_pa
         folder.run_dir(trial_id).mkdir(parents=True)
 
     need = need_of_cell(cell)
-    assert sweep(cell, folder, log, need).outcomes == {"completed": 1, "pruned": 1}
-    assert confirm([cell], ConfirmConfig(seeds=(11,)), folder, log, {cell.name: need}) == {CONFIRMED: "completed"}
+    course = run_cells([cell], ConfirmConfig(seeds=(11,)), folder, log, {cell.name: need})
+    assert course.searches[cell.name].outcomes == {"completed": 1, "pruned": 1}
+    assert course.confirmations == {CONFIRMED: "completed"}
 
     states = [trial.state for trial in search.get_trials(deepcopy=False)]
     assert states == [optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED]

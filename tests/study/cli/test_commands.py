@@ -7,8 +7,8 @@ import pytest
 
 from study.__main__ import main
 from study.define.cells import ResourcesConfig, SearchConfig, make_cell
-from study.drive import cluster
-from study.drive import sweep as sweeps
+from study.drive import cluster, course
+from study.drive.course import Course
 from study.drive.sweep import SweepResult, failures
 from study.record.folder import StudyFolder
 from study.record.study_log import StudyLog
@@ -46,12 +46,14 @@ def test_each_reason_of_failed_trials_is_said_once_with_a_trial_and_its_tracebac
 def test_a_sweep_of_which_no_trial_completed_ends_with_status_1_and_says_why(
     completed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def swept(cell: Any, *rest: Any) -> SweepResult:
+    def run_cells(cells: Any, *rest: Any) -> Course:
+        (cell,) = cells
         found = (cell.base, 0.5) if completed else (None, None)
-        return SweepResult(cell, {"failed": 3}, *found, [], [], 1, () if completed else ("3 failed: OSError: gone",))
+        why = () if completed else ("3 failed: OSError: gone",)
+        return Course({cell.name: SweepResult(cell, {"failed": 3}, *found, [], [], 1, why)})
 
     monkeypatch.setattr(cluster, "connect", lambda: None)
-    monkeypatch.setattr(sweeps, "sweep", swept)
+    monkeypatch.setattr(course, "run_cells", run_cells)
     monkeypatch.chdir(tmp_path)
     tiny = ["--dataset", "Digits", "--model", "MLP", "--algorithm", "bop", "--hid_dim", "32", "--depth", "2"]
     assert main(["sweep", *tiny, "--batch_size", "96", "--epochs", "1", "--trials", "3", "--output", "study"]) == (

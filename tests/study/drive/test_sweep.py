@@ -9,10 +9,11 @@ import pytest
 
 from study.compare.scores import two_objectives
 from study.define.cells import AshaConfig, Cell, ConfirmConfig, ResourcesConfig, SearchConfig, StudyConfig, make_cell
-from study.define.memory_plan import need_of_cell, needs_of_cells
+from study.define.memory_plan import needs_of_cells
 from study.define.offer import Offered, offers_of, recorded_margin, recorded_sampler
+from study.drive.course import run_cells
 from study.drive.session import open_session
-from study.drive.sweep import open_sweep
+from study.drive.sweep import SweepResult, open_sweep
 from study.record.folder import StudyFolder
 from study.record.runs_table import collect, read_study
 from study.record.study_log import StudyLog
@@ -33,6 +34,10 @@ def cell(data_root: Path, method: str, trials: int, **settings: Any) -> Cell:
     return make_cell(
         "Digits", "MLP", method, fixed=fixed, search=search, resources=ResourcesConfig(), data_root=str(data_root)
     )
+
+
+def sweep(cell: Cell, folder: StudyFolder, log: StudyLog) -> SweepResult:
+    return run_cells([cell], ConfirmConfig(k=0), folder, log, needs_of_cells([cell])).searches[cell.name]
 
 
 def rows(folder: StudyFolder, phase: str) -> list[dict[str, Any]]:
@@ -61,15 +66,12 @@ def test_a_sweeps_run_says_what_it_is_offered_and_what_it_searches_by(tmp_path: 
 
 @pytest.mark.usefixtures("running_ray")
 def test_a_sweep_is_extended_and_confirmed_and_nothing_runs_twice(tmp_path: Path, data_root: Path) -> None:
-    from study.drive.confirm import confirm
-    from study.drive.sweep import sweep
-
     folder = StudyFolder(tmp_path / "small")
     for trials in (4, 4, 6):
         bop = cell(data_root, "bop", trials)
         folder.claim({bop.name: bop.identity()}, {bop.name: Offered.to_cell(bop, None).as_dict()})
         with open_session(folder) as session:
-            result = sweep(bop, folder, session.log, need_of_cell(bop))
+            result = sweep(bop, folder, session.log)
         assert session.delivered
         assert sum(result.outcomes.values()) == trials
         searched = rows(folder, "search")
@@ -85,8 +87,9 @@ def test_a_sweep_is_extended_and_confirmed_and_nothing_runs_twice(tmp_path: Path
         assert row["test_accuracy"] is None
 
     with open_session(folder) as session:
-        first = confirm([bop], ConfirmConfig(k=1, seeds=(11,)), folder, session.log, needs_of_cells([bop]))
-        both = confirm([bop], ConfirmConfig(k=1, seeds=(11, 12)), folder, session.log, needs_of_cells([bop]))
+        needs = needs_of_cells([bop])
+        first = run_cells([bop], ConfirmConfig(k=1, seeds=(11,)), folder, session.log, needs).confirmations
+        both = run_cells([bop], ConfirmConfig(k=1, seeds=(11, 12)), folder, session.log, needs).confirmations
     assert len(first) == 1
     assert set(both.values()) == {"completed"}
     confirmed = rows(folder, "confirm")
@@ -100,15 +103,13 @@ def test_a_sweep_is_extended_and_confirmed_and_nothing_runs_twice(tmp_path: Path
 
 @pytest.mark.usefixtures("running_ray")
 def test_one_trial_that_fails_does_not_end_a_sweep(tmp_path: Path, data_root: Path) -> None:
-    from study.drive.sweep import sweep
-
     folder = StudyFolder(tmp_path / "failing").create()
     bop = cell(data_root, "bop", 2)
     blocked = folder.run_dir("Digits-MLP-bop-search-0000")
     blocked.parent.mkdir()
     blocked.touch()  # a file where the first trial's folder should be
     with open_session(folder) as session:
-        result = sweep(bop, folder, session.log, need_of_cell(bop))
+        result = sweep(bop, folder, session.log)
     assert Counter(result.outcomes) == {"failed": 1, "completed": 1}
     assert sorted(row["status"] for row in rows(folder, "search")) == ["completed", "failed"]
 
@@ -116,8 +117,6 @@ def test_one_trial_that_fails_does_not_end_a_sweep(tmp_path: Path, data_root: Pa
 @pytest.mark.slow
 @pytest.mark.usefixtures("running_ray")
 def test_trials_of_two_workers_that_are_stopped_early_do_not_hang_the_sweep(tmp_path: Path, data_root: Path) -> None:
-    from study.drive.sweep import sweep
-
     folder = StudyFolder(tmp_path / "workers")
     search = SearchConfig(trials=5, asha=AshaConfig(grace_period=1, reduction_factor=4))
     fixed = {"epochs": 4, "hid_dim": 32, "depth": 2, "batch_size": 96, "image_size": 8}
@@ -126,7 +125,7 @@ def test_trials_of_two_workers_that_are_stopped_early_do_not_hang_the_sweep(tmp_
         "Digits", "MLP", "binary", fixed=fixed, search=search, resources=resources, data_root=str(data_root)
     )
     with open_session(folder) as session:
-        result = sweep(wide, folder, session.log, need_of_cell(wide))
+        result = sweep(wide, folder, session.log)
     assert sum(result.outcomes.values()) == 5
     assert result.outcomes["pruned"] >= 1
     assert result.outcomes["completed"] >= 1

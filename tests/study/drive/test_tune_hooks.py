@@ -54,17 +54,6 @@ def test_the_first_error_ends_the_call_and_nobody_after_it_is_told_anything() ->
         hooks.check()
 
 
-def test_the_largest_number_that_ran_at_once_is_counted() -> None:
-    hooks = Hooks([])
-    for name in "ab":
-        hooks.on_trial_start(0, [], trial(name))
-    hooks.on_trial_complete(0, [], trial("a"))
-    hooks.on_trial_recover(0, [], trial("b"))
-    for name in "bc":
-        hooks.on_trial_start(0, [], trial(name))
-    assert hooks.most_at_once == 2
-
-
 def test_what_tune_pickles_of_it_is_nothing(tmp_path: Path) -> None:
     told: list[tuple[str, str]] = []
     hooks = Hooks([Listener("log", told)])

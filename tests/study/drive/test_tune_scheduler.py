@@ -6,7 +6,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from study.drive.tune_scheduler import PatientScheduler, SearchScheduler
+from study.drive.tune_scheduler import PatientScheduler, QueueScheduler
 
 
 def trial(name: str = "a", failures: int = 0, status: str = Trial.RUNNING) -> Any:
@@ -43,8 +43,8 @@ def test_trials_run_in_order_and_only_those_that_wait() -> None:
     assert PatientScheduler().choose_trial_to_run(controller) is None
 
 
-def test_the_search_says_what_stops() -> None:
-    search: Any = SimpleNamespace(report=lambda name, result: result["epoch"] == 2)
-    scheduler = SearchScheduler(search)
+def test_the_queue_says_what_stops() -> None:
+    queue: Any = SimpleNamespace(report=lambda name, result: result["epoch"] == 2)
+    scheduler = QueueScheduler(queue)
     assert scheduler.on_trial_result(None, trial(), {"epoch": 1}) == TrialScheduler.CONTINUE
     assert scheduler.on_trial_result(None, trial(), {"epoch": 2}) == TrialScheduler.STOP

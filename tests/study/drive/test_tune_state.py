@@ -5,7 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from study.drive.tune_state import TrialFiles, call_folder, cell_of, clear_call, trial_file, write_missing
+from study.drive.tune_state import TrialFiles, call_folder, cell_of, clear_calls, trial_file, write_missing
 
 TRIAL = "Digits-MLP-bop-search-0003"
 
@@ -46,11 +46,12 @@ def test_a_file_that_a_killed_command_owed_is_written_and_one_that_is_there_is_k
     }
 
 
-def test_what_tune_wrote_during_a_call_goes_and_trials_files_stay(tmp_path: Path) -> None:
-    folder = call_folder(tmp_path, "Digits-MLP-bop")
-    (folder / TRIAL).mkdir(parents=True)
-    (folder / "experiment_state-1.json").touch()
+def test_what_tune_wrote_during_calls_goes_and_trials_files_stay(tmp_path: Path) -> None:
+    """That of a killed call of an earlier release too, which had a folder a cell."""
+    for folder in (call_folder(tmp_path), tmp_path / "Digits-MLP-bop" / "call"):
+        (folder / TRIAL).mkdir(parents=True)
+        (folder / "experiment_state-1.json").touch()
     write_missing(tmp_path, {TRIAL: "completed"}, {})
-    clear_call(folder)
-    assert [path.name for path in (tmp_path / "Digits-MLP-bop").rglob("*") if path.is_file()] == ["trial.json"]
-    clear_call(folder)
+    clear_calls(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["trial.json"]
+    clear_calls(tmp_path)
