@@ -41,7 +41,8 @@ METHOD = Method(
         Setting("rate", float, "searched", 0.03, "nuisance", above=0),
         Setting("mean_seconds", float, "of a trial", 4.0, "workload", above=0),
     ),
-    space={"rate": Range(0.001, 1.0)}, simulated=SimulatedCurve({"paced": 0.9}, waits), looks={"paced": Look("#777777", "o")},
+    space={"rate": Range(0.001, 1.0)}, simulated=SimulatedCurve({"paced": 0.9}, waits),
+    looks={"paced": Look("#777777", "o")},
 )
 """
 
@@ -92,7 +93,7 @@ def _first_full(spans: Sequence[tuple[float, float]], places: int) -> float:
     """When as many runs as there are places first ran at once.
 
     Raises:
-        ValueError: never.
+        ValueError: they never did.
     """
     changes = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
     running = 0
