@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 from study.define.cells import Cell, StudyConfig
 from trainers.config import TrialConfig
 from trainers.data.catalog import lookup
 from trainers.errors import UserError
+from trainers.machine import control_groups
 from trainers.memory.report import CATEGORIES, MemoryReport
 
 MIB, GIB = 2**20, 2**30
@@ -181,13 +181,14 @@ def machine_memory() -> int:
     import psutil
 
     limits = [int(psutil.virtual_memory().total)]
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            text = Path(path).read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            limits.append(int(text))
+    for group in control_groups("memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            try:
+                text = (group / name).read_text().strip()
+            except OSError:
+                continue
+            if text.isdigit():
+                limits.append(int(text))
     return min(limits)
 
 

@@ -71,6 +71,9 @@ def clear_calls(tune: Path) -> None:
 class TrialFiles(Callback):
     """Writes each trial's file when it ends, and clears away what its run no longer needs.
 
+    Tune keeps its trials to the end of the call, with two series of each metric's last values, for a summary that
+    nobody reads: nearly all that a trial which is over takes of the driver's memory.
+
     Args:
         tune: the study's `tune` folder.
         attempts: how often a run was started, over all calls, by its trial id.
@@ -90,3 +93,5 @@ class TrialFiles(Callback):
         # Ray Train's own bookkeeping of a run with several workers; the run's checkpoints are beside it.
         shutil.rmtree(Path(spec["run_dir"]) / "ray", ignore_errors=True)
         write_trial(self._tune, spec["trial_id"], trial.trial_id, status, self._attempts(spec["trial_id"]))
+        for kept in (trial.run_metadata.metric_analysis, trial.run_metadata.metric_n_steps):
+            kept.clear()

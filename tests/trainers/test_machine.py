@@ -7,7 +7,7 @@ import pytest
 
 from study.drive import cluster
 from trainers.data.prepared_folders import prepared_roots, root_for_writing
-from trainers.machine import allowed_cpus, home
+from trainers.machine import allowed_cpus, control_groups, home
 
 
 def test_the_cpus_are_those_of_the_set_that_a_scheduler_gave(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -42,6 +42,23 @@ def test_so_is_that_of_a_control_group_of_version_1(
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(quota)
     (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000")
     assert allowed_cpus(tmp_path) == cpus
+
+
+def test_a_quota_of_a_schedulers_job_or_of_what_it_is_part_of_holds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """SLURM limits a job on a bare machine in a group below the root, which `/proc/self/cgroup` names."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    own, job = tmp_path / "own", tmp_path / "system.slice" / "job_7"
+    (job / "step_0").mkdir(parents=True)
+    own.write_text("0::/system.slice/job_7/step_0\n")
+    (job / "cpu.max").write_text("300000 100000\n")
+    assert allowed_cpus(tmp_path, own) == 3
+    (job / "step_0" / "cpu.max").write_text("200000 100000\n")
+    assert allowed_cpus(tmp_path, own) == 2
+    own.write_text("4:memory:/other\n3:cpu,cpuacct:/slurm/job_7\n")
+    assert next(control_groups("cpu", tmp_path, own)) == tmp_path / "cpu" / "slurm" / "job_7"
+    assert allowed_cpus(tmp_path, own) == 8
 
 
 def test_a_user_without_a_home_folder_is_served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,7 +12,11 @@ TRIAL = "Digits-MLP-bop-search-0003"
 
 def trial(run_dir: Path) -> Any:
     """As much of a Ray Tune trial as a callback reads."""
-    return SimpleNamespace(config={"spec": {"trial_id": TRIAL, "run_dir": str(run_dir)}}, trial_id="ab12_0000")
+    spec = {"trial_id": TRIAL, "run_dir": str(run_dir)}
+    held = SimpleNamespace(
+        metric_analysis={"val_accuracy": {"max": 0.5}}, metric_n_steps={"val_accuracy": {"5": [0.5]}}
+    )
+    return SimpleNamespace(config={"spec": spec}, trial_id="ab12_0000", run_metadata=held)
 
 
 def test_a_trial_belongs_to_its_cell_whatever_the_cell_is_called() -> None:
@@ -29,6 +33,12 @@ def test_the_file_says_how_tune_knows_the_trial_and_how_often_it_was_started(tmp
     written = json.loads((tmp_path / "tune" / "Digits-MLP-bop" / TRIAL / "trial.json").read_text())
     assert written == {"trial_id": TRIAL, "tune_id": "ab12_0000", "status": "TERMINATED", "attempts": 3}
     assert [path.name for path in run_dir.iterdir()] == ["checkpoints"], "Ray Train's own files are gone"
+
+
+def test_what_tune_keeps_of_the_metrics_of_a_trial_that_is_over_is_let_go(tmp_path: Path) -> None:
+    over = trial(tmp_path / "run")
+    TrialFiles(tmp_path, {TRIAL: 1}.__getitem__).on_trial_complete(0, [], over)
+    assert not over.run_metadata.metric_analysis and not over.run_metadata.metric_n_steps
 
 
 def test_a_file_that_a_killed_command_owed_is_written_and_one_that_is_there_is_kept(tmp_path: Path) -> None:
