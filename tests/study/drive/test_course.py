@@ -52,12 +52,13 @@ def events(log: StudyLog, *names: str) -> list[str]:
 class Played:
     """Instead of `run_queue`: runs what the queue hands out, one after the other, by the recorder and the queue alone.
 
-    Args:
+    Attributes:
         outcomes: by trial id, how each of its tries ends; `completed` where there is none left.
+        calls: the trial ids of each call, in the order of their starts.
     """
 
-    def __init__(self, **outcomes: list[str]) -> None:
-        self.outcomes = {name.replace("_", "-"): list(tries) for name, tries in outcomes.items()}
+    def __init__(self) -> None:
+        self.outcomes: dict[str, list[str]] = {}
         self.calls: list[list[str]] = []
 
     def __call__(self, queue: StudyQueue, recorder: Any, tune_folder: Path, *, reuse: bool) -> None:
