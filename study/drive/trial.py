@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from study.define.trial_spec import TrialSpec
 from study.drive.node_data import check_data
@@ -20,6 +20,9 @@ from trainers.config import TrialConfig
 from trainers.errors import DataChangedError, DiskFullError, DivergedError, OutOfMemoryError, StoppedError
 from trainers.plugins import receive
 from trainers.working_folder import enter
+
+if TYPE_CHECKING:
+    from ray.tune.execution.placement_groups import PlacementGroupFactory
 
 OUTCOMES: Final[dict[type[Exception], str]] = {
     DivergedError: "diverged",
@@ -44,6 +47,14 @@ def run_trial(tune_config: dict[str, Any]) -> None:
 
     spec: TrialSpec = tune_config["spec"]
     tune.report(ended(spec, tune.report))
+
+
+def reserved(tune_config: dict[str, Any]) -> "PlacementGroupFactory":
+    """What Tune reserves for a trial: `tune_config["resources"]`, by Tune's names. It lies here because Tune takes it
+    along to the trial's process, which loads its module."""
+    from ray.tune.execution.placement_groups import resource_dict_to_pg_factory
+
+    return resource_dict_to_pg_factory(tune_config["resources"])
 
 
 def ended(spec: TrialSpec, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:

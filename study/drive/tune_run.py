@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.tune.execution.placement_groups import PlacementGroupFactory, resource_dict_to_pg_factory
 
 from study.drive.queue import StudyQueue
 from study.drive.recorder import TuneRecorder
-from study.drive.trial import run_trial
+from study.drive.trial import reserved, run_trial
 from study.drive.tune_hooks import Hooks, Sequel
 from study.drive.tune_scheduler import DEATHS_ALLOWED, QueueScheduler
 from study.drive.tune_state import TrialFiles, call_folder, clear_calls
@@ -56,7 +55,7 @@ def run_queue(queue: StudyQueue, recorder: TuneRecorder, tune_folder: Path, *, r
     # In this order: the study's log, the cell's journal, Tune's own record; so each holds what the next one says.
     hooks = Hooks([recorder, Sequel(queue), TrialFiles(tune_folder, recorder.attempts)])
     tuner = tune.Tuner(
-        tune.with_resources(run_trial, _resources),
+        tune.with_resources(run_trial, reserved),
         tune_config=tune.TuneConfig(
             max_concurrent_trials=queue.at_once,
             num_samples=-1,  # until the queue is empty
@@ -78,11 +77,6 @@ def run_queue(queue: StudyQueue, recorder: TuneRecorder, tune_folder: Path, *, r
     tuner.fit()
     hooks.check()
     clear_calls(tune_folder)
-
-
-def _resources(config: dict[str, Any]) -> PlacementGroupFactory:
-    """What Tune reserves for a trial, as the queue said."""
-    return resource_dict_to_pg_factory(config["resources"])
 
 
 def _name(trial: Any) -> str:
