@@ -52,13 +52,12 @@ def events(log: StudyLog, *names: str) -> list[str]:
 class Played:
     """Instead of `run_queue`: runs what the queue hands out, one after the other, by the recorder and the queue alone.
 
-    Attributes:
+    Args:
         outcomes: by trial id, how each of its tries ends; `completed` where there is none left.
-        calls: the trial ids of each call, in the order of their starts.
     """
 
-    def __init__(self) -> None:
-        self.outcomes: dict[str, list[str]] = {}
+    def __init__(self, **outcomes: list[str]) -> None:
+        self.outcomes = {name.replace("_", "-"): list(tries) for name, tries in outcomes.items()}
         self.calls: list[list[str]] = []
 
     def __call__(self, queue: StudyQueue, recorder: Any, tune_folder: Path, *, reuse: bool) -> None:
@@ -89,7 +88,7 @@ class Played:
         else:
             recorder.epoch(spec, values)
             recorder.end(spec, "infeasible" if outcome == "out_of_memory" else outcome, last)
-        queue.conclude(tune_id, last)
+        queue.conclude(tune_id, last, error=outcome == "failed")
 
 
 @pytest.fixture
@@ -156,6 +155,18 @@ def test_what_memory_did_not_hold_is_tried_alone_once_all_else_has_run_and_then_
     assert found.confirmations == {CONFIRMED.format(binary, 0): "completed", confirmed: "infeasible"}
     run_cells(cells, CONFIRM, folder, log, needs_of(*cells))
     assert len(played.calls) == 4, "an infeasible run is over"
+
+
+def test_a_trial_whose_process_died_too_often_has_failed_and_all_else_goes_on(tmp_path: Path, played: Played) -> None:
+    cells = [cell("bop", 2), cell("binary", 1)]
+    died, confirmed = SEARCHED.format(cells[0].name, 0), CONFIRMED.format(cells[1].name, 0)
+    played.outcomes = {died: ["failed"], confirmed: ["failed"]}
+    folder, log = claimed(tmp_path, *cells)
+    found = run_cells(cells, CONFIRM, folder, log, needs_of(*cells))
+    assert found.searches[cells[0].name].outcomes == {"failed": 1, "completed": 1}
+    assert found.confirmations == {CONFIRMED.format(cells[0].name, 1): "completed", confirmed: "failed"}
+    run_cells(cells, CONFIRM, folder, log, needs_of(*cells))
+    assert played.calls[1:] == [[confirmed]], "a failed confirmation is tried again by the next command"
 
 
 def test_a_stop_ends_all_cells_and_the_same_call_goes_on_with_the_same_trials(tmp_path: Path, played: Played) -> None:
