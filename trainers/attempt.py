@@ -20,6 +20,7 @@ class Attempt:
         began: when the attempt began, in seconds since 1970, for the device seconds that it reports.
         test_openings: how often the test set was opened for this run, by the study's log.
         reopen_test: open the test set again where it was opened before; see `trainers.gate`.
+        expected_data: what data and pretrained file are to be (`trainers.node_data`); empty: nothing is checked.
         working_folder: where the command was given, which relative paths are meant from; empty: not known.
     """
 
@@ -27,6 +28,7 @@ class Attempt:
     began: float = field(default_factory=stamp)
     test_openings: int = 0
     reopen_test: bool = False
+    expected_data: dict[str, str] = field(default_factory=dict)
     working_folder: str = field(default_factory=working_folder)
 
     def device_seconds(self, workers: int) -> float:

@@ -17,7 +17,15 @@ import torch
 from trainers.attempt import Attempt
 from trainers.checkpoint import recorded_history
 from trainers.config import TrialConfig
-from trainers.errors import DivergedError, InvariantError, ReplicaError, StoppedError, UserError, WorkersDiedError
+from trainers.errors import (
+    DataChangedError,
+    DivergedError,
+    InvariantError,
+    ReplicaError,
+    StoppedError,
+    UserError,
+    WorkersDiedError,
+)
 from trainers.exhaustion import exhausted
 from trainers.plugins import receive, shipped
 from trainers.progress import Metrics
@@ -32,7 +40,7 @@ MOST_DEATHS = 3  # of a run's workers, without a new epoch in between; whatever 
 
 _POLL_SECONDS = 0.2
 
-_OWN_ERRORS = (UserError, DivergedError, StoppedError, ReplicaError, InvariantError)
+_OWN_ERRORS = (UserError, DataChangedError, DivergedError, StoppedError, ReplicaError, InvariantError)
 
 
 def device_of(config: TrialConfig) -> torch.device:

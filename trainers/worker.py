@@ -32,6 +32,7 @@ from trainers.learner import Learner, finite
 from trainers.memory.invariants import Bystanders, check_invariants
 from trainers.memory.measure import measured_step
 from trainers.memory.state import state_bits_per_weight
+from trainers.node_data import check_data
 from trainers.predictions import Predictions, read_predictions, write_predictions
 from trainers.progress import EpochSums, Metrics
 from trainers.replicas import Replicas
@@ -84,11 +85,13 @@ def train(
         DiskFullError: a checkpoint or result could not be written; the last whole one is there.
         InvariantError: `config.check` is set, and memory holds what it should not.
         ReplicaError: workers hold different weights after an epoch, or start from different checkpoints.
+        DataChangedError: this node's data are not those that the attempt expects.
         UserError: the folder holds another run, all of its checkpoints are damaged, or the test set would be opened
             again without force.
     """
     attempt = attempt or Attempt()
     try:
+        check_data(config, attempt.expected_data)
         data = data_of(config)
         run = _Run(config, data, run_dir, replicas, device, attempt)
         if replay:

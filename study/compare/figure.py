@@ -26,7 +26,7 @@ from study.compare.figure_page import FAINT_INK, INK, blank_page, plain_axes, wr
 from study.compare.findings import Findings
 from study.compare.looks import styles_of
 from study.compare.scores import CellGroup, MethodSummary
-from study.compare.statistics import BOOTSTRAP_FROM, FURTHEST_RATIO, mean_and_interval, profile
+from study.compare.statistics import FURTHEST_RATIO, mean_and_interval, profile
 from study.compare.verdict import PERHAPS, Overall, WorkloadVerdicts
 from trainers.data.catalog import lookup
 
@@ -292,12 +292,10 @@ def caption(workload: WorkloadVerdicts, across: Across) -> str:
     n = f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]}"
     if any(row.repeats for row in rows):
         n = f"n = {' or '.join(dict.fromkeys(row.n for row in rows))} searches x seeds"
-    kinds = ["Student's t"] * (counts[0] < BOOTSTRAP_FROM) + ["bootstrap"] * (counts[-1] >= BOOTSTRAP_FROM)
+    images = " and images" if all(row.over_images(workload.group.measure) for row in rows) else ""
     # The verdicts' front is that of accuracy and peak memory.
     perhaps = [v.row.label for v in workload.verdicts if v.front == PERHAPS and across is PEAK_MEMORY]
-    text = (
-        f"Mean and 95 % interval ({' or '.join(kinds)}) over confirmation seeds, {n}. Line: Pareto front of the means"
-    )
+    text = f"Mean and 95 % interval over confirmation seeds ({n}){images}. Line: Pareto front of the means"
     text += f"; perhaps on it, by the intervals: {', '.join(perhaps)}. " if perhaps else ". "
     return text + "Marks that would overlap stand side by side."
 

@@ -7,8 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from study.compare.budget import CellLedger, Key
-from study.compare.scores import CellGroup, two_objectives
-from study.compare.statistics import BOOTSTRAP_FROM, Estimate
+from study.compare.scores import CellGroup, MethodSummary, two_objectives
+from study.compare.statistics import Estimate
 from study.define.settings import SAMPLERS
 from trainers.registry import configuration_settings
 
@@ -57,20 +57,31 @@ def remarks(
 
 
 def _uncertainty(group: CellGroup) -> Iterator[str]:
-    counts = {len(row.seeds) for row in group.methods if row.confirmed}
-    if counts:
-        below, above = any(1 < n < BOOTSTRAP_FROM for n in counts), any(n >= BOOTSTRAP_FROM for n in counts)
-        kinds = ["Student's t"] * below + ["BCa bootstrap"] * above or ["none for a single seed"]
-        if any(row.repeats for row in group.methods):
-            yield "Accuracies: mean [95 % interval] over n searches x confirmation seeds (§5.2)."
-            yield from _splits(group)
-        else:
-            yield f"Accuracies: mean [95 % interval: {' or '.join(kinds)}] over n confirmation seeds (§5.2)."
+    confirmed = [row for row in group.methods if row.confirmed]
+    if any(len(row.seeds) > 1 or row.repeats for row in confirmed):
+        over = "n searches x confirmation seeds" if any(row.repeats for row in confirmed) else "n confirmation seeds"
+        alone = _over_runs_alone(confirmed)
+        if len(alone) < 2:
+            yield f"Accuracies: mean [95 % interval] over {over} and the images that they were measured on (§5.2)."
+        yield from _splits(group)
+        if alone:
+            yield (
+                f"Intervals of {' and '.join(alone)} accuracies are over {over} alone, since it is not recorded how "
+                "many images they were measured on (§5.2)."
+            )
+    elif confirmed:
+        yield "Accuracies: of a single confirmation seed, which gives no interval (§5.2)."
     if any(not row.confirmed for row in group.methods):
         yield (
             "* Not confirmed: the best search or train result, chosen by the value that it shows. It does not compare "
             "with a confirmed one (§3.2)."
         )
+
+
+def _over_runs_alone(rows: Sequence[MethodSummary]) -> list[str]:
+    """Which accuracies have intervals that leave out that their images are a sample."""
+    measured = {"validation": [row for row in rows if row.validation], "test": [row for row in rows if row.test]}
+    return [measure for measure, own in measured.items() if not all(row.over_images(measure) for row in own)]
 
 
 def _splits(group: CellGroup) -> Iterator[str]:

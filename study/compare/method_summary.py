@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from study.compare.repeats import VarianceSplit, run_table, table_interval, variance_split
-from study.compare.statistics import Estimate, accuracy_interval, mean_and_interval, within_accuracies
+from study.compare.accuracy import answers_interval, values_interval
+from study.compare.repeats import VarianceSplit, run_table, variance_split
+from study.compare.statistics import Estimate, mean_and_interval
 
 BASELINE = "real-Adam"
 
@@ -33,6 +34,7 @@ class MethodSummary:
         one_of_several: whether the method has further rows.
         answers: by seed, which images of the test set it was right on, bool (images,); of the seeds that kept them.
         test_set: which test set these are of; None where none are kept, or of several.
+        test_images, validation_images: how many images accuracies were measured on; None where that is not recorded.
         repeats: where the search was repeated, the row of each by its number: values by seed are then means over them.
     """
 
@@ -52,6 +54,8 @@ class MethodSummary:
     one_of_several: bool = False
     answers: Mapping[int, np.ndarray] = field(default_factory=dict)
     test_set: str | None = None
+    test_images: int | None = None
+    validation_images: int | None = None
     repeats: Mapping[int, "MethodSummary"] = field(default_factory=dict)
 
     @property
@@ -94,20 +98,26 @@ class MethodSummary:
 
     @property
     def val_accuracy(self) -> Estimate | None:
-        return self._estimate("validation")
+        """Over seeds (and searches) and validation images, whose answers are not kept (§5.2)."""
+        if not self.validation:
+            return None
+        return values_interval(run_table([part.validation for part in self.parts]), self.validation_images)
 
     @property
     def test_accuracy(self) -> Estimate | None:
-        return self._estimate("test")
-
-    def _estimate(self, measure: str) -> Estimate | None:
-        own: Mapping[int, float] = getattr(self, measure)
-        if not own:
+        """Over seeds (and searches) and test images (§5.2)."""
+        if not self.test:
             return None
-        if not self.repeats:
-            return accuracy_interval(list(own.values()))
-        by_repeat = {repeat: getattr(row, measure) for repeat, row in self.repeats.items()}
-        return within_accuracies(table_interval(run_table(by_repeat)))
+        if self.test_set is not None and self.answered and self.seeds:
+            by_search = [[part.answers[seed] for seed in self.seeds] for part in self.parts]
+            return answers_interval(np.array(by_search))
+        return values_interval(run_table([part.test for part in self.parts]), self.test_images)
+
+    def over_images(self, measure: str) -> bool:
+        """Whether the interval of its `test` or `validation` accuracy is over images too, not over runs alone."""
+        if measure == "test":
+            return self.test_images is not None or (self.test_set is not None and self.answered)
+        return self.validation_images is not None
 
     @property
     def split(self) -> VarianceSplit | None:

@@ -48,10 +48,10 @@ def distance(moments: PairedMoments, difference: float | np.ndarray) -> tuple[An
     """How far the mean lies from a supposed Δ, in standard errors under it, and the shares of their square that seeds
     and searches have (`PairedMoments.freedoms`)."""
     variance = np.maximum(moments.image_part(difference) + sum(moments.luck), np.finfo(float).tiny)
-    return (moments.mean - difference) / np.sqrt(variance), _shares(moments.trusted_luck, variance)
+    return (moments.mean - difference) / np.sqrt(variance), shares_of(moments.trusted_luck, variance)
 
 
-def _shares(parts: Sequence[Any], variance: Any) -> tuple[Any, ...]:
+def shares_of(parts: Sequence[Any], variance: Any) -> tuple[Any, ...]:
     """Parts of a variance as shares of it, drawn in where they make more than all of it."""
     shares = [part / variance for part in parts]
     return tuple(share / np.maximum(sum(shares), 1) for share in shares)
@@ -76,7 +76,7 @@ def different_distance(moments: PairedMoments) -> tuple[Any, tuple[Any, ...], An
     """
     images = moments.image_part(0.0)
     variance = np.maximum(images + sum(moments.luck), np.finfo(float).tiny)
-    shares = _shares(moments.whole_luck, variance)
+    shares = shares_of(moments.whole_luck, variance)
     return np.abs(moments.mean) / np.sqrt(variance), shares, np.maximum(moments.discordance * moments.answers, 1)
 
 

@@ -16,28 +16,31 @@ from dataclasses import dataclass
 import numpy as np
 
 from study.compare.moments import PairedMoments
-from study.compare.paired import EQUIVALENCE_LEVEL, POINTS, quantile, tail
+from study.compare.paired import EQUIVALENCE_LEVEL, POINTS, quantile, shares_of, tail
 from study.compare.statistics import Estimate, mean_and_interval
 
 
-def run_table(by_repeat: Mapping[int, Mapping[int, float]]) -> np.ndarray:
-    """Values by search and seed as a table (searches, seeds), over the seeds that all of them have."""
-    seeds = sorted(set.intersection(*(set(values) for values in by_repeat.values())))
-    return np.array([[by_repeat[repeat][seed] for seed in seeds] for repeat in sorted(by_repeat)])
+def run_table(by_search: Sequence[Mapping[int, float]]) -> np.ndarray:
+    """Values by seed, of each search, as a table (searches, seeds), over the seeds that all of them have."""
+    seeds = sorted(set.intersection(*(set(values) for values in by_search)))
+    return np.array([[values[seed] for seed in seeds] for values in by_search])
 
 
 def table_interval(values: np.ndarray) -> Estimate:
-    """Mean and 95 % interval over searches and seeds; over seeds alone where there is one search (§5.2)."""
+    """Mean and 95 % interval over searches and seeds; over seeds alone where there is one search (§5.2).
+
+    Values that all agree give no interval: that says nothing of what others would be.
+    """
     searches, seeds = values.shape
-    if searches == 1 or seeds == 1:
+    if values.size > 1 and values.min() == values.max():
+        return Estimate(float(values.flat[0]), None, None, values.size)
+    if 1 in (searches, seeds):
         return mean_and_interval([float(one) for one in values.ravel()])
-    parts = _parts(values)
+    parts = table_parts(values)
     mean, variance = float(values.mean()), sum(parts)
-    reach = 0.0
-    if variance > 0:
-        shares = [part / variance for part in parts]
-        reach = float(quantile(EQUIVALENCE_LEVEL, shares, (searches - 1, seeds - 1))) * math.sqrt(variance)
-    return Estimate(mean, mean - reach, mean + reach, searches * seeds)
+    half_width = float(quantile(EQUIVALENCE_LEVEL, shares_of(parts, variance), table_freedoms(values)))
+    half_width *= math.sqrt(variance)
+    return Estimate(mean, mean - half_width, mean + half_width, searches * seeds)
 
 
 def table_p(values: np.ndarray, supposed: float, *, side: int = 0) -> float:
@@ -46,22 +49,29 @@ def table_p(values: np.ndarray, supposed: float, *, side: int = 0) -> float:
     Values that all agree say little of others: they count as 2^(1 - n) at least, n being the smaller of the table's
     sides, and as no evidence that a mean is at a place.
     """
-    searches, seeds = values.shape
-    parts = _parts(values)
+    parts = table_parts(values)
     distance, variance = float(values.mean()) - supposed, sum(parts)
     if variance <= 0:
-        return 1.0 if side or distance == 0 else 2.0 ** (1 - min(searches, seeds))
-    shares, found = [part / variance for part in parts], distance / math.sqrt(variance)
+        return 1.0 if side or distance == 0 else 2.0 ** (1 - min(values.shape))
+    shares, found = shares_of(parts, variance), distance / math.sqrt(variance)
 
     def beyond(level: float) -> float:
-        return float(quantile(level, shares, (searches - 1, seeds - 1)))
+        return float(quantile(level, shares, table_freedoms(values)))
 
     return min(1.0, 2 * tail(beyond, abs(found))) if side == 0 else tail(beyond, -side * found)
 
 
-def _parts(values: np.ndarray) -> tuple[float, float]:
+def table_parts(values: np.ndarray) -> tuple[float, ...]:
+    """What the mean of a table (searches, seeds) varies by: its seeds, and its searches where there are several."""
     searches, seeds = values.shape
-    return float(values.mean(axis=1).var(ddof=1)) / searches, float(values.mean(axis=0).var(ddof=1)) / seeds
+    of_seeds = float(values.mean(axis=0).var(ddof=1)) / seeds
+    return (of_seeds,) if searches == 1 else (of_seeds, float(values.mean(axis=1).var(ddof=1)) / searches)
+
+
+def table_freedoms(values: np.ndarray) -> tuple[int, ...]:
+    """Of each of `table_parts` its degrees of freedom."""
+    searches, seeds = values.shape
+    return (seeds - 1,) if searches == 1 else (seeds - 1, searches - 1)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ with two objectives each confirmed configuration is a row of its own (§7).
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -35,10 +36,11 @@ def summarise(
 
     Args:
         table: the rows of `results.parquet`.
-        sweeps: the sweeps' tags by cell, which say where a search had two objectives.
+        sweeps: the sweeps' tags by cell, which say where a search had two objectives, and how many validation images.
         predictions: by trial id, the answers of confirmed runs, as far as they are kept.
     """
     fronts = {_key(tags) for tags in (sweeps or {}).values() if two_objectives(tags)}
+    validated_on = {_key(tags): _validation_images(tags) for tags in (sweeps or {}).values()}
     groups: dict[tuple[str, str], dict[str, list[Row]]] = {}
     for row in table.to_pylist():
         groups.setdefault((row["dataset"], row["model"]), {}).setdefault(row["method"], []).append(row)
@@ -47,7 +49,8 @@ def summarise(
         methods: list[MethodSummary] = []
         for name in sorted(by_method, key=_order):
             front = (dataset, model, name) in fronts
-            methods += _over_repeats(name, by_method[name], predictions or {}, front=front)
+            rows = _over_repeats(name, by_method[name], predictions or {}, front=front)
+            methods += [replace(row, validation_images=validated_on.get((dataset, model, name))) for row in rows]
         summaries.append(CellGroup(dataset, model, tuple(methods)))
     return summaries
 
@@ -59,6 +62,15 @@ def two_objectives(tags: Mapping[str, str]) -> bool:
     except ValueError:
         return False
     return isinstance(named, list) and len(named) > 1
+
+
+def _validation_images(tags: Mapping[str, str]) -> int | None:
+    """How many images validation accuracies of a sweep are measured on; None where that is not recorded."""
+    try:
+        found = json.loads(tags.get("workload") or "{}").get("validation_images")
+    except (ValueError, AttributeError):
+        return None
+    return found if isinstance(found, int) and found > 0 else None
 
 
 def base_method(method: str) -> str | None:
@@ -116,6 +128,7 @@ def _combined(searches: Mapping[int, MethodSummary]) -> MethodSummary:
         train_seconds=fmean(seconds) if seconds else None,
         trial_ids=tuple(name for part in parts for name in part.trial_ids),
         test_set=test_sets.pop() if len(test_sets) == 1 else None,
+        test_images=_the_only(part.test_images for part in parts),
         repeats=dict(searches),
     )
 
@@ -189,7 +202,14 @@ def _summary(
         one_of_several=one_of_several,
         answers={seed: one.correct for seed, one in kept.items()} if len(test_sets) == 1 else {},
         test_set=test_sets.pop() if len(test_sets) == 1 else None,
+        test_images=_the_only(row.get("test_images") for row in done),
     )
+
+
+def _the_only(values: Iterable[int | None]) -> int | None:
+    """The value that all of these have; None where they differ."""
+    found = set(values)
+    return found.pop() if len(found) == 1 else None
 
 
 def _columns() -> list[str]:

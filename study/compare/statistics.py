@@ -28,7 +28,7 @@ FURTHEST_RATIO = 4.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over n values with its 95 % interval; `low` and `high` are None where n = 1 gives none."""
+    """A mean over n values with its 95 % interval; `low` and `high` are None where there is none, as of one value."""
 
     mean: float
     low: float | None
@@ -76,18 +76,6 @@ def mean_and_interval(values: Sequence[float]) -> Estimate:
     return Estimate(centre, low, high, n)
 
 
-def accuracy_interval(values: Sequence[float]) -> Estimate:
-    """The same of accuracies, which are fractions: ends beyond 0 or 1 are drawn to them."""
-    return within_accuracies(mean_and_interval(values))
-
-
-def within_accuracies(found: Estimate) -> Estimate:
-    """An estimate of an accuracy, its ends drawn to 0 and 1."""
-    if found.low is None or found.high is None:
-        return found
-    return Estimate(found.mean, max(0.0, found.low), min(1.0, found.high), found.n)
-
-
 def _bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
     """The BCa interval at the level at which, on normal data, it agrees with Student's t (Hesterberg 2015)."""
     n = len(values)
@@ -119,14 +107,20 @@ class Difference:
 
 
 def paired_difference(one: Mapping[int, float], other: Mapping[int, float]) -> Difference | None:
-    """`one` - `other` over the seeds that both have (§5.3, §5.4); None where they have none in common."""
+    """`one` - `other` over the seeds that both have (§5.3, §5.4); None where they have none in common.
+
+    Differences that all agree have no interval: that says nothing of what others would be.
+    """
     seeds = sorted(one.keys() & other.keys())
     if not seeds:
         return None
     # Equal differences must be equal numbers: 0.92 - 0.90 and 0.95 - 0.93 are not, and their spread of 1e-17 would
     # count as evidence. Accuracies are multiples of 1 / images, so nothing real lies below the ninth place.
     differences = [round(one[seed] - other[seed], 9) for seed in seeds]
-    return Difference(mean_and_interval(differences), _p_value(differences))
+    estimate = mean_and_interval(differences)
+    if min(differences) == max(differences):
+        estimate = Estimate(estimate.mean, None, None, estimate.n)
+    return Difference(estimate, _p_value(differences))
 
 
 def paired_ratio(one: Mapping[int, float], other: Mapping[int, float]) -> Estimate | None:

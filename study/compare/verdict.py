@@ -168,7 +168,9 @@ def accuracy_text(contrast: Contrast, margin: float) -> str:
         return f"undecided: no seed in common with {contrast.against.label}"
     points = contrast.measured.estimate
     if points.low is None or points.high is None:
-        return "undecided: a single common seed gives no interval"
+        if points.n > 1 and contrast.kind in ("higher", "lower"):
+            return f"{contrast.kind} by {abs(points.mean):.1f} points"
+        return f"undecided: {'a single common seed gives' if points.n == 1 else 'seeds that agree give'} no interval"
     if contrast.kind == "comparable":
         return f"comparable accuracy (within {margin_text(margin)})"
     if contrast.kind in ("higher", "lower"):
@@ -176,8 +178,6 @@ def accuracy_text(contrast: Contrast, margin: float) -> str:
         return f"{contrast.kind} by {abs(points.mean):.1f} [{low:.1f}, {high:.1f}] points"
     shown = f"undecided: [{_signed(points.low)}, {_signed(points.high)}]"
     if -margin <= points.low and points.high <= margin:
-        if points.low == points.high:
-            return f"{shown}, where seeds that agree show no equivalence"
         return f"{shown} lies within the margin, but is not significant after Holm"
     text = f"{shown} reaches beyond the margin"
     if points.low > 0 or points.high < 0:  # the interval alone would suggest a difference

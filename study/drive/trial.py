@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from study.define.trial_spec import TrialSpec
-from study.drive.node_data import check_data
 from trainers.attempt import Attempt
 from trainers.config import TrialConfig
 from trainers.errors import DataChangedError, DiskFullError, DivergedError, OutOfMemoryError, StoppedError
@@ -65,6 +64,7 @@ def ended(spec: TrialSpec, report: Callable[[dict[str, Any]], None]) -> dict[str
         stop_file=Path(spec["stop_file"]) if spec["stop_file"] else None,
         test_openings=spec["test_openings"],
         reopen_test=spec["reopen_test"],
+        expected_data=spec["expected_data"],
         working_folder=spec["working_folder"],
     )
     epochs_seen = 0
@@ -110,7 +110,6 @@ def release_memory() -> None:
 def _trained(spec: TrialSpec, report: Callable[[dict[str, Any]], None], attempt: Attempt) -> dict[str, Any]:
     config, run_dir = TrialConfig.recorded(spec["config"]), Path(spec["run_dir"])
     if spec["simulate"] is None:
-        check_data(config, spec["expected_data"])
         return train(config, run_dir, report, attempt)
     from study.drive.simulate import run_simulated
     from trainers.stop import require_no_stop, stop_requested

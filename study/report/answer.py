@@ -177,7 +177,8 @@ def would_decide(contrast: Contrast) -> str:
         return "they have no seed in common; confirm both on the same seeds."
     low, high = found.estimate.low, found.estimate.high
     if low is None or high is None:
-        return f"measured {found.estimate.mean:+.1f} points with one seed, which gives no interval; confirm on more."
+        lacking = "with one seed, which gives" if found.estimate.n == 1 else "with seeds that all agree, which give"
+        return f"measured {found.estimate.mean:+.1f} points {lacking} no interval; confirm on more."
     known = f"measured {found.estimate.mean:+.1f} points, and anything from {low:+.1f} to {high:+.1f} is possible"
     if found.moments is None:
         return f"{known}; the answers to each test image are not kept, so what would decide it is not known."

@@ -68,11 +68,13 @@ def parallel_coordinates(group: CellGroup, method: str, searched: "Searched", na
     bar.ax.tick_params(labelsize=8)
     most = f", the best {MOST_LINES} of them" if len(trials) == MOST_LINES else ""
     told = ", ".join(f"{setting_title(key)} {_shown(value)}" for key, value in trials[-1].settings.items())
+    several = len({trial.search for trial in trials}) > 1
+    of_search = f" of search {trials[-1].search}" if several else ""
     return Drawing(
         name,
         f"All settings of {method} at once, {group.dataset}, {group.model}.",
         f"{len(trials)} completed trials, validation accuracy {low:.1f} to {high:.1f} %. The best, trial "
-        f"{trials[-1].number}: {told}.",
+        f"{trials[-1].number}{of_search}: {told}.",
         figure,
         f"A line a completed trial{most}; thick with dots: the best. A line below an axis: the trial was not asked for "
         "that setting.",

@@ -9,7 +9,7 @@ from study.compare.figure import PEAK_MEMORY, STATE, Across, panel_of, shown
 from study.compare.figure import caption as panel_caption
 from study.compare.findings import Findings
 from study.compare.scores import CellGroup, MethodSummary
-from study.compare.statistics import Estimate, mean_and_interval
+from study.compare.statistics import Estimate
 from study.compare.table import NONE, acting, configuration_text, group_title, percent
 from study.compare.verdict import WorkloadVerdicts, accuracy_text
 from study.report.answer import MIB, runs_anchor
@@ -75,7 +75,7 @@ def _table(findings: Findings, workload: WorkloadVerdicts) -> Iterator[Block]:
         ]
         rows.append(cells)
     yield table(
-        "Means over n confirmation seeds with 95 % intervals; each number leads to its runs",
+        "Means with 95 % intervals over n confirmation seeds and the images; each number leads to its runs",
         header,
         rows,
         numeric=range(1, len(header) - 1),
@@ -155,9 +155,8 @@ def accuracy_panel(
         )
     told = []
     for row in rows:
-        accuracy = mean_and_interval(list(group.accuracy(row).values())).scaled(100)
         x = fmean(across.by_seed(row).values()) * across.scale
-        told.append(f"{row.label} {accuracy.mean:.1f} % at {x:.3g}")
+        told.append(f"{row.label} {percent(group.estimate(row))} % at {x:.3g}")
     drawn = replace(workload, group=group)
     return Drawing(
         name,

@@ -1,11 +1,15 @@
-"""The search: every trial, the best so far by number of trials, which settings mattered, and all settings at once."""
+"""The search: the best so far, its growth with more trials, every trial, which settings mattered, and all at once.
+
+Of a search that a study repeats all are shown.
+"""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from matplotlib.ticker import MaxNLocator
 
+from study.compare.budget import CellLedger
 from study.compare.contrasts import CONTROL
 from study.compare.figure_page import INK
 from study.compare.looks import styles_of
@@ -28,10 +32,11 @@ from study.report.document import (
 )
 from study.report.drawing import FAINT_INK, Drawing, legend_below, line_style, marked_line, page, plain_axes
 from study.report.parallel import parallel_coordinates, setting_title
+from study.report.tuning import best_so_far, mean_best, tuning_curves
 from trainers.errors import UserError
 
 if TYPE_CHECKING:
-    from study.search.searched import Searched, SearchedTrial
+    from study.search.searched import Searched, SearchedMethod
 
 MARKS = {"pruned": "|", "diverged": "x", "failed": "x", "infeasible": "x"}
 """Of trials without a value: how they are drawn, by how they ended."""
@@ -41,8 +46,14 @@ def search(content: StudyContent) -> Section:
     """A part a workload that was searched."""
     from study.search.searched import read_searched
 
+    cells = {
+        (number, method): names
+        for number, workload in enumerate(content.findings.workloads)
+        for method, names in _cells(content, workload.group).items()
+    }
     try:
-        searched, lacking = read_searched(content.folder / "optuna.journal"), ""
+        asked = {f"{number} {method}": names for (number, method), names in cells.items()}
+        searched, lacking = read_searched(content.folder / "optuna.journal", asked), ""
     except UserError as error:
         searched, lacking = {}, f"What was searched cannot be shown: {error}."
     if not searched and not lacking:
@@ -50,80 +61,70 @@ def search(content: StudyContent) -> Section:
     blocks: tuple[Block, ...] = (Paragraph(text(lacking), "note"),) if lacking else ()
     parts = []
     for number, workload in enumerate(content.findings.workloads):
-        own = _of_workload(content, workload.group, searched)
+        group = workload.group
+        names = [method for place, method in cells if place == number]
+        own = {method: one for method in names if (one := searched.get(f"{number} {method}")) is not None}
         if own:
+            accounts = {method: content.findings.account(group, method) for method in own}
             parts.append(
                 Section(
                     anchor("search", str(number + 1)),
-                    group_title(workload.group),
-                    tuple(_workload(workload.group, own, str(number + 1))),
+                    group_title(group),
+                    tuple(_workload(group, own, accounts, str(number + 1))),
                 )
             )
     return by_workload("search", "The search", blocks, parts)
 
 
-def _of_workload(content: StudyContent, group: CellGroup, searched: "Mapping[str, Searched]") -> "dict[str, Searched]":
-    """The searches of a workload by method, in the order of the table; those without a trial left out."""
-    cells = {
-        tags.get("method"): cell
-        for cell, tags in list(content.sweeps.items())[::-1]  # of repeated searches the first is shown
-        if (tags.get("dataset"), tags.get("model")) == (group.dataset, group.model)
-    }
-    methods = [*dict.fromkeys(row.method for row in group.methods), *cells]
-    found = {}
-    for method in dict.fromkeys(str(method) for method in methods if method):
-        one = searched.get(cells.get(method, ""))
-        if one is not None and one.trials:
-            found[method] = one
-    return found
+def _cells(content: StudyContent, group: CellGroup) -> dict[str, list[str]]:
+    """The cells of a workload's searches by method, in the order of the table; of repeated ones each, in order."""
+    found: dict[str, list[tuple[int, str]]] = {row.method: [] for row in group.methods}
+    for cell, tags in content.sweeps.items():
+        if (tags.get("dataset"), tags.get("model")) == (group.dataset, group.model) and tags.get("method"):
+            found.setdefault(tags["method"], []).append((int(tags.get("repeat") or 1), cell))
+    return {method: [cell for _, cell in sorted(cells)] for method, cells in found.items() if cells}
 
 
-def _workload(group: CellGroup, own: "Mapping[str, Searched]", number: str) -> list[Block]:
-    drawings = [_best_so_far(group, own, f"best-so-far-{number}"), _trials(group, own, f"trials-{number}")]
-    important = {method: one for method, one in own.items() if one.importance}
+def _workload(
+    group: CellGroup, own: "Mapping[str, SearchedMethod]", accounts: Mapping[str, CellLedger], number: str
+) -> list[Block]:
+    drawings = [
+        _best_so_far(group, own, f"best-so-far-{number}"),
+        tuning_curves(group, own, accounts, f"tuning-{number}"),
+        _trials(group, own, f"trials-{number}"),
+    ]
+    together = {method: one.together for method, one in own.items()}
+    important = {method: one for method, one in together.items() if one.importance}
     if important:
         drawings.append(_importance(group, important, f"importance-{number}"))
     drawings += [
         drawing
-        for place, (method, one) in enumerate(own.items())
+        for place, (method, one) in enumerate(together.items())
         if (drawing := parallel_coordinates(group, method, one, f"parallel-{number}-{place + 1}")) is not None
     ]
     blocks: list[Block] = [Figures(tuple(one for one in drawings if one is not None))]
     if important:
         blocks.append(_importance_table(group, important))
-    without = [method for method in own if method not in important and len(own[method].settings) > 1]
+    without = [method for method, one in together.items() if method not in important and len(one.settings) > 1]
     if without:
         words = f"Importance of settings is not worked out for {', '.join(without)}: too few trials completed."
         blocks.append(Paragraph(text(words), "note"))
-    single = [f"{method} ({one.settings[0].name})" for method, one in own.items() if len(one.settings) == 1]
+    single = [f"{method} ({one.settings[0].name})" for method, one in together.items() if len(one.settings) == 1]
     if single:
         blocks.append(Paragraph(text(f"Only one setting was searched for {', '.join(single)}."), "note"))
-    fixed = [method for method, one in own.items() if not one.settings]
+    fixed = [method for method, one in together.items() if not one.settings]
     if fixed:
         blocks.append(Paragraph(text(f"Nothing was left to search for {', '.join(fixed)}."), "note"))
     return blocks
 
 
-def best_so_far(trials: "Sequence[SearchedTrial]") -> list[tuple[int, float]]:
-    """After so many ended trials the highest validation accuracy of those completed, from the first of them on."""
-    best, found, ended = -math.inf, [], 0
-    for trial in trials:
-        if trial.outcome == "running":
-            continue
-        ended += 1
-        if trial.accuracy is not None and trial.outcome == "completed":
-            best = max(best, trial.accuracy)
-        if best > -math.inf:
-            found.append((ended, best))
-    return found
-
-
-def _best_so_far(group: CellGroup, own: "Mapping[str, Searched]", name: str) -> Drawing | None:
+def _best_so_far(group: CellGroup, own: "Mapping[str, SearchedMethod]", name: str) -> Drawing | None:
+    """A line a method: its search's best so far, or the mean over its searches."""
     figure = page(3.7)
     axis = figure.subplots()
     styles, told, settled = styles_of(own), [], list[float]()
     for place, (method, one) in enumerate(own.items()):
-        steps = best_so_far(one.trials)
+        steps = mean_best([points for single in one.searches if (points := best_so_far(single.trials))])
         if not steps:
             continue
         colour, mark = styles[method]
@@ -144,17 +145,19 @@ def _best_so_far(group: CellGroup, own: "Mapping[str, Searched]", name: str) -> 
         top = min(axis.get_ylim()[1], 100.5)
         axis.set_ylim(min(settled) - 0.08 * (top - min(settled)), top)
     legend_below(figure, axis, 3)
+    repeated = any(len(one.searches) > 1 for one in own.values())
     return Drawing(
         name,
         f"The best so far by number of trials, {group.dataset}, {group.model}.",
         f"{'; '.join(told)}.",
         figure,
-        "Where a line still rises at its end, more trials may find more. These values were chosen for being high: "
+        ("Where a search was repeated: the mean over its searches. " if repeated else "")
+        + "Where a line still rises at its end, more trials may find more. These values were chosen for being high: "
         "they are no scores. Below the axis lie first trials that hardly learnt, and a control that learns as little.",
     )
 
 
-def _trials(group: CellGroup, own: "Mapping[str, Searched]", name: str) -> Drawing | None:
+def _trials(group: CellGroup, own: "Mapping[str, SearchedMethod]", name: str) -> Drawing | None:
     """A panel a method: completed trials by their accuracy, the others as strokes at the bottom."""
     columns = min(2, len(own))
     rows = math.ceil(len(own) / columns)
@@ -163,11 +166,17 @@ def _trials(group: CellGroup, own: "Mapping[str, Searched]", name: str) -> Drawi
     styles, told = styles_of(own), []
     for axis, (method, one) in zip(axes, own.items(), strict=False):
         colour, mark = styles[method]
-        valued = [trial for trial in one.trials if trial.accuracy is not None and trial.outcome == "completed"]
+        trials = one.together.trials
+        valued = [trial for trial in trials if trial.accuracy is not None and trial.outcome == "completed"]
         completed = [(trial.number, 100 * (trial.accuracy or 0.0)) for trial in valued]
-        if completed:
-            axis.plot(*zip(*completed, strict=True), mark, color=colour, markersize=6, markeredgecolor="white")
-        others = {kind: [t.number for t in one.trials if t.outcome == kind] for kind in MARKS}
+        for number in dict.fromkeys(trial.search for trial in valued):
+            of_search = [point for trial, point in zip(valued, completed, strict=True) if trial.search == number]
+            face, edge = (colour, "white") if number == 1 else ("white", colour)
+            axis.plot(
+                *zip(*of_search, strict=True), mark, markersize=6 if number == 1 else 5,
+                markerfacecolor=face, markeredgecolor=edge,
+            )  # fmt: skip
+        others = {kind: [t.number for t in trials if t.outcome == kind] for kind in MARKS}
         for kind, numbers in others.items():
             if numbers:
                 axis.plot(
@@ -181,7 +190,8 @@ def _trials(group: CellGroup, own: "Mapping[str, Searched]", name: str) -> Drawi
         axis.tick_params(labelsize=8)
         counted = ", ".join(f"{len(numbers)} {kind}" for kind, numbers in others.items() if numbers)
         span = f" from {min(v for _, v in completed):.1f} to {max(v for _, v in completed):.1f} %" if completed else ""
-        told.append(f"{method}: {len(completed)} completed{span}" + (f", {counted}" if counted else ""))
+        whose = f"{method}, {len(one.searches)} searches" if len(one.searches) > 1 else method
+        told.append(f"{whose}: {len(completed)} completed{span}" + (f", {counted}" if counted else ""))
     for spare in axes[len(own) :]:
         spare.remove()
     figure.supxlabel("search trial", fontsize=9.5, color=INK)
@@ -193,7 +203,8 @@ def _trials(group: CellGroup, own: "Mapping[str, Searched]", name: str) -> Drawi
         figure,
         "Completed trials by their accuracy, each panel on an axis of its own. On the line at the bottom stand the "
         "others: strokes are pruned trials, whose last value was measured too early to be compared; crosses diverged, "
-        "failed or had no memory.",
+        "failed or had no memory."
+        + (" Hollow: of a method's further searches." if any(len(one.searches) > 1 for one in own.values()) else ""),
     )
 
 

@@ -43,12 +43,16 @@ class SearchedSetting:
 
 @dataclass(frozen=True)
 class SearchedTrial:
-    """One trial: its outcome (`running` while it has none), its validation accuracy if it completed, its settings."""
+    """One trial: its outcome (`running` while it has none), its validation accuracy if it completed, its settings.
+
+    `search` says which of a method's searches it is of, from 1.
+    """
 
     number: int
     outcome: str
     accuracy: float | None
     settings: Mapping[str, Any]
+    search: int = 1
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,25 @@ class Searched:
     importance: Mapping[str, float]
 
 
-def read_searched(journal: Path) -> dict[str, Searched]:
-    """Every search in a journal by its cell, read without changing anything; empty where there is no journal.
+@dataclass(frozen=True)
+class SearchedMethod:
+    """What was searched for one method: once, or several times.
+
+    Attributes:
+        searches: each search that has a trial, in order.
+        together: all of their trials as those of one search.
+    """
+
+    searches: tuple[Searched, ...]
+    together: Searched
+
+
+def read_searched(journal: Path, methods: Mapping[str, Sequence[str]]) -> dict[str, SearchedMethod]:
+    """The searches of methods, read without changing anything; without those that have no trial.
+
+    Args:
+        journal: the study's; nothing was searched where there is none.
+        methods: by any name, the cells of its searches, in order.
 
     Raises:
         UserError: the journal is damaged.
@@ -79,12 +100,19 @@ def read_searched(journal: Path) -> dict[str, Searched]:
         searches = read_searches(journal)
     except (ValueError, KeyError, AssertionError, TypeError, OSError) as error:
         raise UserError(f"the search's journal {journal} cannot be read ({type(error).__name__}: {error})") from error
-    return {cell: _searched(cell, trials) for cell, trials in searches.items()}
+    found = {}
+    for method, cells in methods.items():
+        trials = [(place, cell, searches[cell]) for place, cell in enumerate(cells, start=1) if searches.get(cell)]
+        if trials:
+            single = tuple(_searched(cell, [(place, one) for one in own]) for place, cell, own in trials)
+            every = [(place, one) for place, _, own in trials for one in own]
+            found[method] = SearchedMethod(single, single[0] if len(single) == 1 else _searched(trials[0][1], every))
+    return found
 
 
-def _searched(cell: str, trials: Sequence[FrozenTrial]) -> Searched:
+def _searched(cell: str, trials: Sequence[tuple[int, FrozenTrial]]) -> Searched:
     settings: dict[str, SearchedSetting] = {}
-    for trial in trials:
+    for _, trial in trials:
         for name, distribution in trial.distributions.items():
             settings.setdefault(name, _setting(name, distribution))
     made = [
@@ -93,11 +121,12 @@ def _searched(cell: str, trials: Sequence[FrozenTrial]) -> Searched:
             outcome_of(trial),
             trial.values[0] if trial.state == TrialState.COMPLETE and trial.values else None,
             dict(trial.params),
+            search,
         )
-        for trial in trials
+        for search, trial in trials
     ]
-    made.sort(key=lambda trial: trial.number)
-    return Searched(cell, tuple(settings.values()), tuple(made), _importance(trials))
+    made.sort(key=lambda trial: (trial.search, trial.number))
+    return Searched(cell, tuple(settings.values()), tuple(made), _importance([trial for _, trial in trials]))
 
 
 def _setting(name: str, distribution: BaseDistribution) -> SearchedSetting:

@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from trainers import host
+from trainers.attempt import Attempt
 from trainers.checkpoint import last_checkpoint
 from trainers.config import TrialConfig
-from trainers.errors import DivergedError, UserError, WorkersDiedError
+from trainers.errors import DataChangedError, DivergedError, UserError, WorkersDiedError
 from trainers.host import run_local, run_ray
 from trainers.progress import Metrics
 
@@ -42,6 +43,16 @@ def test_two_ray_workers_train_together_and_their_own_error_comes_back(digits: M
     assert run_ray(config, tmp_path)["status"] == "completed"
     with pytest.raises(UserError, match=r"belongs to another run: lr was 1\.0, is 2\.0"):
         run_ray(config.replace(lr=2.0), tmp_path)
+
+
+@pytest.mark.usefixtures("running_ray")
+def test_every_ray_worker_holds_its_nodes_data_against_what_the_study_began_with(
+    digits: MakeConfig, tmp_path: Path
+) -> None:
+    told: list[Metrics] = []
+    with pytest.raises(DataChangedError, match=r"on node .* are not those that the study began with"):
+        run_ray(digits(workers=2), tmp_path, told.append, Attempt(expected_data={"data": "0" * 64}))
+    assert not told and not (tmp_path / "checkpoints").exists()
 
 
 def _kill_a_train_worker() -> None:

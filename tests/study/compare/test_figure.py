@@ -45,7 +45,7 @@ def test_the_title_the_study_and_n_are_stated(tmp_path: Path) -> None:
     _, svg = draw_figure(workloads(bop()), tmp_path / "figure", "my study", ["SIMULATED on synthetic learning curves"])
     written = " ".join(texts(svg).split())
     assert "scikit-learn" in written and "MLP" in written and "study my study" in written and "n = 3" in written
-    assert "chance 10 %" in written and "SIMULATED" in written and "Student's t" in written
+    assert "chance 10 %" in written and "SIMULATED" in written and "confirmation seeds (n = 3)." in written
 
 
 def test_a_data_set_of_ones_own_has_its_file_name_and_no_chance_level(tmp_path: Path) -> None:
@@ -68,11 +68,16 @@ def test_a_panel_shows_test_accuracy_only_if_every_method_in_it_was_tested() -> 
     assert shown(workloads(bop(), untested)[0].group)[0] == "validation"
 
 
+def test_a_panel_says_whether_its_intervals_are_over_images_too(tmp_path: Path) -> None:
+    _, svg = draw_figure(workloads(bop(test_images=300)), tmp_path / "figure", "s")
+    assert "over confirmation seeds (n = 3) and images." in " ".join(texts(svg).split())
+
+
 def test_methods_of_several_n_are_named_with_theirs(tmp_path: Path) -> None:
     many = confirmed("frozen", [0.7 + place / 100 for place in range(10)], 20)
     _, svg = draw_figure(workloads(bop(), many), tmp_path / "figure", "s")
     written = " ".join(texts(svg).split())
-    assert "bop (n = 3)" in written and "frozen (n = 10)" in written and "(Student's t or bootstrap)" in written
+    assert "bop (n = 3)" in written and "frozen (n = 10)" in written and "seeds (n = 3 to 10)." in written
 
 
 def test_intervals_of_memory_and_what_is_perhaps_on_the_front_are_drawn_and_said(tmp_path: Path) -> None:

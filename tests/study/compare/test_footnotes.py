@@ -1,5 +1,6 @@
 """What a reader is told beside the numbers (PROTOCOL §2.3, §3.3, §4, §8)."""
 
+import json
 from typing import Any
 
 import pytest
@@ -10,11 +11,12 @@ from study.compare.scores import summarise
 from study.define.offer import sampler_tag
 from tests.study.made_up_runs import Row, confirmed, run, searched, sweep_tags, table
 
-COMPLETE = [*confirmed("bop", [0.9, 0.91, 0.92]), *searched("bop")]
+COMPLETE = [*confirmed("bop", [0.9, 0.91, 0.92], test_images=500), *searched("bop")]
+WORKLOAD = json.dumps({"validation_images": 200})
 
 
 def told(rows: list[Row], tags: dict[str, dict[str, str]] | None = None) -> str:
-    tags = sweep_tags("bop", "binary") if tags is None else tags
+    tags = sweep_tags("bop", "binary", workload=WORKLOAD) if tags is None else tags
     found = table(rows)
     (group,) = summarise(found, tags)
     return "\n".join(remarks(group, found.to_pylist(), ledger(rows, tags), tags))
@@ -27,7 +29,7 @@ def changed(**changes: Any) -> list[Row]:
 
 def test_a_complete_study_says_how_its_intervals_came_about_and_how_often_it_was_tested() -> None:
     assert told(COMPLETE) == (
-        "Accuracies: mean [95 % interval: Student's t] over n confirmation seeds (§5.2).\n"
+        "Accuracies: mean [95 % interval] over n confirmation seeds and the images that they were measured on (§5.2).\n"
         "Sampler: TPE, random draws until 10 trials had ended, so that all 5 trials are random draws (§3.1).\n"
         "Test set: opened once in each of 3 runs, after the last epoch (§3.3)."
     )
@@ -54,11 +56,15 @@ def test_searches_that_were_drawn_differently_are_told_apart() -> None:
     assert "Sampler of bop: random draws (§3.1)." in found
 
 
-def test_the_kind_of_interval_follows_n() -> None:
-    many = confirmed("bop", [0.9 + place / 1000 for place in range(10)])
-    assert "[95 % interval: BCa bootstrap]" in told([*many, *searched("bop")])
-    both = [*many, *searched("bop"), *confirmed("binary", [0.5, 0.6]), *searched("binary")]
-    assert "[95 % interval: Student's t or BCa bootstrap]" in told(both)
+def test_intervals_over_seeds_alone_are_said_to_be_that() -> None:
+    """§5.2: of earlier records, which do not say how many images there were."""
+    unknown = [row | {"test_images": None} for row in COMPLETE]
+    assert "Intervals of test accuracies are over n confirmation seeds alone" in told(unknown)
+    neither = told(unknown, sweep_tags("bop"))
+    assert "Intervals of validation and test accuracies are over n confirmation seeds alone" in neither
+    assert "and the images" not in neither
+    single = [*confirmed("bop", [0.9], test_images=500), *searched("bop")]
+    assert "Accuracies: of a single confirmation seed, which gives no interval (§5.2)." in told(single)
 
 
 @pytest.mark.parametrize(

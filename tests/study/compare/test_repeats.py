@@ -97,7 +97,7 @@ def test_without_answers_the_runs_are_compared_and_agreeing_ones_show_no_equival
 
 
 def test_the_interval_of_a_table_has_the_width_of_both_its_sides() -> None:
-    values = run_table({1: {11: 0.90, 12: 0.92, 13: 0.9}, 2: {11: 0.94, 12: 0.96, 14: 0.1}})
+    values = run_table([{11: 0.90, 12: 0.92, 13: 0.9}, {11: 0.94, 12: 0.96, 14: 0.1}])
     assert values.tolist() == [[0.90, 0.92], [0.94, 0.96]]
     found = table_interval(values)
     assert found.mean == pytest.approx(0.93) and found.n == 4

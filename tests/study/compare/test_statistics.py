@@ -10,7 +10,6 @@ from scipy import stats
 
 from study.compare.statistics import (
     Estimate,
-    accuracy_interval,
     equivalence_p,
     error_ratios,
     holm,
@@ -196,10 +195,9 @@ def test_equal_differences_show_no_equivalence() -> None:
     assert equivalence_p([-0.6, -0.6, -0.6], 1.0) == equivalence_p([0.0], 1.0) == 1.0
 
 
-def test_intervals_of_accuracies_stay_within_nought_and_one() -> None:
-    high = accuracy_interval([0.99, 1.0, 0.985])
-    assert high.high == 1.0 and high.low == mean_and_interval([0.99, 1.0, 0.985]).low
-    assert accuracy_interval([0.0, 0.02]).low == 0.0 and accuracy_interval([0.5]).low is None
+def test_equal_differences_have_no_interval_and_never_one_without_width() -> None:
+    found = paired_difference(dict.fromkeys(range(3), 0.9), dict.fromkeys(range(3), 0.906))
+    assert found is not None and found.estimate == Estimate(-0.006, None, None, 3) and found.p == 0.25
 
 
 def test_a_ratio_of_memories_is_a_geometric_mean() -> None:

@@ -1,6 +1,7 @@
 """What the further sections show: how runs went, memory, the search, classes, several studies side by side."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,9 @@ from study.report.html import render_html
 from study.report.lift import lifts_of, turned_round
 from study.report.memory import by_category
 from study.report.report import document_of
-from study.report.search import best_so_far
+from study.report.search import search
 from study.report.several import document_of_several, make_side_by_side
-from study.search.searched import SearchedTrial
-from tests.study.report.full_study import IMAGES, record_full_study
+from tests.study.report.full_study import IMAGES, record_full_study, write_journal
 from trainers.errors import UserError
 
 
@@ -54,6 +54,7 @@ def test_figures_of_every_kind_are_there(document: Document) -> None:
         "flip-rate-1",
         "memory-1",
         "best-so-far-1",
+        "tuning-1",
         "trials-1",
         "importance-1",
     )
@@ -114,15 +115,16 @@ def every_table(part: Section) -> list[Table]:
     return [one for one in part.blocks if isinstance(one, Table)] + inner
 
 
-def test_best_so_far_counts_ended_trials_and_takes_completed_values_alone() -> None:
-    trials = [
-        SearchedTrial(0, "pruned", 0.99, {}),
-        SearchedTrial(1, "completed", 0.80, {}),
-        SearchedTrial(2, "running", None, {}),
-        SearchedTrial(3, "completed", 0.70, {}),
-        SearchedTrial(4, "completed", 0.90, {}),
-    ]
-    assert best_so_far(trials) == [(2, 0.80), (3, 0.80), (4, 0.90)]
+def test_of_repeated_searches_all_are_shown(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "study"
+    shutil.copytree(folder, copy)
+    write_journal(copy / "optuna.journal", "Digits-MLP-binary-r2", trials=12)
+    content = read_content(copy)
+    again = {**content.sweeps["Digits-MLP-binary"], "repeat": "2"}
+    shown = words(search(replace(content, sweeps={**content.sweeps, "Digits-MLP-binary-r2": again})))
+    assert "binary, 2 searches: 30 completed" in shown and "of 2 searches" in shown
+    assert "the mean over its searches" in shown and "30 completed trials, validation accuracy" in shown
+    assert "2 searches" not in words(search(content))
 
 
 def test_classes_are_known_from_right_answers_where_no_data_are_at_hand(content: StudyContent) -> None:

@@ -1,8 +1,9 @@
 """The data of a run on the node that it runs on: held against what its study began with, before it trains.
 
-A command checks the data of its own machine. A cluster's other nodes read copies of their own, so each trial checks the
-files that it is about to read: all of them once a node, by their SHA-256; from then on by size, time of change and
-inode of each file, which costs nothing. What was found lies in the node's temporary folder, for this user alone.
+A command checks the data of its own machine. A cluster's other nodes read copies of their own, so every worker of a run
+checks the files that it is about to read: all of them once a node, by their SHA-256; from then on by size, time of
+change and inode of each file, which costs nothing. What was found lies in the node's temporary folder, for this user
+alone.
 """
 
 import hashlib
@@ -28,7 +29,8 @@ def check_data(config: TrialConfig, expected: Mapping[str, str]) -> None:
 
     Args:
         config: of the run.
-        expected: as `study.define.workload.expected_data` returned; where it is empty, nothing is checked.
+        expected: `data` and `test_set` as `PreparedData` names them, `pretrained_sha256`; what is not in it is not
+            compared, and where it is empty nothing is checked.
 
     Raises:
         DataChangedError: a file was changed or replaced; names it, and the node.
