@@ -152,6 +152,46 @@ def _draw(seed, studies, seeds, images, difference, discordance, shared, deviati
     return seed_sums, squares, discordant, touched
 
 
+def latent_accuracies(
+    generator: np.random.Generator,
+    studies: int,
+    seeds: int,
+    images: int,
+    *,
+    accuracy: float,
+    shared: float,
+    seed_deviation: float,
+) -> tuple[PairedMoments, np.ndarray]:
+    """Errors of one method in so many studies of a world of latent difficulties: their moments, and by seed.
+
+    Args:
+        generator: of the draws.
+        studies: how many.
+        seeds, images: n and m.
+        accuracy: the true mean over seeds and images, a fraction.
+        shared: the share of an answer's variance that is the image's, the same for all seeds.
+        seed_deviation: in points, of a seed's accuracy.
+
+    Returns:
+        The moments of the errors, and the accuracies (studies, seeds).
+    """
+    threshold = stats.norm.ppf(accuracy)
+    deviation = seed_deviation / (stats.norm.pdf(threshold) * POINTS)
+    threshold = threshold * math.hypot(1, deviation)  # so that the mean over seeds is the accuracy
+    sums, squares, errors, touched = (np.zeros((studies, *shape)) for shape in ((seeds,), (), (), ()))
+    at_once = max(1, 2_000_000 // (seeds * images))
+    for start in range(0, studies, at_once):
+        block = slice(start, min(start + at_once, studies))
+        count = block.stop - start
+        of_image = generator.standard_normal((count, 1, images), dtype=np.float32) * math.sqrt(shared)
+        rest = generator.standard_normal((count, seeds, images), dtype=np.float32) * math.sqrt(1 - shared)
+        wrong = of_image + rest > threshold + generator.standard_normal((count, seeds, 1)) * deviation
+        by_image = wrong.sum(axis=1)
+        sums[block], squares[block] = wrong.sum(axis=2), (by_image**2).sum(axis=1)
+        errors[block], touched[block] = by_image.sum(axis=1), (by_image > 0).sum(axis=1)
+    return PairedMoments.of_sums(seeds, images, sums, squares, errors, touched), 1 - sums / images
+
+
 def latent_answers(
     generator: np.random.Generator,
     seeds: int,

@@ -7,7 +7,7 @@ at least the margin".
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -108,7 +108,7 @@ class Contrast:
             "image_error_points": parts.image_error if parts else None,
             **_of_searches(parts),
             "at_margins": {str(margin): kind for margin, kind in zip(OTHER_MARGINS, self.at_margins, strict=True)},
-            "needed": {"seeds": self.needed.seeds, "images": self.needed.images} if self.needed else None,
+            "needed": asdict(self.needed) if self.needed else None,
         }
 
 

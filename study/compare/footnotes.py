@@ -10,6 +10,7 @@ from study.compare.budget import CellLedger, Key
 from study.compare.scores import CellGroup, MethodSummary, two_objectives
 from study.compare.statistics import Estimate
 from study.define.settings import SAMPLERS
+from study.define.workload import MAY_DIFFER
 from trainers.registry import configuration_settings
 
 MIB = 2**20
@@ -187,13 +188,15 @@ def fixed_columns() -> list[str]:
 
 
 def _fixed_settings(group: CellGroup) -> Iterator[str]:
+    may_differ = {*MAY_DIFFER, *(one.name for one in configuration_settings() if one.scope == "execution")}
     for name in fixed_columns():
         holders: dict[Any, list[str]] = {}
         for row in group.scored:
             holders.setdefault(row.configuration.get(name), []).append(row.label)
         if len(holders) > 1:
             told = "; ".join(f"{value} for {', '.join(labels)}" for value, labels in holders.items())
-            yield f"Not the same for all, though it should be fixed (§2.3): {name} is {told}."
+            why = "which matters for memory and seconds" if name in may_differ else "though it should be fixed"
+            yield f"Not the same for all, {why} (§2.3): {name} is {told}."
 
 
 def _real_parameters(group: CellGroup) -> Iterator[str]:

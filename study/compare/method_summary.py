@@ -115,9 +115,7 @@ class MethodSummary:
 
     def over_images(self, measure: str) -> bool:
         """Whether the interval of its `test` or `validation` accuracy is over images too, not over runs alone."""
-        if measure == "test":
-            return self.test_images is not None or (self.test_set is not None and self.answered)
-        return self.validation_images is not None
+        return (self.test_images if measure == "test" else self.validation_images) is not None
 
     @property
     def split(self) -> VarianceSplit | None:

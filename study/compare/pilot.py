@@ -57,7 +57,9 @@ def power_of_plan(study: StudyConfig, pilot: str | Path) -> Iterator[str]:
     records = read_study(pilot)
     groups = summarise(records.table, records.sweeps, read_predictions(pilot, records.table))
     margin, seeds, comparisons = study.confirm.margin, len(study.confirm.seeds), planned_comparisons(study)
-    yield f"power, by the variances of {pilot}: margin {margin:g}, {seeds} seeds, Holm over {comparisons} comparisons"
+    searches = study.search.repeats
+    over = f"{seeds} seeds" if searches == 1 else f"{searches} searches x {seeds} seeds"
+    yield f"power, by the variances of {pilot}: margin {margin:g}, {over}, Holm over {comparisons} comparisons"
     wanted = {(cell.base.dataset, cell.base.model) for cell in study.cells}
     known = 0
     for group in groups:
@@ -67,11 +69,11 @@ def power_of_plan(study: StudyConfig, pilot: str | Path) -> Iterator[str]:
             continue
         known += 1
         variances, images = Variances.largest([Variances.of(one) for one in moments]), moments[0].images
-        power = variances.power(margin, seeds, images, comparisons) if seeds > 1 else 0.0
+        power = variances.power(margin, seeds, images, comparisons, searches) if seeds > 1 else 0.0
         line = f"{group.dataset}, {group.model}: no difference is found comparable in {100 * power:.0f} % of studies"
         if power < POWER:
             line += f"; in {100 * POWER:.0f} % by "
-            line += needed(variances, margin, seeds, images, comparisons).text(seeds, images)
+            line += needed(variances, margin, seeds, images, comparisons, searches).text(seeds, images)
         yield line
     if not known:
         raise UserError(

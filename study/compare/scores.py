@@ -202,7 +202,9 @@ def _summary(
         one_of_several=one_of_several,
         answers={seed: one.correct for seed, one in kept.items()} if len(test_sets) == 1 else {},
         test_set=test_sets.pop() if len(test_sets) == 1 else None,
-        test_images=_the_only(row.get("test_images") for row in done),
+        test_images=_the_only(
+            len(kept[row["seed"]].correct) if row["seed"] in kept else row.get("test_images") for row in done
+        ),
     )
 
 

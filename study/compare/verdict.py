@@ -265,6 +265,7 @@ def _row(group: CellGroup, verdict: Verdict) -> dict[str, Any]:
         "planned": row.planned,
         "val_accuracy": estimate_as_dict(row.val_accuracy),
         "test_accuracy": estimate_as_dict(row.test_accuracy),
+        "images": {"validation": row.validation_images, "test": row.test_images},
         "peak_memory_bytes": estimate_as_dict(row.peak_memory),
         "train_seconds": row.train_seconds,
         "by_seed": {

@@ -13,8 +13,10 @@ from study.define.cells import Cell
 from trainers.content_names import file_sha256
 from trainers.errors import UserError
 
-_ELSEWHERE = ("dataset", "model", "epochs", "pretrained", "xnor", "weight_scale", "activation_memory")
-"""Settings of the workload that its name or budget says, that have another form here, or that may differ by §2.3."""
+MAY_DIFFER = ("activation_memory",)
+"""Settings of the workload that decide about memory alone, so that methods compare where they differ (§2.3)."""
+_ELSEWHERE = ("dataset", "model", "epochs", "pretrained", "xnor", "weight_scale", *MAY_DIFFER)
+"""Settings of the workload that its name or budget says, that have another form here, or that may differ."""
 WORDS = {
     "data": "data (fingerprint)",
     "test_set": "test set",

@@ -185,7 +185,7 @@ def would_decide(contrast: Contrast) -> str:
     if contrast.needed is None:
         return f"{known}; more than one common seed would say what decides it."
     wanted, moments = contrast.needed, found.moments
-    if wanted.seeds is None and wanted.images is None:
+    if wanted.seeds is None and wanted.images is None and wanted.searches is None:
         return (
             f"{known}. If there is no difference, neither more seeds (up to 100) nor more test images alone would show "
             f"it; it takes more of both than the {moments.seeds} seeds and {moments.images:,} images that there are."

@@ -101,6 +101,15 @@ def test_a_fixed_setting_that_differs_is_named() -> None:
     assert "should be fixed" not in told(rows, tags) and "each confirmed configuration is a row" in told(rows, tags)
 
 
+def test_what_matters_for_memory_alone_may_differ_and_is_named() -> None:
+    """§2.3"""
+    rows = [row | {"activation_memory": "stock"} for row in COMPLETE]
+    rows += [*confirmed("binary", [0.9, 0.91, 0.92], activation_memory="packed"), *searched("binary")]
+    assert "which matters for memory and seconds (§2.3): activation_memory is packed for binary; stock for bop" in told(
+        rows
+    )
+
+
 @pytest.mark.parametrize(("name", "own", "other"), [("depth", 3, 4), ("val_fraction", 0.1, 0.2), ("hid_dim", 16, 2048)])
 def test_cells_of_another_network_or_split_are_said_to_be_no_one_workload(name: str, own: Any, other: Any) -> None:
     """§2.3"""
