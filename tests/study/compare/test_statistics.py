@@ -173,6 +173,7 @@ def test_holms_worked_example() -> None:
 
 
 @given(P_VALUES)
+@settings(deadline=None)
 def test_holm_keeps_the_order_and_lies_between_no_correction_and_bonferroni(p_values: list[float]) -> None:
     adjusted = holm(p_values)
     for i, (p, q) in enumerate(zip(p_values, adjusted, strict=True)):
@@ -233,6 +234,7 @@ def test_no_score_is_an_infinite_ratio_and_no_error_a_floor() -> None:
 
 
 @given(st.lists(st.tuples(ACCURACIES, ACCURACIES), min_size=1, max_size=6))
+@settings(deadline=None)
 def test_a_profiles_area_is_the_integral_of_its_steps(pairs: list[tuple[float, float]]) -> None:
     for ratios in error_ratios({"a": [a for a, _ in pairs], "b": [b for _, b in pairs]}).values():
         steps = np.linspace(1, 4, 3001)
