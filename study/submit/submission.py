@@ -98,6 +98,7 @@ def submit(
     say("fetching the results ...")
     launcher.fetch(results, target)
     say(f"results: {target} (checkpoints stay on {cluster.name}, in {results}/runs)", important=True)
+    say(f"look at them here: {target}/report.html, or python -m study ui {target}", important=True)
     if status := int(ended["exit"]):
         say(f"the job ended with exit status {status}; what it said stands above", important=True)
     return status
