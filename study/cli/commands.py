@@ -294,10 +294,10 @@ def export(options: argparse.Namespace) -> int:
 
 
 def mlflow(options: argparse.Namespace) -> int:
-    """A study's pages in MLflow, brought to what its log says, whatever is there."""
-    from study.mlflow_export.delivery import deliver
+    """A study's pages in MLflow and its searches in a PostgreSQL, brought to what its records say."""
+    from study.drive.delivered import deliver_all
 
-    deliver(options.directory, options.tracking_uri)
+    deliver_all(options.directory, options.tracking_uri)
     return 0
 
 

@@ -28,6 +28,7 @@ from study.mlflow_export.shown import Identity, find_experiment, read_shown
 from study.mlflow_export.store import open_store
 from study.mlflow_export.views import TAG, view_key
 from study.record.folder import study_identity
+from study.record.postgres import client_uri, is_postgres
 from study.record.runs_table import read_study
 from study.record.tracking_uri import database_path
 from trainers.errors import UserError
@@ -50,24 +51,26 @@ def serve(directory: str | Path, port: int = DEFAULT_PORT, say: Callable[[str], 
     Raises:
         UserError: no study there, records that cannot be read, a port in use, or a server that ends or never answers.
     """
-    tracking_uri = study_identity(directory).tracking_uri
+    known = study_identity(directory)
+    tracking_uri = known.tracking_uri
     database = database_path(tracking_uri)
-    if database is None:
+    if database is None and not is_postgres(tracking_uri):
         for line in addresses(directory, tracking_uri):
             say(line)
         return
-    if not database.is_file():
+    if database is not None and not database.is_file():
         raise UserError(f"the study has no pages yet, {database}; `python -m study mlflow {directory}` makes them")
     _check_port(port)
     _answer_as_ctrl_c()
     base = f"http://{HOST}:{port}"
-    say(f"starting MLflow on {database} ...")
+    say(f"starting MLflow on {database or tracking_uri} ...")
     lines = addresses(directory, base)  # a database that MLflow cannot read is said before its server is started
     keeper = [sys.executable, "-P", str(Path(__file__).with_name("keeper.py"))]
+    folder = known.folder.resolve() if database is None else database.parent
     server = subprocess.Popen(
-        [*keeper, *server_command(tracking_uri, database.parent, port)],
+        [*keeper, *server_command(tracking_uri, folder, port)],
         env=environment(os.environ),
-        cwd=database.parent,
+        cwd=folder,
         stdin=subprocess.PIPE,  # whose end is what ends the server, however this process ends
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -120,7 +123,8 @@ def from_elsewhere(port: int, given: Mapping[str, str]) -> list[str]:
 
 def server_command(tracking_uri: str, folder: Path, port: int) -> list[str]:
     """The `mlflow server` command: one worker, reached from this machine alone, artifacts in the study's folder."""
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking_uri]
+    store = client_uri(tracking_uri) if is_postgres(tracking_uri) else tracking_uri
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store]
     command += ["--artifacts-destination", str(folder / "mlartifacts")]
     if any(app.name == quiet_app.NAME for app in metadata.entry_points(group="mlflow.app")):
         command += ["--app-name", quiet_app.NAME]  # known to MLflow where the package is installed

@@ -98,7 +98,8 @@ class StudyFile(BaseModel):
     """Pairs of methods to compare beside each with the baseline and with the frozen control, as they are called in the
     table: `[[binary-4bit, bop], [binary-4bit, binary-0bit]]`."""
     tracking_uri: StrictStr | None = None
-    """An MLflow tracking URI; a database in the study's folder where it is left out."""
+    """Where MLflow shows the study: an MLflow server, or a PostgreSQL, in which Optuna's tools find its searches too; a
+    database in the study's folder where it is left out."""
 
 
 def load_study(

@@ -22,7 +22,7 @@ class Session:
 
     Attributes:
         log: the study's log, to which it writes.
-        delivered: after the session, whether MLflow shows all that was logged.
+        delivered: after the session, whether MLflow, and Optuna's database if there is one, show all that was logged.
     """
 
     log: StudyLog
@@ -39,7 +39,7 @@ def open_session(
 ) -> Iterator[Session]:
     """Work in a study's folder, which is made where it is not there, and where Ctrl-C stops its runs.
 
-    MLflow is told meanwhile; what it could not be told is said at the end.
+    MLflow is told meanwhile (`study.drive.delivered`); what it could not be told is said at the end.
 
     Args:
         folder: the study's.
@@ -50,7 +50,7 @@ def open_session(
     Raises:
         UserError: another command is at work there, its log cannot be used, or it was lost.
     """
-    from study.mlflow_export.delivery import delivery_of
+    from study.drive.delivered import deliveries_of
 
     folder.create()
     watching = display.current().watching(folder.path, StateReader(folder.path, asked=lambda place: True).doings)
@@ -58,21 +58,23 @@ def open_session(
         require_log(folder.path)
         claim()
         log = StudyLog(folder.log, show)
-        delivery = delivery_of(folder, log, show)
+        deliveries = deliveries_of(folder, log, show)
         close_attempts(log)
         given = {} if study_file is None else {"study_file": study_file}
         origin = provenance()
         for line in carried.lines(log.events(), log.trials(), folder.path, origin):
             show(line)
         log.append("session", **origin, **given)
-        delivery.start()
+        for delivery in deliveries:
+            delivery.start()
         session = Session(log)
         try:
             yield session
         finally:
             with suppress(UserError):  # no room on the disk: the next command logs it, as after a kill
                 close_attempts(log)
-            session.delivered = delivery.close()
+            closed = [delivery.close() for delivery in deliveries]
+            session.delivered = all(closed)
 
 
 def close_attempts(log: StudyLog) -> list[str]:

@@ -2,9 +2,9 @@
 
 What is there already is known by a tag that names the files' sizes and times, so that twice is as good as once.
 
-A database of a study's folder names its files by `mlflow-artifacts:`, which the server that `python -m study ui` starts
-finds below the database's folder, wherever that is: a study that was copied is whole. So they are put there by name,
-without a server; a store elsewhere is given them through MLflow's client.
+A database names a study's files by `mlflow-artifacts:`, which the server that `python -m study ui` starts finds below
+the study's folder, wherever that is: a study that was copied is whole. So they are put there by name, without a server;
+a server elsewhere is given them through MLflow's client.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ DESCRIPTION = "model.json"
 LOCATION = "mlflow-artifacts:/"
 """Where a database's experiments keep files: what its server serves."""
 FOLDER = "mlartifacts"
-"""Where that is, beside the database."""
+"""Where that is, beside an SQLite database, or in the study's folder."""
 FILES, MODEL = "files_shown", "export_shown"
 """The tags of runs that say which files, and which exported model, are there."""
 EXPORT = "export"
@@ -46,11 +46,11 @@ class Attachments:
 
     Args:
         client: of the store.
-        database: the SQLite file behind it; None of a store elsewhere.
+        beside: the folder in which files that a database names lie, below `FOLDER`; None of a server elsewhere.
     """
 
-    def __init__(self, client: MlflowClient, database: Path | None) -> None:
-        self._client, self._database = client, database
+    def __init__(self, client: MlflowClient, beside: Path | None) -> None:
+        self._client, self._beside = client, beside
         self.count = 0
         """How many files and models were put there."""
 
@@ -92,10 +92,10 @@ class Attachments:
         return list(self._client.search_logged_models([experiment_id], filter_string=f"source_run_id = '{run_id}'"))
 
     def _place(self, uri: str) -> Path | None:
-        """The folder behind a URI of files, where that is on this machine and beside the database."""
-        if self._database is None or not uri.startswith(LOCATION):
+        """The folder behind a URI of files, where that is on this machine and named by a database."""
+        if self._beside is None or not uri.startswith(LOCATION):
             return None
-        return self._database.parent / FOLDER / urlsplit(uri).path.lstrip("/")
+        return self._beside / FOLDER / urlsplit(uri).path.lstrip("/")
 
 
 def state_of(files: Iterable[Artifact]) -> str:

@@ -56,10 +56,17 @@ class Delivery:
         log: the study's log.
         connect: makes the exporter; raises where that is not possible at present.
         show: where lines for the user go.
+        name: what the exporter tells, in those lines.
     """
 
-    def __init__(self, log: StudyLog, connect: Callable[[], Exporter], show: Callable[[str], None] = say) -> None:
-        self._log, self._connect, self._show = log, connect, show
+    def __init__(
+        self,
+        log: StudyLog,
+        connect: Callable[[], Exporter],
+        show: Callable[[str], None] = say,
+        name: str = "MLflow",
+    ) -> None:
+        self._log, self._connect, self._show, self._name = log, connect, show, name
         self._told = log.path.stat().st_size
         self._exporter: Exporter | None = None
         self._closing = threading.Event()
@@ -86,15 +93,15 @@ class Delivery:
                 self._trouble = self._trouble or "it is slow"
                 break
             if now - began > QUIET and not told and not self._trouble:
-                self._show("MLflow's pages are being brought up to date ...")
+                self._show(f"{self._name} is being brought up to date ...")
                 told = True
         left = self._left() if self._trouble or self._thread.is_alive() else 0
         remedy = f"`python -m study mlflow {self._log.path.parent}`"
         if left:
             runs = "1 run" if left == 1 else f"{left} runs"
-            self._show(f"MLflow has not been told of {runs} ({self._trouble}); {remedy} delivers them")
+            self._show(f"{self._name} has not been told of {runs} ({self._trouble}); {remedy} delivers them")
         elif self._thread.is_alive():
-            self._show(f"MLflow has not taken all files of the study ({self._trouble}); {remedy} delivers the others")
+            self._show(f"{self._name} has not taken all files of the study ({self._trouble}); {remedy} delivers the others")
             return False
         elif self._exporter is not None and self._exporter.refused:
             self._show(f"{NO_FILES} ({self._exporter.refused}); {remedy} tries again")
@@ -121,14 +128,14 @@ class Delivery:
                 if closing:
                     return
                 if first:
-                    self._show(f"MLflow cannot be told at present ({self._trouble}); training goes on")
+                    self._show(f"{self._name} cannot be told at present ({self._trouble}); training goes on")
                 self._closing.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
                 continue
             self._told = end
             if self._trouble:
                 self._trouble = ""
-                self._show("MLflow answers again, and is told what it lacks")
+                self._show(f"{self._name} answers again, and is told what it lacks")
             pause, failures = FIRST_PAUSE, 0
             if closing:
                 return

@@ -32,6 +32,7 @@ from study.mlflow_export.shown import (
 )
 from study.mlflow_export.store import open_store, plain
 from study.mlflow_export.views import views
+from study.record.postgres import is_postgres
 from study.record.predictions import read_study_predictions
 from study.record.study_log import read_lines
 from study.record.tracking_uri import database_path
@@ -57,7 +58,8 @@ class MlflowExporter:
         self._log, self._own = log, identity
         self.client = open_store(tracking_uri, make=True)
         database = database_path(tracking_uri)
-        self._attachments = Attachments(self.client, database)
+        self._files = log.parent if is_postgres(tracking_uri) else database and database.parent
+        self._attachments = Attachments(self.client, self._files)
         experiment = self._find_or_make_experiment(database)
         self.experiment_id = str(experiment.experiment_id)
         self._experiment_tags = dict(experiment.tags)
@@ -247,7 +249,7 @@ class MlflowExporter:
             if STUDY_ID not in found.tags:
                 self.client.set_experiment_tag(found.experiment_id, STUDY_ID, self._own.study_id)
             return found
-        place = None if database is None else LOCATION
+        place = None if self._files is None else LOCATION
         kind = {"mlflow.experimentKind": "custom_model_development"}  # else the UI shows its pages for chats
         tags = {STUDY_ID: self._own.study_id, KIND: PRESENT_KIND, **kind}
         for name in names(self._own):

@@ -1,4 +1,4 @@
-"""Where MLflow's records lie: the study's own SQLite file, or a tracking server or database that somebody else runs.
+"""Where MLflow's records lie: the study's own SQLite file, or a tracking server or database of somebody's.
 
 The default store is one SQLite file inside the study's folder. Its tables are made once, in a temporary folder, and
 moved into place whole: several processes that make them at once fail, and one killed midway would leave half of them.
@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from study.record.postgres import client_uri, is_postgres, making_tables
 from study.record.tracking_uri import DATABASES, database_path
 from trainers.atomic import write_atomically
 from trainers.errors import UserError
@@ -30,6 +31,8 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines on every run that ends
 }
+# How libraries word it where nobody answers.
+_SILENT = ("Max retries exceeded", "Connection refused", "Connection aborted", "timed out", "OperationalError")
 # Seconds that a server has to answer.
 PATIENCE = 5.0
 LONGEST_TROUBLE = 200
@@ -57,9 +60,14 @@ def open_store(tracking_uri: str, *, make: bool) -> MlflowClient:
         create_database(database)
         check_database(database)
     try:
-        client = MlflowClient(tracking_uri)
-        client.search_experiments(max_results=1)
-        return client
+        if not is_postgres(tracking_uri):
+            client = MlflowClient(tracking_uri)
+            client.search_experiments(max_results=1)
+            return client
+        with making_tables(tracking_uri), _quiet("mlflow.store.db.utils"), _quiet("alembic"):
+            client = MlflowClient(client_uri(tracking_uri))
+            client.search_experiments(max_results=1)
+            return client
     except MlflowException as error:
         if "out-of-date database schema" in str(error):
             raise UserError(
@@ -138,7 +146,7 @@ def plain(error: Exception) -> str:
     if isinstance(error, UserError):
         return str(error)
     text = f"{error}".split("\n")[0] or type(error).__name__
-    if any(sign in text for sign in ("Max retries exceeded", "Connection refused", "Connection aborted", "timed out")):
+    if any(sign in text for sign in _SILENT):
         text = "its server does not answer"
     return text if len(text) <= LONGEST_TROUBLE else text[: LONGEST_TROUBLE - 1] + "…"
 

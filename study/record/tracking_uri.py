@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
+from study.record.postgres import client_uri, is_postgres
 from trainers.errors import UserError
 
 DATABASES = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -52,7 +53,7 @@ def checked_uri(uri: str) -> str:
         way = (
             "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
             if served
-            else "let the database's client find it (PGPASSWORD or ~/.pgpass of PostgreSQL)"
+            else "let the database's client find it (PostgreSQL's: PGPASSWORD, ~/.pgpass or the file of PGPASSFILE)"
         )
         raise UserError(
             f"the tracking URI {shown} holds a password or user, which would stand in the study's records; leave it "
@@ -96,11 +97,12 @@ def _require_driver(uri: str) -> None:
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
     try:
-        make_url(uri).get_dialect().import_dbapi()
+        make_url(client_uri(uri) if is_postgres(uri) else uri).get_dialect().import_dbapi()
     except ModuleNotFoundError as error:
+        how = " (pip install 'binsfo-study[postgres]')" if is_postgres(uri) else ""
         raise UserError(
-            f"the tracking URI {uri} needs the Python package {error.name!r}, which is not installed; install it, or "
-            "give the address of an MLflow server that keeps its records in that database"
+            f"the tracking URI {uri} needs the Python package {error.name!r}, which is not installed; install it{how}, "
+            "or give the address of an MLflow server that keeps its records in that database"
         ) from None
     except (ArgumentError, NoSuchModuleError) as error:
         raise UserError(f"the tracking URI {uri!r} cannot be read: {error}") from None
