@@ -7,6 +7,11 @@ export PATH="$HOME/binsfo-study/.venv/bin:$PATH"
 
 # Ray's ports listen on every address: who shows no token gets no answer. The token is ~/.ray/auth_token on every node.
 export RAY_AUTH_MODE=token
+# Ray's servers of metrics for Prometheus would listen on every address too, and ask nobody for the token: none is started.
+# (Two know no switch, and get a port that there is not.)
+export RAY_enable_metrics_collection=0
+export AUTOSCALER_METRIC_PORT=-1
+export DASHBOARD_METRIC_PORT=-1
 
 export RAY_USAGE_STATS_ENABLED=0
 # A cluster whose reports are disabled would still report that; now it asks this machine, where nobody listens.

@@ -37,6 +37,8 @@ port=$((20000 + SLURM_JOB_ID % 10000))
 # environment, never on a command line.
 RAY_AUTH_TOKEN=$("$python" -c 'import secrets; print(secrets.token_hex(32))')
 export PATH RAY_AUTH_TOKEN RAY_AUTH_MODE=token
+# No servers of metrics, which would ask nobody for the token (as in cluster/environment.sh).
+export RAY_enable_metrics_collection=0 AUTOSCALER_METRIC_PORT=-1 DASHBOARD_METRIC_PORT=-1
 export RAY_USAGE_STATS_ENABLED=0 RAY_USAGE_STATS_REPORT_URL=http://127.0.0.1:9 MLFLOW_DISABLE_TELEMETRY=true
 
 exec srun --kill-on-bad-exit=1 ray symmetric-run --address "$head:$port" --min-nodes "${SLURM_NNODES:-1}" \

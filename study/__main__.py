@@ -158,12 +158,7 @@ def parser(command: str = "") -> Parser:
         help="look at the nodes of RAY_ADDRESS's cluster instead; with DIR, at the disk they must share too",
     )
 
-    mlflow = _command(
-        subparsers,
-        "mlflow",
-        "show a study in MLflow: deliver what it lacks, or all",
-        commands.mlflow,
-    )
+    mlflow = _command(subparsers, "mlflow", "show a study in MLflow: deliver what it lacks, or all", commands.mlflow)
     mlflow.add_argument("directory", metavar="DIR", help="the study's folder")
     _add_tracking_uri(mlflow, "deliver there, from now on (default: where it is shown)")
 
@@ -235,9 +230,7 @@ def _add_plugins(*commands: Parser) -> None:
 
 def _add_output(command: Parser, default: str) -> None:
     command.add_argument("--output", metavar="DIR", help=f"the study's folder (default: {default})")
-    _add_tracking_uri(
-        command, "an MLflow server, or a PostgreSQL for MLflow and Optuna (default: a file in the folder)"
-    )
+    _add_tracking_uri(command, "an MLflow server, or a PostgreSQL that shows MLflow and Optuna the study")
 
 
 def _add_tracking_uri(command: Parser, text: str) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres_server import Postgres, postgres_server
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # Rooms whose every test has to do with MLflow's database.
@@ -138,6 +140,20 @@ def running_ray(one_ray: None) -> None:
     from study.drive.cluster import connect
 
     connect(num_cpus=2)  # nothing where one is connected
+
+
+@pytest.fixture(scope="session")
+def one_postgres(integration: None) -> Iterator[Postgres]:
+    """A PostgreSQL with an empty database `studies`, ended with the session."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(one_postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Postgres:
+    """The session's PostgreSQL, whose password this process finds where libpq looks for it."""
+    monkeypatch.setenv("PGPASSFILE", str(one_postgres.passfile))
+    return one_postgres
 
 
 @pytest.fixture(scope="session")

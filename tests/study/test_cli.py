@@ -61,7 +61,7 @@ def test_a_sweep_confirms_nothing_so_it_may_have_any_seed(tmp_path: Path, monkey
     [
         ("htp://127.0.0.1:5000", "none that MLflow can use"),
         ("http://anna:s3cret@127.0.0.1:5000", "MLFLOW_TRACKING_PASSWORD"),
-        ("postgresql://127.0.0.1/pages", "needs the Python package 'psycopg"),
+        ("mysql://127.0.0.1/pages", "needs the Python package 'MySQLdb'"),
     ],
 )
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_a_study_can_be_shown_elsewhere_at_any_time(tmp_path: Path) -> None:
     assert study_identity(tmp_path).recorded_uri is None, "or a copy of the folder would be shown in the original's"
 
 
-@pytest.mark.parametrize("uri", ["htp://one", "http://anna:s3cret@host", "postgresql://host/db"])
+@pytest.mark.parametrize("uri", ["htp://one", "http://anna:s3cret@host", "mysql://host/db"])
 def test_a_refused_folder_leaves_nothing_behind(tmp_path: Path, uri: str) -> None:
     with pytest.raises(UserError, match="tracking URI"):
         StudyFolder(tmp_path / "a" / "b", tracking_uri=uri)

@@ -1,6 +1,7 @@
 """A tracking URI is checked before anything is stored, and no password in one is ever shown."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_an_address_of_no_kind_that_mlflow_knows_is_refused_with_the_kinds(uri: 
         ("https://s3cret@host", "MLFLOW_TRACKING_PASSWORD"),
         ("http://host/?token=s3cret", "MLFLOW_TRACKING_PASSWORD"),
         ("postgresql://anna:s3cret@host/db", "PGPASSWORD"),
-        ("postgresql://host/db?user=anna&password=s3cret", "PGPASSWORD"),
+        ("postgresql://host/db?user=anna&password=s3cret", "PGPASSFILE"),
         ("mysql+pymysql://anna:s3cret@host/db", "client find it"),
         ("htp://anna:s3cret@host", "http://HOST:PORT"),
         ("mssql+pyodbc:///?odbc_connect=PWD%3Ds3cret", "client find it"),
@@ -58,9 +59,14 @@ def test_a_user_name_alone_is_refused_of_a_server_and_taken_of_a_database(monkey
     assert checked_uri("postgresql://anna@host/db") == "postgresql://anna@host/db"
 
 
-def test_a_database_without_its_driver_is_one_line() -> None:
-    with pytest.raises(UserError, match=r"needs the Python package 'psycopg2?', which is not installed"):
-        checked_uri("postgresql://host/db")
+def test_a_database_without_its_driver_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="needs the Python package 'MySQLdb', which is not installed"):
+        checked_uri("mysql://host/db")
+    monkeypatch.setitem(sys.modules, "psycopg", None)  # as where it is not installed
+    with pytest.raises(
+        UserError, match=r"needs the Python package 'psycopg', .*pip install 'binsfo-study\[postgres\]'"
+    ):
+        checked_uri("postgresql+psycopg://host/db")
     with pytest.raises(UserError, match="cannot be read"):
         checked_uri("postgresql+nonsense://host/db")
 
