@@ -25,6 +25,10 @@ class StoppedError(RuntimeError):
     """A run stopped because it was asked to; it has saved its state, and goes on when it is started again."""
 
 
+class PreemptedError(StoppedError):
+    """A run stopped because its machine is being taken away; it has saved its state, and goes on elsewhere."""
+
+
 class OutOfMemoryError(RuntimeError):
     """The memory of the host or of the device does not hold the run."""
 

@@ -2,7 +2,8 @@
 
 A worker group costs seconds to start, so a one-worker trial may run in the process that asks for it; several workers
 need the group: torch's process group over gloo (CPU) or nccl (GPU). A group whose workers die is started again, and
-goes on from the run's last checkpoint.
+goes on from the run's last checkpoint; with fewer workers, where the machines that are left hold no more and the run
+allows it (`least_workers`), and otherwise as soon as all find room.
 """
 
 import json
@@ -21,6 +22,7 @@ from trainers.errors import (
     DataChangedError,
     DivergedError,
     InvariantError,
+    PreemptedError,
     ReplicaError,
     StoppedError,
     UserError,
@@ -39,6 +41,7 @@ OnEpoch = Callable[[Metrics], None]
 MOST_DEATHS = 3  # of a run's workers, without a new epoch in between; whatever kills them kills them again
 
 _POLL_SECONDS = 0.2
+_NEVER = 1e9  # seconds
 
 _OWN_ERRORS = (UserError, DataChangedError, DivergedError, StoppedError, ReplicaError, InvariantError)
 
@@ -91,7 +94,10 @@ def run_ray(
         try:
             return _fit(config, run_dir, told, attempt)
         except Exception as error:
-            if own := _own_error(error, run_dir):
+            own = _own_error(error, run_dir)
+            if isinstance(own, PreemptedError):
+                continue  # it has saved, and goes on where there is room
+            if own:
                 raise own from error
             epochs_now = len(recorded_history(run_dir))
             deaths = deaths + 1 if epochs_now == epochs_then else 1
@@ -113,6 +119,7 @@ def _fit(config: TrialConfig, run_dir: Path, told: "_Told", attempt: Attempt) ->
     epochs = run_dir / f"epochs-{secrets.token_hex(4)}.jsonl"  # a group that outlives its driver writes to another
     on_cuda = _cluster_has_gpus() if config.device == "auto" else config.device == "cuda"
     worker: Any = _ray_worker  # Ray's annotation denies that a worker may return something; it may
+    least = config.least_workers or config.workers
     trainer = TorchTrainer(
         worker,
         train_loop_config={
@@ -123,7 +130,9 @@ def _fit(config: TrialConfig, run_dir: Path, told: "_Told", attempt: Attempt) ->
             "plugins": shipped(),
         },
         scaling_config=ScalingConfig(
-            num_workers=config.workers,
+            num_workers=config.workers if least == config.workers else (least, config.workers),
+            # A group that works is left alone: to grow, it would have to begin its epoch again.
+            elastic_resize_monitor_interval_s=_NEVER,
             use_gpu=on_cuda,
             resources_per_worker={"CPU": config.threads, "GPU": int(on_cuda)},
         ),

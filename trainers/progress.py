@@ -56,6 +56,7 @@ class Progress:
     best_accuracy: float | None = None
     history: list[Metrics] = field(default_factory=list)  # each ended epoch's metrics, in order
     sums: EpochSums | None = None  # of the epoch that was stopped in its middle
+    fewest_workers: int | None = None  # that it went on with, where those were fewer than it began with
 
     @property
     def latest(self) -> Metrics:
@@ -73,7 +74,7 @@ class Progress:
         Raises:
             ValueError: it is not what `to_json` writes.
         """
-        content = _object(json.loads(text), "progress")
+        content = {"fewest_workers": None, **_object(json.loads(text), "progress")}  # which earlier files lack
         if set(content) != set(cls.__dataclass_fields__):
             raise ValueError(f"progress has the entries {sorted(content)}")
         for name in ("epochs_done", "steps_done"):
@@ -81,6 +82,8 @@ class Progress:
         _number(content["train_seconds"], "train_seconds")
         for name, size in _object(content["memory"], "memory").items():
             _count(size, name)
+        if content["fewest_workers"] is not None:
+            _count(content["fewest_workers"], "fewest_workers")
         if content["best_accuracy"] is not None:
             _number(content["best_accuracy"], "best_accuracy")
         if not isinstance(content["history"], list) or len(content["history"]) != content["epochs_done"]:

@@ -155,6 +155,18 @@ COMMON: Final[tuple[Setting, ...]] = (
         since=1,
     ),
     Setting(
+        "least_workers",
+        int,
+        "where a machine is lost, go on with as few workers as this (default: wait until all are there again)",
+        None,
+        "execution",
+        least=1,
+        identity=False,
+        column=False,
+        set_by="resources: least_workers",
+        before=None,
+    ),
+    Setting(
         "threads",
         int,
         "CPU threads of one worker; the order of float sums depends on them",

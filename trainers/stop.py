@@ -1,13 +1,15 @@
 """Asking runs to stop, across processes and machines: by a file that every run of a study looks for.
 
 A run looks after each of its steps; looking costs microseconds. A file needs no connection that may be gone by then,
-and reaches every worker that can reach the run's own folder.
+and reaches every worker that can reach the run's own folder. A machine that is taken away asks the runs on it alone
+(`trainers.notice`).
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainers.errors import StoppedError
+from trainers import notice
+from trainers.errors import PreemptedError, StoppedError
 
 if TYPE_CHECKING:  # a command line asks for a stop without waiting for torch
     from trainers.replicas import Replicas
@@ -23,12 +25,22 @@ def clear_stop(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def stop_requested(path: Path | None, replicas: "Replicas | None" = None) -> bool:
-    """Whether a stop is asked for; with `replicas`, the same answer on every worker, whoever sees the file first."""
-    if path is None:
-        return False
-    seen = path.exists()
-    return bool(replicas.maximum(int(seen))) if replicas is not None and replicas.size > 1 else seen
+def stop_requested(path: Path | None) -> bool:
+    """Whether a stop is asked for."""
+    return path is not None and path.exists()
+
+
+def asked_to_end(path: Path | None, replicas: "Replicas") -> type[StoppedError] | None:
+    """What a run is to end with, now that it can save: the same answer on all of its workers, whoever is asked first.
+
+    Args:
+        path: the stop file; without one, several workers ask nobody, each other neither.
+        replicas: the run's workers.
+    """
+    asked = 2 if stop_requested(path) else 1 if notice.given() else 0
+    if replicas.size > 1:
+        asked = 0 if path is None else replicas.maximum(asked)
+    return (None, PreemptedError, StoppedError)[asked]
 
 
 def require_no_stop(path: Path | None) -> None:

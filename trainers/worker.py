@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainers import checkpoint
+from trainers import checkpoint, notice
 from trainers.activity import Activity
 from trainers.atomic import clear_partials, write_json
 from trainers.attempt import Attempt
@@ -23,7 +23,7 @@ from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData, Split
 from trainers.data.prefetch import gathered
 from trainers.epochs import epoch_batches, measured_step_number
-from trainers.errors import ReplicaError, StoppedError, UserError
+from trainers.errors import PreemptedError, ReplicaError, StoppedError, UserError
 from trainers.evaluation import Evaluation, evaluate
 from trainers.exhaustion import exhausted
 from trainers.gate import measured_before, measured_once
@@ -39,13 +39,14 @@ from trainers.replicas import Replicas
 from trainers.result import write_result
 from trainers.run_data import data_of
 from trainers.starting_bits import bits_of, flips_so_far, keep_start, shares_by_layer
-from trainers.stop import stop_requested
+from trainers.stop import asked_to_end
 
 Report = Callable[[Metrics], None]
 
 STATISTICS_BATCHES = 20
 """Batches that reestimated statistics are the mean of; a running mean of momentum 0.1 looks back about as far."""
 _INPUTS = "inputs.json"
+_REASONS = {StoppedError: "stopped as asked", PreemptedError: "its machine is being taken away; stopped"}
 
 
 def train(
@@ -80,7 +81,8 @@ def train(
 
     Raises:
         DivergedError: the loss became NaN or infinite (on a GPU: found at the epoch's end); nothing of it is saved.
-        StoppedError: the attempt's stop file is there; the run is saved as it was after the step.
+        StoppedError: the attempt's stop file is there; the run is saved as it was after the step. PreemptedError: the
+            same, because its machine is being taken away.
         OutOfMemoryError: memory does not hold the run.
         DiskFullError: a checkpoint or result could not be written; the last whole one is there.
         InvariantError: `config.check` is set, and memory holds what it should not.
@@ -98,10 +100,13 @@ def train(
             for metrics in run.progress.history:
                 report(run.told({**metrics, "replayed": True}))
         for epoch in range(run.progress.epochs_done, config.epochs):
-            report(run.told(run.epoch(epoch)))
-        if config.epochs == 0:
-            run.untrained()
-        return run.finish()
+            with notice.heeded():  # while it reports, all is saved
+                ended = run.epoch(epoch)
+            report(run.told(ended))
+        with notice.heeded():
+            if config.epochs == 0:
+                run.untrained()
+            return run.finish()
     except Exception as error:
         if (found := exhausted(error, run_dir)) is None or found is error:
             raise
@@ -138,17 +143,22 @@ class _Run:
         self.start: Metrics = {}  # of a run without epochs
         start = bits_of(self.learner.model)
         self.activity = Activity(run_dir if replicas.rank == 0 else None)
-        self.progress, self.note = checkpoint.restore(run_dir, self.learner)
+        self.progress, damaged = checkpoint.restore(run_dir, self.learner)
+        self.note = damaged
         steps = set(replicas.gather_numbers(self.progress.steps_done))
         if len(steps) > 1:
             raise ReplicaError(
                 f"workers start from checkpoints of {sorted(steps)} steps; all must read the same {run_dir}"
             )
+        if replicas.size < min(config.workers, self.progress.fewest_workers or config.workers):
+            self.progress.fewest_workers = replicas.size
+            from_here = f"goes on with {replicas.size} of its {config.workers} workers from epoch {self._next_epoch}"
+            self.note = "; ".join(part for part in (self.note, from_here) if part)
         if replicas.rank == 0:
             run_dir.mkdir(parents=True, exist_ok=True)
             clear_partials(run_dir)
             clear_partials(run_dir / "checkpoints")
-            if self.note:
+            if damaged:
                 checkpoint.replace_last(run_dir)
             write_json(run_dir / _INPUTS, inputs_of(config, data, self.learner))
             keep_start(run_dir, config.fingerprint(), start)
@@ -157,7 +167,8 @@ class _Run:
     def told(self, metrics: Metrics) -> Metrics:
         """An epoch's metrics as they are reported: with what is this attempt's own."""
         note, self.note = self.note, ""
-        own = {"device_seconds": self.attempt.device_seconds(self.replicas.size)}
+        # All of its workers, also while some are away: what a run is charged for never shrinks.
+        own = {"device_seconds": self.attempt.device_seconds(self.config.workers)}
         return {**metrics, **own, **({"note": note} if note else {})}
 
     def epoch(self, epoch: int) -> Metrics:
@@ -183,9 +194,9 @@ class _Run:
                     check_invariants(self.learner, self.bystanders)
                 sums.add(loss, self.learner.rule.flips / binary_weights, self.learner.rule.temperature())
                 self.activity(f"epoch {epoch + 1}, step", sums.steps, steps)
-                if stop_requested(self.attempt.stop_file, self.replicas):
+                if (why := asked_to_end(self.attempt.stop_file, self.replicas)) is not None:
                     self._add_seconds(started)
-                    self._stop(self._settled(sums, epoch))
+                    self._stop(self._settled(sums, epoch), why)
         self._add_seconds(started)
         self.progress.sums = None
         if self.config.norm_statistics == "reestimated":
@@ -198,6 +209,8 @@ class _Run:
             **self.progress.memory,
         }
         metrics["train_seconds"] = self.progress.train_seconds
+        if self.progress.fewest_workers is not None:
+            metrics["fewest_workers"] = self.progress.fewest_workers
         metrics["state_bits_per_weight"] = state_bits_per_weight(self.learner)
         metrics |= flips_so_far(self.run_dir, self.learner.model, self.progress.history, float(sums.flip_rate))
         if self.validation is not None:
@@ -233,16 +246,18 @@ class _Run:
 
     def _stop_here(self) -> None:
         """Stop between two epochs, where nothing has been done that is not on disk."""
-        if stop_requested(self.attempt.stop_file, self.replicas):
-            raise StoppedError(f"stopped as asked, after {self.progress.epochs_done} epochs")
+        if (why := asked_to_end(self.attempt.stop_file, self.replicas)) is not None:
+            raise why(f"{_REASONS[why]}, after {self.progress.epochs_done} epochs")
 
-    def _stop(self, sums: EpochSums) -> None:
+    def _stop(self, sums: EpochSums, why: type[StoppedError]) -> None:
         """Save in the middle of an epoch, then stop."""
         self.progress.sums = sums
         self._save(best=False)
-        raise StoppedError(
-            f"stopped as asked, after {self.progress.epochs_done} epochs and {sums.steps} steps; both are saved"
-        )
+        raise why(f"{_REASONS[why]}, after {self.progress.epochs_done} epochs and {sums.steps} steps; both are saved")
+
+    @property
+    def _next_epoch(self) -> int:
+        return self.progress.epochs_done + 1
 
     def _step(self, images: Tensor, labels: Tensor, step_batch: int, epoch: int) -> float | Tensor:
         loss = self.learner.train_step(images, labels, self.progress.steps_done, step_batch, epoch)

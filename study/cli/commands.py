@@ -29,7 +29,7 @@ from trainers.errors import DivergedError, UserError
 from trainers.registry import method_named
 
 JSON_KEYS = ("val_accuracy", "test_accuracy", "peak_memory_bytes", "flip_rate", "train_seconds", "trial_id")
-_RESOURCES = ("workers", "threads", "device")
+_RESOURCES = ("workers", "least_workers", "threads", "device")
 
 
 def run(options: argparse.Namespace) -> int:

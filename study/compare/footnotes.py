@@ -54,6 +54,7 @@ def remarks(
     yield from _memory_spread(group)
     yield from _flipped(group, rows)
     yield from _hardware(group, rows)
+    yield from _fewer_workers(group, rows)
     yield from _side_by_side(own)
 
 
@@ -239,6 +240,17 @@ def _hardware(group: CellGroup, rows: Sequence[Row]) -> Iterator[str]:
     machines = sorted({row["hardware"] for row in rows if row["trial_id"] in scored and row.get("hardware")})
     if len(machines) > 1:
         yield f"Run on different machines, so memory and seconds compare with care (§8.2): {'; '.join(machines)}."
+
+
+def _fewer_workers(group: CellGroup, rows: Sequence[Row]) -> Iterator[str]:
+    scored = {trial_id for row in group.methods for trial_id in row.trial_ids}
+    found = [row for row in rows if row["trial_id"] in scored and row.get("fewest_workers")]
+    if found:
+        which = ", ".join(f"{row['trial_id']} ({row['fewest_workers']} of {row.get('workers')})" for row in found)
+        yield (
+            f"Went on with fewer workers than it began with: {which}. Its accuracy counts, its bits do not repeat, and "
+            "its seconds compare with nobody's (§8.5)."
+        )
 
 
 def _side_by_side(accounts: Sequence[CellLedger]) -> Iterator[str]:

@@ -259,7 +259,7 @@ def make_cell(
     base = TrialConfig.from_dict(
         {
             **chosen,
-            **{name: getattr(resources, name) for name in ("workers", "threads", "device")},
+            **{name: getattr(resources, name) for name in ("workers", "least_workers", "threads", "device")},
             "dataset": dataset,
             "model": model,
             "algorithm": algorithm,

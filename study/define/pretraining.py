@@ -59,7 +59,8 @@ class Pretraining(BaseModel):
             if setting.scope == "workload" and setting.name not in _OF_THE_CELL
         }
         execution = {
-            name: getattr(base, name) for name in ("workers", "threads", "device", "data_root", "prepared_root")
+            name: getattr(base, name)
+            for name in ("workers", "least_workers", "threads", "device", "data_root", "prepared_root")
         }
         if unread := sorted(set(self.fixed).difference(setting.name for setting in own)):
             raise UserError(f"pretrain: fixed: {unread[0]} means nothing to a real-space training; take it out")

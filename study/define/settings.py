@@ -230,6 +230,8 @@ class ResourcesConfig:
 
     workers: Count = 1
     """Data-parallel workers of a trial."""
+    least_workers: Count | None = None
+    """Where a machine is lost, go on with as few workers as this (PROTOCOL §8.5); wait for all where it is left out."""
     threads: Count = 1
     """CPU threads of a worker."""
     device: Annotated[StrictStr, OneOf(lambda: ("auto", "cpu", "cuda"))] = "auto"

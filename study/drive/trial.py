@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 from study.define.trial_spec import TrialSpec
 from trainers.attempt import Attempt
 from trainers.config import TrialConfig
-from trainers.errors import DataChangedError, DiskFullError, DivergedError, OutOfMemoryError, StoppedError
+from trainers.errors import (
+    DataChangedError,
+    DiskFullError,
+    DivergedError,
+    OutOfMemoryError,
+    PreemptedError,
+    StoppedError,
+)
 from trainers.plugins import receive
 from trainers.working_folder import enter
 
@@ -77,6 +84,8 @@ def ended(spec: TrialSpec, report: Callable[[dict[str, Any]], None]) -> dict[str
     try:
         enter(spec["working_folder"], config)
         final = {**_trained(spec, epoch, attempt), "outcome": "completed"}
+    except PreemptedError:
+        raise  # this process is ending, and the trial goes on elsewhere: for Tune, as if it had died
     except Exception as error:
         final = {**failure(error, run_dir), "epoch": epochs_seen}
     if final["outcome"] != "completed":

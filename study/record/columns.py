@@ -47,6 +47,7 @@ _OUTCOME = [
     *((f"memory_{category}_bytes", pa.int64()) for category in CATEGORIES),
     ("state_bits_per_weight", pa.float64()),
     ("train_seconds", pa.float64()),
+    ("fewest_workers", pa.int64()),
     ("rung", pa.int64()),
     ("attempts", pa.int64()),
     ("epochs_used", pa.int64()),
@@ -77,8 +78,8 @@ def schema(configs: Iterable[Mapping[str, Any]] = ()) -> pa.Schema:
     Accuracies are fractions 0..1, memory is in bytes, times in seconds; a metric is the last epoch's. `rung` is the
     epoch at which a run was pruned, `repeat` which of its method's searches it belongs to, from 1. `flips_per_weight`
     is all flips of a run by its binary weights, `flipped_share` the share of these that differ from its start at the
-    end, `flipped_by_layer` that of each layer, as JSON. `simulated` is null where it was trained, `plugins` where it
-    needed none.
+    end, `flipped_by_layer` that of each layer, as JSON. `fewest_workers` is how many a run went on with, null where
+    none was lost. `simulated` is null where it was trained, `plugins` where it needed none.
 
     Args:
         configs: recorded configurations, whose undeclared settings get a column too.

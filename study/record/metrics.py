@@ -22,6 +22,7 @@ EPOCH_METRICS = (
     *(f"memory_{category}_bytes" for category in CATEGORIES),
     "state_bits_per_weight",
     "train_seconds",
+    "fewest_workers",
 )
 TEST_METRICS = ("test_accuracy", "test_accuracy_top5", "test_accuracy_balanced", "test_majority_share")
 METRIC_KEYS = EPOCH_METRICS + TEST_METRICS
