@@ -9,6 +9,7 @@ allows it (`least_workers`), and otherwise as soon as all find room.
 import json
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ OnEpoch = Callable[[Metrics], None]
 MOST_DEATHS = 3  # of a run's workers, without a new epoch in between; whatever kills them kills them again
 
 _POLL_SECONDS = 0.2
-_NEVER = 1e9  # seconds
+_SETTLING = (5.0, 30.0)
+"""Seconds after a worker died: until its node is known to be gone, and until the run goes on without its room."""
 
 _OWN_ERRORS = (UserError, DataChangedError, DivergedError, StoppedError, ReplicaError, InvariantError)
 
@@ -87,18 +89,19 @@ def run_ray(
     require_run_dir(run_dir)
     run_dir, attempt = run_dir.resolve(), attempt or Attempt()
     told = _Told(on_epoch, lambda: attempt.device_seconds(config.workers))
-    deaths, epochs_then = 0, -1
+    deaths, epochs_then, workers = 0, -1, config.workers
     while True:
         require_no_stop(attempt.stop_file)
         told.replay(recorded_history(run_dir))
         try:
-            return _fit(config, run_dir, told, attempt)
+            return _fit(config, workers, run_dir, told, attempt)
         except Exception as error:
             own = _own_error(error, run_dir)
-            if isinstance(own, PreemptedError):
-                continue  # it has saved, and goes on where there is room
-            if own:
+            if own and not isinstance(own, PreemptedError):
                 raise own from error
+            workers = _next_size(config, attempt)
+            if own:  # it has saved, and goes on where there is room
+                continue
             epochs_now = len(recorded_history(run_dir))
             deaths = deaths + 1 if epochs_now == epochs_then else 1
             epochs_then = epochs_now
@@ -109,17 +112,52 @@ def run_ray(
                 ) from error
 
 
-def _fit(config: TrialConfig, run_dir: Path, told: "_Told", attempt: Attempt) -> Metrics:
-    """One worker group, from its start to its end."""
-    from ray.train import RunConfig, ScalingConfig
+def _may_shrink(config: TrialConfig) -> bool:
+    return (config.least_workers or config.workers) < config.workers
+
+
+def _next_size(config: TrialConfig, attempt: Attempt) -> int:
+    """How many workers a run goes on with after it lost some: all, or as many as find room where it may shrink.
+
+    Raises:
+        StoppedError: a stop is asked for while fewer than the least find room.
+    """
+    if not _may_shrink(config):
+        return int(config.workers)
+    began = time.monotonic()
+    time.sleep(_SETTLING[0])
+    while True:
+        require_no_stop(attempt.stop_file)
+        fit = min(config.workers, _workers_that_fit(config))
+        if fit == config.workers or (fit >= config.least_workers and time.monotonic() > began + _SETTLING[1]):
+            return int(fit)
+        time.sleep(_POLL_SECONDS)
+
+
+def _workers_that_fit(config: TrialConfig) -> int:
+    """How many of a run's workers what is free now on the living nodes holds."""
+    import ray
+    from ray._private.state import available_resources_per_node  # what has no public way
+
+    on_cuda = _on_cuda(config)
+    living = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    return sum(
+        int(min(free.get("CPU", 0) // config.threads, free.get("GPU", 0) if on_cuda else float("inf")))
+        for node, free in available_resources_per_node().items()
+        if node in living
+    )
+
+
+def _fit(config: TrialConfig, workers: int, run_dir: Path, told: "_Told", attempt: Attempt) -> Metrics:
+    """One group of so many workers, from its start to its end."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
     for left_behind in run_dir.glob("epochs-*.jsonl"):
         left_behind.unlink(missing_ok=True)
     epochs = run_dir / f"epochs-{secrets.token_hex(4)}.jsonl"  # a group that outlives its driver writes to another
-    on_cuda = _cluster_has_gpus() if config.device == "auto" else config.device == "cuda"
+    on_cuda = _on_cuda(config)
     worker: Any = _ray_worker  # Ray's annotation denies that a worker may return something; it may
-    least = config.least_workers or config.workers
     trainer = TorchTrainer(
         worker,
         train_loop_config={
@@ -130,13 +168,17 @@ def _fit(config: TrialConfig, run_dir: Path, told: "_Told", attempt: Attempt) ->
             "plugins": shipped(),
         },
         scaling_config=ScalingConfig(
-            num_workers=config.workers if least == config.workers else (least, config.workers),
-            # A group that works is left alone: to grow, it would have to begin its epoch again.
-            elastic_resize_monitor_interval_s=_NEVER,
+            num_workers=workers,
             use_gpu=on_cuda,
             resources_per_worker={"CPU": config.threads, "GPU": int(on_cuda)},
         ),
-        run_config=RunConfig(name="train", storage_path=str(run_dir / "ray"), callbacks=[_epoch_writer(epochs)]),
+        run_config=RunConfig(
+            name="train",
+            storage_path=str(run_dir / "ray"),
+            callbacks=[_epoch_writer(epochs)],
+            # A group that finds no room for a minute is given up where another may be smaller; otherwise it waits.
+            failure_config=FailureConfig(controller_failure_limit=0 if _may_shrink(config) else -1),
+        ),
     )
     try:
         with _Follow(epochs, told):
@@ -165,10 +207,11 @@ def _off_the_main_thread(call: Callable[[], Any]) -> Any:
     return outcome[0]
 
 
-def _cluster_has_gpus() -> bool:
+def _on_cuda(config: TrialConfig) -> bool:
+    """Whether workers take a GPU each: asked for, or left open where the cluster has some."""
     import ray
 
-    return ray.cluster_resources().get("GPU", 0) > 0
+    return ray.cluster_resources().get("GPU", 0) > 0 if config.device == "auto" else config.device == "cuda"
 
 
 def _ray_worker(settings: dict[str, Any]) -> Metrics:
