@@ -25,7 +25,7 @@ def save(*_):
     time.sleep(1); print("saved", flush=True); raise SystemExit
 signal.signal(signal.SIGTERM, save); print("at work", flush=True); time.sleep(60)
 '''
-deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('at work', flush=True); time.sleep(60)"
+deaf = saves.replace("save)", "signal.SIG_IGN)")
 run, agent = start("ray::ImplicitFunc.train", saves), start("ray::DashboardAgent", saves)
 for one in (run, agent):
     one.stdout.readline()
