@@ -157,6 +157,7 @@ def _fit(config: TrialConfig, workers: int, run_dir: Path, told: "_Told", attemp
         left_behind.unlink(missing_ok=True)
     epochs = run_dir / f"epochs-{secrets.token_hex(4)}.jsonl"  # a group that outlives its driver writes to another
     on_cuda = _on_cuda(config)
+    failures: Any = FailureConfig  # Ray shows type checkers that of its Train V1
     worker: Any = _ray_worker  # Ray's annotation denies that a worker may return something; it may
     trainer = TorchTrainer(
         worker,
@@ -177,7 +178,7 @@ def _fit(config: TrialConfig, workers: int, run_dir: Path, told: "_Told", attemp
             storage_path=str(run_dir / "ray"),
             callbacks=[_epoch_writer(epochs)],
             # A group that finds no room for a minute is given up where another may be smaller; otherwise it waits.
-            failure_config=FailureConfig(controller_failure_limit=0 if _may_shrink(config) else -1),
+            failure_config=failures(controller_failure_limit=0 if _may_shrink(config) else -1),
         ),
     )
     try:

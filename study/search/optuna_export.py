@@ -155,8 +155,8 @@ class OptunaExporter:
             return
         changed = trial.state.is_finished()
         for name in trial.params.keys() - shown.params:
-            kind = trial.distributions[name]
-            self._there.set_trial_param(shown.trial_id, name, kind.to_internal_repr(trial.params[name]), kind)
+            space = trial.distributions[name]
+            self._there.set_trial_param(shown.trial_id, name, space.to_internal_repr(trial.params[name]), space)
             changed = True
         for (kind, key), value in _lacking(_attributes(trial), shown.attributes):
             put = self._there.set_trial_user_attr if kind == "user" else self._there.set_trial_system_attr
