@@ -100,7 +100,7 @@ def run_ray(
             if own and not isinstance(own, PreemptedError):
                 raise own from error
             workers = _next_size(config, attempt)
-            if own:  # it has saved, and goes on where there is room
+            if own or getattr(error, "controller_failure", None):  # it has saved; or a group found no room
                 continue
             epochs_now = len(recorded_history(run_dir))
             deaths = deaths + 1 if epochs_now == epochs_then else 1
