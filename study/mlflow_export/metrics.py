@@ -41,7 +41,10 @@ SHOWN: Mapping[str, ShownAs] = {
     "lr": ShownAs(LEARNING_RATE),
     **{f"memory_{category}_bytes": ShownAs(f"memory/{category}_MiB", MIB) for category in CATEGORIES},
     **{f"{split}_{name}": ShownAs(f"details/{split}_{name}") for split in ("val", "test") for name in _DETAILS},
-    **{name: ShownAs(f"details/{name}") for name in ("flips_per_weight", "flipped_share", "train_seconds")},
+    **{
+        name: ShownAs(f"details/{name}")
+        for name in ("flips_per_weight", "flipped_share", "train_seconds", "fewest_workers")
+    },
 }
 """By its name in the log."""
 LEFT_OUT = ("epoch", "val_majority_share", "test_majority_share")
