@@ -32,8 +32,8 @@ PROMISED = {
     "peak_memory_bytes", "memory_weights_bytes", "memory_latent_bytes", "memory_optimizer_state_bytes",
     "memory_gradients_bytes", "memory_saved_activations_bytes", "memory_real_parameters_and_buffers_bytes",
     "memory_workspace_bytes", "state_bits_per_weight", "train_seconds", "fewest_workers", "rung", "attempts",
-    "epochs_used", "device_seconds", "test_opened", "test_forced", "test_set", "test_images", "simulated", "plugins", "git_commit",
-    "versions", "hardware",
+    "epochs_used", "device_seconds", "test_opened", "test_forced", "test_set", "test_images", "simulated", "plugins",
+    "git_commit", "versions", "hardware",
     "command",
 }  # fmt: skip
 
