@@ -30,6 +30,13 @@ def test_the_server_listens_on_this_machine_alone_with_one_worker() -> None:
     assert command[command.index("--backend-store-uri") + 1] == "sqlite:////s/mlflow.db"
 
 
+def test_pages_of_a_postgresql_are_served_from_here_with_the_files_of_the_studys_folder() -> None:
+    command = server_command("postgresql://anna@127.0.0.1:5433/studies", Path("/s"), 5001)
+    said = dict(zip(command, command[1:], strict=False))
+    assert said["--backend-store-uri"] == "postgresql+psycopg://anna@127.0.0.1:5433/studies"
+    assert (said["--artifacts-destination"], said["--host"]) == ("/s/mlartifacts", "127.0.0.1")
+
+
 def test_the_server_phones_nobody_and_runs_no_jobs() -> None:
     given = environment({"PATH": "/bin", "MLFLOW_DISABLE_TELEMETRY": "false"})
     assert given["MLFLOW_DISABLE_TELEMETRY"] == given["DO_NOT_TRACK"] == "true"
