@@ -9,6 +9,7 @@ import sqlite3
 import time
 import urllib.request
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -32,7 +33,7 @@ def test_the_server_listens_on_this_machine_alone_with_one_worker() -> None:
 
 def test_pages_of_a_postgresql_are_served_from_here_with_the_files_of_the_studys_folder() -> None:
     command = server_command("postgresql://anna@127.0.0.1:5433/studies", Path("/s"), 5001)
-    said = dict(zip(command, command[1:], strict=False))
+    said = dict(pairwise(command))
     assert said["--backend-store-uri"] == "postgresql+psycopg://anna@127.0.0.1:5433/studies"
     assert (said["--artifacts-destination"], said["--host"]) == ("/s/mlartifacts", "127.0.0.1")
 
