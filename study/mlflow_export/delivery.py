@@ -101,7 +101,8 @@ class Delivery:
             runs = "1 run" if left == 1 else f"{left} runs"
             self._show(f"{self._name} has not been told of {runs} ({self._trouble}); {remedy} delivers them")
         elif self._thread.is_alive():
-            self._show(f"{self._name} has not taken all files of the study ({self._trouble}); {remedy} delivers the others")
+            what = f"{self._name} has not taken all files of the study"
+            self._show(f"{what} ({self._trouble}); {remedy} delivers the others")
             return False
         elif self._exporter is not None and self._exporter.refused:
             self._show(f"{NO_FILES} ({self._exporter.refused}); {remedy} tries again")

@@ -91,6 +91,8 @@ class OptunaExporter:
         self._own: JournalStorage | None = None
         self._searches: dict[str, _Search] = {}
         self._there = _open_tables(uri)
+        self.refused = ""
+        """Nothing ever is: there are no files."""
         self.written = 0
         """How many trials were brought up to date, each counted as often as that was done."""
 
