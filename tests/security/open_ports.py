@@ -8,6 +8,7 @@ and a driver listen too. OUTPUT gets a JSON object:
     outer     by port: what it is, how it answers HTTP, and for gRPC the methods by the status that a caller without a
               token is answered with
     loopback  ports that listen on 127.0.0.1 alone
+    shown     processes that show the token on their command lines
     refused   by attempt: exit status and what was said, of a client and a job that show no token or another
     worked    whether the driver with the token got its answer
 """
@@ -137,8 +138,11 @@ def main(output: str, *start: str) -> int:
     }
     refused: dict[str, Any] = {"a job without a token": job(None), "a job with another token": job("0" * 64)}
     outer = {port: who for ip, port, who in sorted(seen) if ip not in LOOPBACK}
+    token = (Path(os.environ["HOME"]) / ".ray" / "auth_token").read_text().strip()
+    commands = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
     content: dict[str, Any] = {
         "worked": worked,
+        "shown": [command[:80] for command in commands if token in command],
         "outer": {port: {"who": who, **knock(port)} for port, who in outer.items()},
         "loopback": sorted({port for ip, port, _ in seen if ip in LOOPBACK} - outer.keys()),
     }

@@ -100,6 +100,11 @@ def test_every_outer_port_asks_for_the_token(seen: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
+def test_no_process_shows_the_token(seen: dict[str, Any]) -> None:
+    assert seen["shown"] == []
+
+
+@pytest.mark.slow
 def test_the_dashboard_listens_on_loopback_alone(seen: dict[str, Any]) -> None:
     assert 8265 in seen["loopback"] and "8265" not in seen["outer"]
 
