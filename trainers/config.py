@@ -79,11 +79,6 @@ class TrialConfig:
                 f"{values['workers']} workers for batch_size {values['batch_size']} leave under 2 images a worker; "
                 f"use at most {values['batch_size'] // 2} workers or a larger batch"
             )
-        if values["least_workers"] is not None and values["least_workers"] > values["workers"]:
-            raise UserError(
-                f"least_workers {values['least_workers']} is more than the {values['workers']} workers of a run; give "
-                "at most as many, or leave it out"
-            )
         if network.real_parameters and values["real_optimizer"] == "published":
             for name in ("real_lr", "real_schedule"):
                 if values[name] is not None:

@@ -59,6 +59,11 @@ def pretrained_lines(config: TrialConfig, data: PreparedData) -> list[str]:
 
 def check_alone(config: TrialConfig) -> None:
     """What can be checked without the data, which may take long to prepare; raises as `preflight`."""
+    if config.least_workers is not None and config.least_workers > config.workers:
+        raise UserError(
+            f"least_workers {config.least_workers} is more than the {config.workers} workers of a run; give at most as "
+            "many, or leave it out"
+        )
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "device cuda is asked for and torch sees no GPU; use cpu or auto, or install a CUDA build of torch"

@@ -19,6 +19,7 @@ from trainers.checkpoint import last_checkpoint
 from trainers.config import TrialConfig
 from trainers.errors import PreemptedError, UserError
 from trainers.host import run_local, run_ray
+from trainers.preflight import check_alone
 from trainers.progress import Metrics, Progress
 
 MakeConfig = Callable[..., TrialConfig]
@@ -122,5 +123,5 @@ def test_a_run_goes_on_with_fewer_workers_where_it_may_and_says_so(digits_root: 
 
 def test_no_run_goes_on_with_more_workers_than_it_has(digits: MakeConfig) -> None:
     with pytest.raises(UserError, match="least_workers 3 is more than the 2 workers"):
-        digits(workers=2, least_workers=3)
+        check_alone(digits(workers=2, least_workers=3))
     assert digits(workers=2, least_workers=1).fingerprint() == digits(workers=2).fingerprint()
