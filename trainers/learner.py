@@ -106,6 +106,14 @@ class Learner:
         synchronize_batch_norm(self.model, replicas)
         self.rule: UpdateRule = make_update_rule(config, self.model, replicas.sum, pretrained)
 
+    def rule_state(self) -> dict[str, float | Tensor | None]:
+        """Everything that the layers' rules keep beside the weights, by layer and name."""
+        return {
+            f"{layer}/{name}": value
+            for layer, rule in self.rule.layer_rules().items()
+            for name, value in (*rule.tensors().items(), *rule.scalars().items())
+        }
+
     def inputs(self, images: Tensor) -> Tensor:
         """uint8 (N, C, H, W) from the data set -> normalised float32 on the device."""
         return normalise(images.to(self.device, non_blocking=True), self.mean, self.std, torch.float32)

@@ -63,6 +63,17 @@ class Progress:
         """The last ended epoch's metrics; empty before there is one."""
         return self.history[-1] if self.history else {}
 
+    def go_on_with(self, workers: int, of: int) -> str:
+        """Keep that so few of a run's workers are there; in words, empty where they were as few before, or are all."""
+        if workers >= min(of, self.fewest_workers or of):
+            return ""
+        self.fewest_workers = workers
+        return f"goes on with {workers} of its {of} workers from epoch {self.epochs_done + 1}"
+
+    def workers(self) -> Metrics:
+        """With how few workers the run went on, as a metric; empty where it lost none."""
+        return {} if self.fewest_workers is None else {"fewest_workers": self.fewest_workers}
+
     def to_json(self) -> str:
         """As one line of JSON; floats keep their bits."""
         return json.dumps(asdict(self))

@@ -14,6 +14,8 @@ from trainers.errors import PreemptedError, StoppedError
 if TYPE_CHECKING:  # a command line asks for a stop without waiting for torch
     from trainers.replicas import Replicas
 
+_REASONS = {StoppedError: "stopped as asked", PreemptedError: "its machine is being taken away; stopped"}
+
 
 def request_stop(path: Path) -> None:
     """Ask every run that looks for `path` to finish its step, save and stop."""
@@ -41,6 +43,12 @@ def asked_to_end(path: Path | None, replicas: "Replicas") -> type[StoppedError] 
     if replicas.size > 1:
         asked = 0 if path is None else replicas.maximum(asked)
     return (None, PreemptedError, StoppedError)[asked]
+
+
+def told(why: type[StoppedError], epochs: int, steps: int | None = None) -> StoppedError:
+    """What a run ends with that has saved so many epochs, and so many steps of the next."""
+    more = "" if steps is None else f" and {steps} steps; both are saved"
+    return why(f"{_REASONS[why]}, after {epochs} epochs{more}")
 
 
 def require_no_stop(path: Path | None) -> None:

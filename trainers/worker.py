@@ -23,7 +23,7 @@ from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData, Split
 from trainers.data.prefetch import gathered
 from trainers.epochs import epoch_batches, measured_step_number
-from trainers.errors import PreemptedError, ReplicaError, StoppedError, UserError
+from trainers.errors import ReplicaError, StoppedError, UserError
 from trainers.evaluation import Evaluation, evaluate
 from trainers.exhaustion import exhausted
 from trainers.gate import measured_before, measured_once
@@ -39,14 +39,13 @@ from trainers.replicas import Replicas
 from trainers.result import write_result
 from trainers.run_data import data_of
 from trainers.starting_bits import bits_of, flips_so_far, keep_start, shares_by_layer
-from trainers.stop import asked_to_end
+from trainers.stop import asked_to_end, told
 
 Report = Callable[[Metrics], None]
 
 STATISTICS_BATCHES = 20
 """Batches that reestimated statistics are the mean of; a running mean of momentum 0.1 looks back about as far."""
 _INPUTS = "inputs.json"
-_REASONS = {StoppedError: "stopped as asked", PreemptedError: "its machine is being taken away; stopped"}
 
 
 def train(
@@ -81,8 +80,8 @@ def train(
 
     Raises:
         DivergedError: the loss became NaN or infinite (on a GPU: found at the epoch's end); nothing of it is saved.
-        StoppedError: the attempt's stop file is there; the run is saved as it was after the step. PreemptedError: the
-            same, because its machine is being taken away.
+        StoppedError: the attempt's stop file is there, or (PreemptedError) the machine is being taken away; the run is
+            saved as it was after the step.
         OutOfMemoryError: memory does not hold the run.
         DiskFullError: a checkpoint or result could not be written; the last whole one is there.
         InvariantError: `config.check` is set, and memory holds what it should not.
@@ -144,16 +143,13 @@ class _Run:
         start = bits_of(self.learner.model)
         self.activity = Activity(run_dir if replicas.rank == 0 else None)
         self.progress, damaged = checkpoint.restore(run_dir, self.learner)
-        self.note = damaged
         steps = set(replicas.gather_numbers(self.progress.steps_done))
         if len(steps) > 1:
             raise ReplicaError(
                 f"workers start from checkpoints of {sorted(steps)} steps; all must read the same {run_dir}"
             )
-        if replicas.size < min(config.workers, self.progress.fewest_workers or config.workers):
-            self.progress.fewest_workers = replicas.size
-            from_here = f"goes on with {replicas.size} of its {config.workers} workers from epoch {self._next_epoch}"
-            self.note = "; ".join(part for part in (self.note, from_here) if part)
+        lost = self.progress.go_on_with(replicas.size, config.workers)
+        self.note = "; ".join(part for part in (damaged, lost) if part)
         if replicas.rank == 0:
             run_dir.mkdir(parents=True, exist_ok=True)
             clear_partials(run_dir)
@@ -167,7 +163,7 @@ class _Run:
     def told(self, metrics: Metrics) -> Metrics:
         """An epoch's metrics as they are reported: with what is this attempt's own."""
         note, self.note = self.note, ""
-        # All of its workers, also while some are away: what a run is charged for never shrinks.
+        # All of its workers, also while some are away.
         own = {"device_seconds": self.attempt.device_seconds(self.config.workers)}
         return {**metrics, **own, **({"note": note} if note else {})}
 
@@ -201,16 +197,15 @@ class _Run:
         self.progress.sums = None
         if self.config.norm_statistics == "reestimated":
             reestimate_statistics(self.learner.model, self._last_inputs(epoch))
-        self.replicas.require_equal(self.learner.model, self._rule_state(), epoch + 1)
+        self.replicas.require_equal(self.learner.model, self.learner.rule_state(), epoch + 1)
         metrics: Metrics = {
             "epoch": epoch + 1,
             **self._settled(sums, epoch).means(),
             "lr": self.learner.rule.lr,
             **self.progress.memory,
+            **self.progress.workers(),
         }
         metrics["train_seconds"] = self.progress.train_seconds
-        if self.progress.fewest_workers is not None:
-            metrics["fewest_workers"] = self.progress.fewest_workers
         metrics["state_bits_per_weight"] = state_bits_per_weight(self.learner)
         metrics |= flips_so_far(self.run_dir, self.learner.model, self.progress.history, float(sums.flip_rate))
         if self.validation is not None:
@@ -247,17 +242,13 @@ class _Run:
     def _stop_here(self) -> None:
         """Stop between two epochs, where nothing has been done that is not on disk."""
         if (why := asked_to_end(self.attempt.stop_file, self.replicas)) is not None:
-            raise why(f"{_REASONS[why]}, after {self.progress.epochs_done} epochs")
+            raise told(why, self.progress.epochs_done)
 
     def _stop(self, sums: EpochSums, why: type[StoppedError]) -> None:
         """Save in the middle of an epoch, then stop."""
         self.progress.sums = sums
         self._save(best=False)
-        raise why(f"{_REASONS[why]}, after {self.progress.epochs_done} epochs and {sums.steps} steps; both are saved")
-
-    @property
-    def _next_epoch(self) -> int:
-        return self.progress.epochs_done + 1
+        raise told(why, self.progress.epochs_done, sums.steps)
 
     def _step(self, images: Tensor, labels: Tensor, step_batch: int, epoch: int) -> float | Tensor:
         loss = self.learner.train_step(images, labels, self.progress.steps_done, step_batch, epoch)
@@ -274,13 +265,6 @@ class _Run:
             name: self.replicas.maximum(value if mine else 0) for name, value in local.metrics().items()
         }
         return loss
-
-    def _rule_state(self) -> dict[str, float | Tensor | None]:
-        return {
-            f"{layer}/{name}": value
-            for layer, rule in self.learner.rule.layer_rules().items()
-            for name, value in (*rule.tensors().items(), *rule.scalars().items())
-        }
 
     def _evaluated(self, split: Split, *, answers: bool = False) -> Evaluation:
         classes, batch_size = self.data.num_classes, self.config.batch_size
