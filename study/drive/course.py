@@ -7,12 +7,13 @@ begin, a confirmation, is then run by all together again.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from study.define.cells import Cell, ConfirmConfig
 from study.define.memory_plan import Need
 from study.drive.confirm import confirm
-from study.drive.placement import hosts_here, rooms_of
+from study.drive.placement import Room, hosts_here, rooms_of
 from study.drive.queue import Lane, Stage, StudyQueue
 from study.drive.recorder import Place, TuneRecorder
 from study.drive.sweep import SweepResult, remove_pruned, search
@@ -20,6 +21,7 @@ from study.drive.tune_run import run_queue
 from study.record.folder import StudyFolder
 from study.record.study_log import StudyLog
 from study.search.journal import open_journal
+from trainers.errors import UserError
 from trainers.stop import require_no_stop
 
 
@@ -61,7 +63,11 @@ def run_cells(
         UserError: a cell's trial fits on no node.
         StoppedError: Ctrl-C; the runs that were going on are saved.
     """
-    rooms = rooms_of([cell.base for cell in cells], hosts_here(), [needs[cell.name] for cell in cells])
+
+    def rooms_now() -> list[Room]:
+        return rooms_of([cell.base for cell in cells], hosts_here(), [needs[cell.name] for cell in cells])
+
+    rooms = rooms_now()
     course, places, storage = Course(), dict[str, Place](), open_journal(folder.journal)
     recorder = TuneRecorder(log, places)
 
@@ -74,9 +80,15 @@ def run_cells(
     # Every cell's beginning is logged before the first run, so that none seems to have been added after a look at a
     # test set (PROTOCOL §4.7).
     lanes = [Lane(room, stages(cell)) for room, cell in zip(rooms, cells, strict=True)]
+
+    def look() -> None:
+        with suppress(UserError):  # a node that is gone may come back, and trials wait for it
+            for lane, room in zip(lanes, rooms_now(), strict=True):
+                lane.room = room
+
     try:
         while any(lane.stage for lane in lanes):
-            together = StudyQueue(lanes, folder.stop_file, cells[0].at_once)
+            together = StudyQueue(lanes, folder.stop_file, cells[0].at_once, look=look)
             queue = together if together.waiting else StudyQueue(lanes, folder.stop_file, alone=True)
             run_queue(queue, recorder, folder.tune, reuse=cells[0].base.workers == 1)
             require_no_stop(folder.stop_file)

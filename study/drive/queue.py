@@ -11,7 +11,8 @@ side as long as their parts come to 1 at most. Where cells need different amount
 fit, another's that does is started meanwhile.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ from ray.tune.search import Searcher
 from study.define.trial_spec import TrialSpec
 from study.drive.placement import Room
 from trainers.stop import stop_requested
+
+LOOK_SECONDS = 30.0
+MOST_AT_ONCE = 10_000
+"""Where nothing else limits them; Tune wants a number."""
 
 
 class Stage:
@@ -112,15 +117,25 @@ class StudyQueue(Searcher):
         stop_file: the path whose existence asks every run to stop; nothing is handed out then.
         at_once: the most trials side by side; None for as many as fit.
         alone: hand out the runs that are tried alone, one at a time, and no others; otherwise the others.
+        look: sets the lanes' rooms anew, for nodes that have joined or left; asked every `LOOK_SECONDS`.
+        clock: seconds; only differences matter.
     """
 
-    def __init__(self, lanes: Sequence[Lane], stop_file: Path, at_once: int | None = None, alone: bool = False) -> None:
+    def __init__(
+        self,
+        lanes: Sequence[Lane],
+        stop_file: Path,
+        at_once: int | None = None,
+        alone: bool = False,
+        look: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__()
         self._lanes, self._stop_file, self._alone = lanes, stop_file, alone
-        most = max((lane.room.at_once for lane in lanes), default=1)
-        self.at_once = 1 if alone else min(most, at_once or most)
-        """The most trials that ever run side by side."""
+        self.at_once = 1 if alone else at_once or MOST_AT_ONCE
+        """The most trials that ever run side by side, however many fit."""
         self._lane_of: dict[str, Lane] = {}
+        self._look, self._clock, self._looked = look, clock, clock()
 
     @property
     def waiting(self) -> bool:
@@ -135,8 +150,11 @@ class StudyQueue(Searcher):
         ready = [lane for lane in self._lanes if self._ready(lane)]
         if not ready and not self._lane_of:
             return Searcher.FINISHED  # type: ignore[return-value]
-        if len(self._lane_of) >= self.at_once:
+        if not ready or len(self._lane_of) >= self.at_once:
             return None
+        if self._clock() - self._looked >= LOOK_SECONDS:
+            self._look()
+            self._looked = self._clock()
         taken = sum((lane.share for lane in self._lane_of.values()), Fraction(0))
         fitting = [lane for lane in ready if self._alone or taken + lane.share <= 1]
         if not fitting:

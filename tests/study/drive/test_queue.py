@@ -8,7 +8,7 @@ import pytest
 from ray.tune.search import Searcher
 
 from study.drive.placement import Room
-from study.drive.queue import Lane, Listed, Stage, StudyQueue
+from study.drive.queue import LOOK_SECONDS, Lane, Listed, Stage, StudyQueue
 
 
 def listed(name: str, count: int, alone: bool = False) -> Listed:
@@ -129,6 +129,21 @@ def test_what_memory_did_not_hold_waits_until_nothing_else_is_left_and_then_runs
     assert alone.fill() == ["a again 0"]
     assert alone.run() == ["a again 0", "a again 1", "b again 0"] and alone.finished
     assert Machine(queue(lanes, tmp_path)).run() == ["a confirm 0"]
+
+
+def test_nodes_that_join_or_leave_meanwhile_count(tmp_path: Path) -> None:
+    (only,) = lanes = [lane(listed("a", 9), room=2)]
+    now, rooms = [0.0], iter([4, 1])
+
+    def look() -> None:
+        only.room = Room({"cpu": 1.0}, next(rooms))
+
+    machine = Machine(StudyQueue(lanes, tmp_path / "stop", look=look, clock=lambda: now[0]))
+    assert len(machine.fill()) == 2
+    now[0] = LOOK_SECONDS
+    assert len(machine.fill()) == 4
+    now[0] = 2 * LOOK_SECONDS
+    assert [len(machine.end(name)) for name in list(machine.running)] == [3, 2, 1, 1]
 
 
 def test_nothing_is_handed_out_once_a_stop_was_asked_for(tmp_path: Path) -> None:
