@@ -117,7 +117,7 @@ def _foot(state: StudyState, now: float) -> list[Text]:
         counted += f", {state.left} left"
     if (rate := state.runs_a_minute(now)) is not None and state.state == AT_WORK:
         counted += f"; {rate:.2g} runs a minute" if rate < 10 else f"; {rate:.0f} runs a minute"
-    if state.seconds_left is not None:
+    if state.left and state.seconds_left is not None:
         counted += f"; about {duration(state.seconds_left)} to go"
     lines.append(Text(counted))
     if state.state in (STOPPED, UNCLEAR) and state.command:
