@@ -66,7 +66,7 @@ def write_inputs(laptop: Path) -> None:
         },
         "long": {
             "cells": [{"datasets": ["Digits"], "models": ["MLP"], "methods": ["real-SGD"]}],
-            "fixed": {**fixed, "epochs": 200},
+            "fixed": {**fixed, "epochs": 300},
             "search": {"trials": 2, "asha": False},
             "confirm": {"k": 0},
         },
@@ -146,7 +146,7 @@ def live(module: Any, nodes: Any, cluster: str) -> None:
     folder = shared / "studies" / "long"
 
     def kill() -> None:
-        while max((event["epoch"] for event in events(folder) if event["event"] == "epoch"), default=0) < 20:
+        while len({event["trial_id"] for event in events(folder) if event.get("epoch", 0) >= 10}) < 2:
             time.sleep(0.2)
         nodes.cut_off(2)
         time.sleep(2)
@@ -160,6 +160,8 @@ def live(module: Any, nodes: Any, cluster: str) -> None:
     told = check_log(laptop / "studies" / "long", trials=2)
     died = [event["trial_id"] for event in told if event["event"] == "attempt_end"]
     assert died, "a trial was on the node that was killed"
+    begun = [event["event"] for event in told if event.get("trial_id") == died[0]]
+    assert "epoch" in begun[: begun.index("attempt_end")], "it had come some way"
     same_bits(told, died[0], scratch / "again", shared / "data")
     nodes.step("ray down", [ray, "down", "-y", cluster])
     print("\nthe cluster works")
