@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainers.clock import stamp
+from trainers.run_place import RunPlace
 from trainers.working_folder import working_folder
 
 
@@ -22,6 +23,7 @@ class Attempt:
         reopen_test: open the test set again where it was opened before; see `trainers.gate`.
         expected_data: what data and pretrained file are to be (`trainers.node_data`); empty: nothing is checked.
         working_folder: where the command was given, which relative paths are meant from; empty: not known.
+        place: where the run lies in shared storage; None: nowhere.
     """
 
     stop_file: Path | None = None
@@ -30,6 +32,7 @@ class Attempt:
     reopen_test: bool = False
     expected_data: dict[str, str] = field(default_factory=dict)
     working_folder: str = field(default_factory=working_folder)
+    place: RunPlace | None = None
 
     def device_seconds(self, workers: int) -> float:
         """Seconds since the attempt began, once for each worker."""
@@ -42,4 +45,6 @@ class Attempt:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Attempt":
         """The inverse of `to_dict`."""
-        return cls(**{**values, "stop_file": Path(values["stop_file"]) if values["stop_file"] else None})
+        stop_file = Path(values["stop_file"]) if values["stop_file"] else None
+        place = RunPlace(**values["place"]) if values["place"] else None
+        return cls(**{**values, "stop_file": stop_file, "place": place})

@@ -188,13 +188,24 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def recorded_history(run_dir: Path) -> list[Metrics]:
     """Every epoch's metrics that a run's newest readable checkpoint holds, without reading its tensors."""
+    progress = _recorded(run_dir)
+    return progress.history if progress else []
+
+
+def recorded_steps(run_dir: Path) -> int:
+    """The steps that a run's newest readable checkpoint is after, without reading its tensors; -1 without any."""
+    progress = _recorded(run_dir)
+    return progress.steps_done if progress else -1
+
+
+def _recorded(run_dir: Path) -> Progress | None:
     for path in (last_checkpoint(run_dir), best_checkpoint(run_dir)):
         try:
             with safe_open(path, framework="pt") as file:
-                return Progress.from_json((file.metadata() or {})["progress"]).history
+                return Progress.from_json((file.metadata() or {})["progress"])
         except (SafetensorError, OSError, ValueError, KeyError, RecursionError):
             continue
-    return []
+    return None
 
 
 def _require_like(name: str, tensor: Tensor, wanted: Tensor) -> None:

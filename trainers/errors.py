@@ -37,6 +37,10 @@ class DiskFullError(RuntimeError):
     """A file could not be written because its disk, or the user's share of it, is full; the last whole one is there."""
 
 
+class StorageError(RuntimeError):
+    """Shared storage cannot be reached, or refuses; what had been written there is there."""
+
+
 class WorkersDiedError(RuntimeError):
     """The run's workers died again and again without an epoch's progress in between."""
 

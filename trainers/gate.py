@@ -38,7 +38,13 @@ def record_of(run_dir: Path) -> Path:
     return run_dir / "test_opening.json"
 
 
-def measured_once(run_dir: Path, replicas: Replicas, attempt: Attempt, measure: Callable[[], Metrics]) -> Metrics:
+def measured_once(
+    run_dir: Path,
+    replicas: Replicas,
+    attempt: Attempt,
+    measure: Callable[[], Metrics],
+    keep: Callable[[], None] = lambda: None,
+) -> Metrics:
     """The test set's figures: measured if the gate lets through, otherwise what was measured before.
 
     Args:
@@ -46,6 +52,7 @@ def measured_once(run_dir: Path, replicas: Replicas, attempt: Attempt, measure: 
         replicas: this worker's place; all of them come here together, and worker 0 decides.
         attempt: what the study's log says of earlier openings, and whether to open the test set again.
         measure: gives test_accuracy and what stands beside it, all workers together.
+        keep: brings the record to where it outlives this machine; called whenever it was written.
 
     Returns:
         The figures measured, and `test_forced` where this attempt opened the test set by force.
@@ -63,11 +70,13 @@ def measured_once(run_dir: Path, replicas: Replicas, attempt: Attempt, measure: 
     if step == _OPEN:
         if replicas.rank == 0:
             write_json(record_of(run_dir), record)
+            keep()
         replicas.barrier()  # nobody reads an image of the test set before it is on disk
         figures = measure()
         if replicas.rank == 0:
             record = {**record, **figures, "state": OPENED}
             write_json(record_of(run_dir), record)
+            keep()
         replicas.barrier()
     return measured_before(run_dir, attempt)
 

@@ -26,6 +26,7 @@ from trainers.errors import (
     PreemptedError,
     ReplicaError,
     StoppedError,
+    StorageError,
     UserError,
     WorkersDiedError,
 )
@@ -34,6 +35,7 @@ from trainers.plugins import receive, shipped
 from trainers.progress import Metrics
 from trainers.replicas import Replicas
 from trainers.stop import require_no_stop
+from trainers.stored_run import StoredRun
 from trainers.worker import train
 from trainers.working_folder import enter, require_run_dir
 
@@ -45,7 +47,10 @@ _POLL_SECONDS = 0.2
 _SETTLING = (5.0, 30.0)
 """Seconds after a worker died: until its node is known to be gone, and until the run goes on without its room."""
 
-_OWN_ERRORS = (UserError, DataChangedError, DivergedError, StoppedError, ReplicaError, InvariantError)
+_OWN_ERRORS = (
+    *(UserError, DivergedError, StoppedError, ReplicaError, InvariantError),
+    *(StorageError, DataChangedError),
+)
 
 
 def device_of(config: TrialConfig) -> torch.device:
@@ -77,7 +82,8 @@ def run_ray(
 
     Args:
         config: the run.
-        run_dir: the run's own folder, which every worker must be able to reach.
+        run_dir: the run's own folder, which every worker must be able to reach, unless the attempt names a place in
+            shared storage.
         on_epoch: called in this process, on a thread of its own, with each epoch's metrics: at first, with `replayed`
             set, those that the run has from earlier attempts. No epoch is told twice, also where workers die.
         attempt: what this attempt is told beside the configuration.
@@ -90,8 +96,10 @@ def run_ray(
     run_dir, attempt = run_dir.resolve(), attempt or Attempt()
     told = _Told(on_epoch, lambda: attempt.device_seconds(config.workers))
     deaths, epochs_then, workers = 0, -1, config.workers
+    stored = StoredRun(attempt.place, run_dir, config.fingerprint())
     while True:
         require_no_stop(attempt.stop_file)
+        stored.fetch()
         told.replay(recorded_history(run_dir))
         try:
             return _fit(config, workers, run_dir, told, attempt)
@@ -102,6 +110,7 @@ def run_ray(
             workers = _next_size(config, attempt)
             if own or getattr(error, "controller_failure", None):  # it has saved; or a group found no room
                 continue
+            stored.fetch()
             epochs_now = len(recorded_history(run_dir))
             deaths = deaths + 1 if epochs_now == epochs_then else 1
             epochs_then = epochs_now
@@ -158,6 +167,8 @@ def _fit(config: TrialConfig, workers: int, run_dir: Path, told: "_Told", attemp
     epochs = run_dir / f"epochs-{secrets.token_hex(4)}.jsonl"  # a group that outlives its driver writes to another
     on_cuda = _on_cuda(config)
     failures: Any = FailureConfig  # Ray shows type checkers that of its Train V1
+    stored = StoredRun(attempt.place, run_dir)
+    for_ray: Any = stored.for_ray() if attempt.place else {"storage_path": str(run_dir / "ray")}
     worker: Any = _ray_worker  # Ray's annotation denies that a worker may return something; it may
     trainer = TorchTrainer(
         worker,
@@ -175,7 +186,7 @@ def _fit(config: TrialConfig, workers: int, run_dir: Path, told: "_Told", attemp
         ),
         run_config=RunConfig(
             name="train",
-            storage_path=str(run_dir / "ray"),
+            **for_ray,
             callbacks=[_epoch_writer(epochs)],
             # A group that finds no room for a minute is given up where another may be smaller; otherwise it waits.
             failure_config=failures(controller_failure_limit=0 if _may_shrink(config) else -1),
@@ -186,6 +197,7 @@ def _fit(config: TrialConfig, workers: int, run_dir: Path, told: "_Told", attemp
             result: Any = _off_the_main_thread(trainer.fit)
     finally:
         epochs.unlink(missing_ok=True)
+        stored.clear_ray()
     return dict(result.return_value)
 
 
@@ -225,7 +237,7 @@ def _ray_worker(settings: dict[str, Any]) -> Metrics:
     replicas = Replicas(context.get_world_rank(), context.get_world_size())
     device = ray.train.torch.get_device() if settings["cuda"] else torch.device("cpu")
     config, attempt = TrialConfig.recorded(settings["config"]), Attempt.from_dict(settings["attempt"])
-    enter(attempt.working_folder, config)
+    enter(attempt.working_folder, config, required=attempt.place is None)
     # The driver has told the earlier epochs: through Ray Train each would take as long as a poll of its workers.
     return train(config, Path(settings["run_dir"]), replicas, device, ray.train.report, attempt, replay=False)
 

@@ -7,7 +7,6 @@ follows.
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from trainers.models import build_model, set_activation_memory
 from trainers.models.checkpoints import PretrainedReport, load_pretrained
 from trainers.registry import model_named
 from trainers.replicas import Replicas
+from trainers.run_data import pretrained_file
 
 
 def new_model(config: TrialConfig, num_classes: int, channels: int, image_size: int) -> nn.Module:
@@ -94,8 +94,8 @@ class Learner:
         model = new_model(config, data.num_classes, data.channels, data.image_size)
         pretrained = False
         self.pretrained: PretrainedReport | None = None
-        if config.pretrained is not None:
-            self.pretrained = report = load_pretrained(model, Path(config.pretrained))
+        if (file := pretrained_file(config)) is not None:
+            self.pretrained = report = load_pretrained(model, file)
             pretrained = not report.signs_only
             if report.signs_only and config.weight_scale is None and not config.xnor:
                 for _, layer in binary_layers(model):

@@ -40,6 +40,8 @@ from trainers.result import write_result
 from trainers.run_data import data_of
 from trainers.starting_bits import bits_of, flips_so_far, keep_start, shares_by_layer
 from trainers.stop import asked_to_end, told
+from trainers.stored_inputs import bring_inputs
+from trainers.stored_run import StoredRun
 
 Report = Callable[[Metrics], None]
 
@@ -84,17 +86,20 @@ def train(
             saved as it was after the step.
         OutOfMemoryError: memory does not hold the run.
         DiskFullError: a checkpoint or result could not be written; the last whole one is there.
+        StorageError: shared storage cannot be reached; this machine keeps what it could not take.
         InvariantError: `config.check` is set, and memory holds what it should not.
         ReplicaError: workers hold different weights after an epoch, or start from different checkpoints.
-        DataChangedError: this node's data are not those that the attempt expects.
+        DataChangedError: this node's data are not those that the attempt expects, or that were put into storage.
         UserError: the folder holds another run, all of its checkpoints are damaged, or the test set would be opened
             again without force.
     """
     attempt = attempt or Attempt()
+    stored = StoredRun(attempt.place, run_dir, config.fingerprint())
     try:
+        bring_inputs(config, attempt.place)
         check_data(config, attempt.expected_data)
         data = data_of(config)
-        run = _Run(config, data, run_dir, replicas, device, attempt)
+        run = _Run(config, data, run_dir, replicas, device, attempt, stored)
         if replay:
             for metrics in run.progress.history:
                 report(run.told({**metrics, "replayed": True}))
@@ -113,6 +118,7 @@ def train(
     finally:
         if replicas.rank == 0:
             Activity(run_dir).over()
+            stored.close()
 
 
 class _Run:
@@ -126,6 +132,7 @@ class _Run:
         replicas: Replicas,
         device: torch.device,
         attempt: Attempt,
+        stored: StoredRun,
     ) -> None:
         torch.set_num_threads(config.threads)
         if device.type == "cuda":
@@ -138,10 +145,11 @@ class _Run:
         self.learner.rule.total_steps = config.epochs * len(epoch_batches(len(self.training), config, 0))
         self.measured_step = measured_step_number(len(self.training), config)  # whose memory the run reports
         self.validation = data.split("validation", config.val_fraction) if config.val_fraction else None
-        self.attempt = attempt
+        self.attempt, self.stored = attempt, stored
         self.start: Metrics = {}  # of a run without epochs
         start = bits_of(self.learner.model)
         self.activity = Activity(run_dir if replicas.rank == 0 else None)
+        amiss = stored.fetch()
         self.progress, damaged = checkpoint.restore(run_dir, self.learner)
         steps = set(replicas.gather_numbers(self.progress.steps_done))
         if len(steps) > 1:
@@ -149,7 +157,7 @@ class _Run:
                 f"workers start from checkpoints of {sorted(steps)} steps; all must read the same {run_dir}"
             )
         lost = self.progress.go_on_with(replicas.size, config.workers)
-        self.note = "; ".join(part for part in (damaged, lost) if part)
+        self.note = "; ".join(part for part in (amiss, damaged, lost) if part)
         if replicas.rank == 0:
             run_dir.mkdir(parents=True, exist_ok=True)
             clear_partials(run_dir)
@@ -158,6 +166,8 @@ class _Run:
                 checkpoint.replace_last(run_dir)
             write_json(run_dir / _INPUTS, inputs_of(config, data, self.learner))
             keep_start(run_dir, config.fingerprint(), start)
+            stored.push()
+            stored.watch_for_stop(attempt.stop_file)
         self.activity("first step, compiling")
 
     def told(self, metrics: Metrics) -> Metrics:
@@ -283,13 +293,14 @@ class _Run:
     def _save(self, best: bool) -> None:
         if self.replicas.rank == 0:
             checkpoint.save(self.run_dir, self.learner, self.progress, best=best)
+            self.stored.push()
         self.replicas.barrier()  # nobody reports an epoch that is not on disk yet
 
     def finish(self) -> Metrics:
         """The last epoch's metrics, and the test set's figures if they are asked for or known."""
         self._stop_here()
         if self.config.test:
-            tested = measured_once(self.run_dir, self.replicas, self.attempt, self._test_figures)
+            tested = measured_once(self.run_dir, self.replicas, self.attempt, self._test_figures, self.stored.push)
         else:
             tested = measured_before(self.run_dir, self.attempt)
         if tested:
@@ -304,6 +315,7 @@ class _Run:
         if self.replicas.rank == 0:
             kept = {key: value for key, value in metrics.items() if key != "test_forced"}
             self.note = "; ".join(part for part in (self.note, write_result(self.run_dir, kept)) if part)
+            self.stored.push()
         return self.told(metrics)
 
     def _test_figures(self) -> Metrics:

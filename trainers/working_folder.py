@@ -21,8 +21,13 @@ def working_folder() -> str:
         return ""
 
 
-def enter(folder: str, config: TrialConfig) -> None:
+def enter(folder: str, config: TrialConfig, *, required: bool = True) -> None:
     """Make `folder` this process's working folder.
+
+    Args:
+        folder: where the command was given.
+        config: of the run.
+        required: whether the run reads its relative paths there; else this machine may lack the folder.
 
     Raises:
         UserError: it is not on this machine, and the run has a relative path.
@@ -32,7 +37,7 @@ def enter(folder: str, config: TrialConfig) -> None:
     try:
         os.chdir(folder)
     except OSError as error:
-        if relative := relative_paths(config):
+        if required and (relative := relative_paths(config)):
             raise UserError(
                 f"the folder {folder} that the command was given in cannot be entered on {platform.node()} "
                 f"({error.strerror}), and {', '.join(relative)} is relative to it; give absolute paths on a disk that "

@@ -8,28 +8,29 @@ from pathlib import Path
 
 import pytest
 
-from trainers import node_data
+from trainers import verified
 from trainers.attempt import Attempt
 from trainers.config import TrialConfig
 from trainers.data.store import verify_prepared
 from trainers.errors import DataChangedError
 from trainers.host import run_local
-from trainers.node_data import check_data, sha256_once
+from trainers.node_data import check_data
 from trainers.run_data import data_of
+from trainers.verified import sha256_once
 
 MakeConfig = Callable[..., TrialConfig]
 
 
 @pytest.fixture(autouse=True)
 def own_notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_data.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(verified.tempfile, "gettempdir", lambda: str(tmp_path))
 
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that were read through."""
-    read, whole = list[str](), node_data.file_sha256
-    monkeypatch.setattr(node_data, "file_sha256", lambda file: read.append(Path(file).name) or whole(file))
+    read, whole = list[str](), verified.file_sha256
+    monkeypatch.setattr(verified, "file_sha256", lambda file: read.append(Path(file).name) or whole(file))
     return read
 
 
