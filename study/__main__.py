@@ -35,6 +35,7 @@ def parser(command: str = "") -> Parser:
     run = _command(subparsers, "run", "a whole study: prepare, sweep, confirm, compare", commands.run)
     run.add_argument("study", metavar="STUDY", help="a preset (quickstart, six-datasets, paper) or a study file (YAML)")
     _add_output(run, "studies/<name of the study>")
+    _add_storage(run)
     add_option(run, "trials", type=int, metavar="N", help="search trials a cell (default: as the study says)")
     _add_asha_switch(run)
     _add_at_once(run)
@@ -92,12 +93,14 @@ def parser(command: str = "") -> Parser:
     add_option(sweep, "grace_period", type=int, metavar="N", help="epochs before a trial may be stopped (default: 1)")
     add_option(sweep, "reduction_factor", type=int, metavar="N", help="one trial in N goes on at a rung (default: 3)")
     _add_output(sweep, "studies/sweep")
+    _add_storage(sweep)
     add_output_options(sweep, last="the best trial")
 
     train = _command(subparsers, "train", "train one configuration, under Ray Train", commands.train)
     if command == "train":
         add_config_options(train)
     _add_output(train, "studies/train")
+    _add_storage(train)
     _add_reopen_switch(train)
     add_output_options(train, last="the final metrics")
 
@@ -157,6 +160,7 @@ def parser(command: str = "") -> Parser:
         action="store_true",
         help="look at the nodes of RAY_ADDRESS's cluster instead; with DIR, at the disk they must share too",
     )
+    doctor.add_argument("--storage", metavar="URI", help="with --cluster: look whether the nodes reach it too")
 
     mlflow = _command(subparsers, "mlflow", "show a study in MLflow: deliver what it lacks, or all", commands.mlflow)
     mlflow.add_argument("directory", metavar="DIR", help="the study's folder")
@@ -231,6 +235,11 @@ def _add_plugins(*commands: Parser) -> None:
 def _add_output(command: Parser, default: str) -> None:
     command.add_argument("--output", metavar="DIR", help=f"the study's folder (default: {default})")
     _add_tracking_uri(command, "an MLflow server, or a PostgreSQL that shows MLflow and Optuna the study")
+
+
+def _add_storage(command: Parser) -> None:
+    text = "what a cluster's nodes share: a path that all of them mount, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"
+    add_option(command, "storage", metavar="URI", help=text)
 
 
 def _add_tracking_uri(command: Parser, text: str) -> None:

@@ -139,6 +139,7 @@ def run(
     allow_unequal: bool = False,
     reopen_test: bool = False,
     tracking_uri: str | None = None,
+    storage: str | None = None,
     quiet: bool = False,
 ) -> Study:
     """Run what a study still lacks, as `python -m study run` does, and return it; its lines go to standard output.
@@ -161,6 +162,7 @@ def run(
         allow_unequal: compare methods whose offered budgets differ.
         reopen_test: open test sets again where they were opened before; that is recorded.
         tracking_uri: an MLflow tracking URI; None: a database in the folder.
+        storage: shared storage for a cluster's nodes (docs/cluster.md); None: the study's own, or none.
         quiet: print only results and what went wrong.
 
     Returns:
@@ -182,6 +184,7 @@ def run(
             output = Path("studies") / (f"{name}-simulated" if simulate else name)
         words = ["run", file, "--output", str(output), "--data-root", str(data_root)]
         given = {"trials": trials, "at-once": at_once, "prepared-root": prepared_root, "tracking-uri": tracking_uri}
+        given["storage"] = storage
         words += [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
         flags = {
             "no-asha": not asha,

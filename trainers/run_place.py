@@ -33,6 +33,11 @@ class RunPlace:
         return run_path(self.study, self.trial_id)
 
 
+def study_place(name: str) -> str:
+    """Where a study lies, below the storage's address."""
+    return f"studies/{name}"
+
+
 def run_path(study: str, trial_id: str) -> str:
     """Where a run of a study lies, below the storage's address."""
     return f"{study}/runs/{trial_id}"

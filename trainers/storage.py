@@ -125,6 +125,20 @@ class Storage:
 
         return self._tried(call, f"look for {path}")
 
+    def age(self, path: str) -> float | None:
+        """Seconds since a file was written, by the storage's own clock; None where there is none."""
+
+        def call() -> float | None:
+            then, now = self._files.get_file_info([self._at(path), self._at(probe)])
+            return None if then.mtime_ns is None or now.mtime_ns is None else (now.mtime_ns - then.mtime_ns) / 1e9
+
+        probe = f".clock-{secrets.token_hex(8)}"
+        self.write(probe, b"")
+        try:
+            return self._tried(call, f"look for {path}")
+        finally:
+            self.delete(probe)
+
     def names(self, folder: str) -> list[str]:
         """The files and folders right below a folder, sorted; none where there is no such folder."""
 

@@ -49,8 +49,13 @@ def run(options: argparse.Namespace) -> int:
         raise UserError("--device-memory belongs to --simulate; give both, or see `python -m study plan`")
     if options.simulate is not None:
         return _simulated(options, study)
-    folder = StudyFolder(
-        options.output or Path("studies") / study.name, name=study.name, tracking_uri=study.tracking_uri
+    from study.drive.shared import share, shared_folder
+
+    folder = shared_folder(
+        options.output or Path("studies") / study.name,
+        options.storage,
+        name=study.name,
+        tracking_uri=study.tracking_uri,
     )
     if switched := {name: True for name in ("check", "skip_damaged") if getattr(options, name)}:
         cells = (dataclasses.replace(cell, base=cell.base.replace(**switched)) for cell in study.cells)
@@ -66,6 +71,7 @@ def run(options: argparse.Namespace) -> int:
 
         study = pretrain_cells(study, folder.path)
     workloads = workloads_of(study.cells)
+    share(folder, [cell.base for cell in study.cells])
     from study.drive.session import open_session
     from study.drive.study import run_study
 
@@ -85,7 +91,7 @@ def _simulated(options: argparse.Namespace, study: StudyConfig) -> int:
     from study.drive.simulate import simulated_study, simulation_kind, write_simulation
     from trainers.memory.report import CATEGORIES, MemoryReport
 
-    for name in ("download", "check"):
+    for name in ("download", "check", "storage"):
         if getattr(options, name):
             raise UserError(f"--{name} means nothing with --simulate, which reads no data and trains nothing")
     memory = None if options.device_memory is None else parse_bytes(options.device_memory)
@@ -142,11 +148,14 @@ def sweep(options: argparse.Namespace) -> int:
         prepared_root=values.pop("prepared_root", None),
         fixed=values,
     )
-    folder = StudyFolder(options.output or "studies/sweep", tracking_uri=options.tracking_uri)
+    from study.drive.shared import share, shared_folder
+
+    folder = shared_folder(options.output or "studies/sweep", options.storage, tracking_uri=options.tracking_uri)
     prepare_for([cell.base])
     study, needs = check_study(StudyConfig(folder.name, (cell,), search, ConfirmConfig(k=0)))
     (cell,) = study.cells
     workloads = workloads_of(study.cells)
+    share(folder, [cell.base])
     from study.drive.cluster import connect
     from study.drive.course import run_cells
     from study.drive.nodes import require_nodes
@@ -161,7 +170,7 @@ def sweep(options: argparse.Namespace) -> int:
         open_journal(folder.journal)  # a damaged one is said before Ray is started
         say("starting Ray ...")
         connect()
-        require_nodes(folder.path, [cell.base], say)
+        require_nodes(folder.path, [cell.base], say, folder.storage)
         course = run_cells([cell], study.confirm, folder, session.log, needs)
     result = course.searches[cell.name]
     say("\n".join(result.lines()), important=True)
@@ -187,12 +196,14 @@ def train(options: argparse.Namespace) -> int:
     values = config_values(options)
     refuse_foreign(values, values["algorithm"], values["model"])
     config = TrialConfig(**values)
-    folder = StudyFolder(options.output or "studies/train", tracking_uri=options.tracking_uri)
+    from study.drive.shared import share, shared_folder
     from trainers.preflight import preflight
 
+    folder = shared_folder(options.output or "studies/train", options.storage, tracking_uri=options.tracking_uri)
     prepare_for([config])
     config = preflight(config, say)
     folder.claim_run(config)
+    share(folder, [config])
     from study.define.memory_plan import need_of
     from study.drive.placement import check_room
 
@@ -208,7 +219,8 @@ def train(options: argparse.Namespace) -> int:
     from trainers.host import run_ray
 
     trial_id = f"{label}-train-{config.fingerprint()[:8]}-s{config.seed}"
-    spec = trial_spec(trial_id, "train", config.method, config, folder.run_dir(trial_id))
+    place = folder.place(trial_id)
+    spec = trial_spec(trial_id, "train", config.method, config, folder.run_dir(trial_id), place=place)
     with open_session(folder) as session:
         refuse_replaced(session.log.trials(), [config])
         for line in other_lengths(session.log.trials(), trial_id, config):
@@ -216,11 +228,11 @@ def train(options: argparse.Namespace) -> int:
         recorder = Recorder(session.log, Place(Progress(label, 1, every_epoch=True)))
         say("starting Ray ...")
         connect()
-        require_nodes(folder.path, [config], say)
+        require_nodes(folder.path, [config], say, folder.storage)
         check_room(config, need)
         recorder.start(spec)
         known, run_dir = session.log.trials()[trial_id].test_opened, Path(spec["run_dir"])
-        attempt = Attempt(folder.stop_file, test_openings=known, reopen_test=options.reopen_test)
+        attempt = Attempt(folder.stop_file, test_openings=known, reopen_test=options.reopen_test, place=place)
         try:
             final = run_ray(config, run_dir, lambda metrics: recorder.epoch(spec, metrics), attempt)
         except Exception as error:
@@ -305,6 +317,8 @@ def doctor(options: argparse.Namespace) -> int:
     """What a study's records disagree on, or what keeps trials off a cluster's nodes; 1 where there is something."""
     if options.cluster:
         return _examine_cluster(options)
+    if options.storage is not None:
+        raise UserError("--storage belongs to --cluster, of which it is looked at too; give both")
     if options.directory is None:
         raise UserError("doctor is given no study; use `doctor DIR`, or `doctor --cluster`")
     from study.repair.doctor import doctor as examined
@@ -316,6 +330,7 @@ def _examine_cluster(options: argparse.Namespace) -> int:
     from study.drive.cluster import connect
     from study.drive.nodes import cluster_report
     from study.drive.ray_address import cluster_address
+    from trainers.storage import Storage
 
     if options.repair:
         raise UserError("--repair mends a study's records, nothing of a cluster; leave it out or give a study alone")
@@ -324,8 +339,11 @@ def _examine_cluster(options: argparse.Namespace) -> int:
     folder = None if options.directory is None else Path(options.directory)
     if folder is not None and not folder.is_dir():
         raise UserError(f"{folder} is no folder; give one on the disk that the nodes share")
+    storage = None if options.storage is None else Storage(options.storage)
+    if storage is not None:
+        storage.require()
     connect()
-    return cluster_report(folder, say)
+    return cluster_report(folder, say, storage)
 
 
 def schema(options: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from study.drive.shared import fetch_checkpoints
 from study.record.folder import study_identity
 from study.record.provenance import UNKNOWN
 from study.record.runs_table import read_study
@@ -86,6 +87,8 @@ def export_run(
     if base is not None and not patch:
         raise UserError("--base is the pretrained file that a patch is of; give --patch too, or leave it out")
     run_dir = find_run(run, study)
+    if not CHECKPOINTS[which](run_dir).exists():
+        fetch_checkpoints(run_dir)
     trained = read_trained(CHECKPOINTS[which](run_dir))
     config = trained.config
     start = _start(run_dir, config, base) if patch else None

@@ -1,10 +1,12 @@
 """What one run is asked to do, as plain values: what Ray Tune, the journal and the log carry of it."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypedDict
 
 from trainers.config import TrialConfig
 from trainers.plugins import Shipped, origins, shipped
+from trainers.run_place import RunPlace
 from trainers.working_folder import working_folder
 
 
@@ -18,7 +20,7 @@ class TrialSpec(TypedDict):
     `reopen_test` whether to open it once more all the same. `simulate` is None, or what a simulated run has its
     learning curve from: `synthetic`, or the path of a `simulation.json`. `plugins` are the plug-ins that the command
     loaded, with their text, `working_folder` is where it was given. `expected_data` says what data the study began
-    with, empty where that is not known.
+    with, empty where that is not known. `place` is where the run lies in shared storage, None where there is none.
     """
 
     trial_id: str
@@ -34,6 +36,7 @@ class TrialSpec(TypedDict):
     plugins: list[Shipped]
     working_folder: str
     expected_data: dict[str, str]
+    place: dict[str, Any] | None
 
 
 def trial_spec(
@@ -49,6 +52,7 @@ def trial_spec(
     test_openings: int = 0,
     reopen_test: bool = False,
     expected_data: dict[str, str] | None = None,
+    place: RunPlace | None = None,
 ) -> TrialSpec:
     """The specification of one run; arguments as the entries of `TrialSpec`."""
     return TrialSpec(
@@ -65,6 +69,7 @@ def trial_spec(
         plugins=shipped(),
         working_folder=working_folder(),
         expected_data=expected_data or {},
+        place=asdict(place) if place else None,
     )
 
 

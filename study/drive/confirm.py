@@ -64,6 +64,7 @@ def planned(
                 folder.simulation,
                 stop_file=folder.stop_file,
                 expected_data=expected_data(folder.workload(cell.name)),
+                place=folder.place(trial_id),
             )
             tags = {"confirms": search_trial_id(cell, trial.number), "rank": str(rank), **cell.repeat_tag}
             runs.append((spec, tags))

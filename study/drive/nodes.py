@@ -4,8 +4,9 @@ A trial reads the code, the data and the pretrained file of its own node, and wr
 folder: on a node that sees another disk it would seem to end well, and its results would be gone. So every node that
 may run trials proves that it
 
-* finds a file that this command has just written into the study's folder, and may write there,
-* finds the data and pretrained files that the study names, of the sizes that this machine sees,
+* finds a file that this command has just written into the study's folder, and may write there; of a study in shared
+  storage (`study.drive.shared`), finds one there, writes one that this machine finds, and can make the runs' folders,
+* finds the data and pretrained files that the study names, of the sizes that this machine sees; storage brings them,
 * has the same code (SHA-256 of the packages' sources), Python and releases,
 * has room in /dev/shm for Ray's and torch's workers to talk through,
 * has a clock that agrees with this machine's, by which logs and locks are read.
@@ -18,7 +19,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from trainers.config import TrialConfig
 from trainers.data.store import MANIFEST
 from trainers.errors import UserError
 from trainers.run_data import prepared_folder
+from trainers.storage import Storage
 
 SECONDS = 60
 """In which a node must answer; its first worker may have to be started."""
@@ -39,6 +41,7 @@ DECIDING = ("python", "torch", "ray", "numpy", "pyarrow")
 """Whose releases decide whether a run is the same anywhere."""
 PROBE = ".nodes-probe"
 """The file that nodes must find in the study's folder, and what the name of those that they write there begins with."""
+_SHARE = "storage is a path that every node mounts alike, or a bucket (s3://, gs://)"
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Node:
         clock: seconds by which its clock is ahead of this machine's.
         clock_error: seconds by which that may be wrong.
         problems: of its storage, one line each.
+        wrote: the name of the file that it has written into shared storage; empty where it wrote none.
     """
 
     host: str
@@ -62,15 +66,19 @@ class Node:
     clock: float = 0.0
     clock_error: float = 0.0
     problems: tuple[str, ...] = ()
+    wrote: str = ""
 
 
-def require_nodes(folder: Path, configs: Iterable[TrialConfig], say: Callable[[str], None]) -> None:
+def require_nodes(
+    folder: Path, configs: Iterable[TrialConfig], say: Callable[[str], None], storage: Storage | None = None
+) -> None:
     """Refuse a cluster of several nodes where one of them cannot run the study's trials.
 
     Args:
         folder: the study's.
         configs: what trials run, for the data and pretrained files that they read.
         say: takes a line of what is done.
+        storage: the study's shared storage, where it has some.
 
     Raises:
         UserError: names every node that cannot, with what it lacks and what to do.
@@ -79,7 +87,7 @@ def require_nodes(folder: Path, configs: Iterable[TrialConfig], say: Callable[[s
         say(line)
     if not _elsewhere():  # or all are still to come, when trials wait for them
         return
-    nodes, here = look_at_nodes(folder, inputs_of(configs)), this_machine()
+    nodes, here = look_at_nodes(folder, () if storage else inputs_of(configs), storage), this_machine()
     found = [f"{node.host}: {problem}" for node in nodes for problem in problems(node, here)]
     if found:
         listed = "\n  ".join(found)
@@ -87,7 +95,7 @@ def require_nodes(folder: Path, configs: Iterable[TrialConfig], say: Callable[[s
             f"the cluster cannot run this study's trials on all of its nodes:\n  {listed}\n"
             "mend these nodes or take them out of the cluster; `python -m study doctor --cluster` looks again"
         )
-    say(f"{len(nodes)} nodes answer: same code and releases, and all reach {folder}")
+    say(f"{len(nodes)} nodes answer: same code and releases, and all reach {storage.uri if storage else folder}")
 
 
 def inputs_of(configs: Iterable[TrialConfig]) -> list[Path]:
@@ -101,15 +109,16 @@ def inputs_of(configs: Iterable[TrialConfig]) -> list[Path]:
     return list(found)
 
 
-def cluster_report(folder: Path | None, show: Callable[[str], None]) -> int:
+def cluster_report(folder: Path | None, show: Callable[[str], None], storage: Storage | None = None) -> int:
     """Say of every node of the joined cluster what it is and what keeps trials off it; 1 where something does.
 
     Args:
         folder: a study's, whose disk the nodes must share; None to leave storage out.
         show: takes each line.
+        storage: shared storage that the nodes must reach.
     """
     here, bad = this_machine(), 0
-    for node in look_at_nodes(folder):
+    for node in look_at_nodes(folder, storage=storage):
         against = problems(node, here)
         bad += bool(against)
         releases = ", ".join(f"{name} {release}" for name, release in node.versions.items())
@@ -154,17 +163,27 @@ def this_machine() -> Node:
     return Node(socket.gethostname(), _releases(), code_hash(), None)
 
 
-def look_at_nodes(folder: Path | None, files: Sequence[Path] = ()) -> list[Node]:
+def look_at_nodes(folder: Path | None, files: Sequence[Path] = (), storage: Storage | None = None) -> list[Node]:
     """Ask every node that may run trials; one that does not answer in time has that as its problem.
 
     Args:
         folder: the study's, into which a file is written for the nodes to find; None to leave storage out.
         files: inputs that trials read.
+        storage: shared storage, in which a file is written for the nodes to find instead, and one by each of them.
     """
     sizes = {str(path.absolute()): path.stat().st_size if path.is_file() else -1 for path in files if path.exists()}
+    token = secrets.token_hex(16)
+    if storage is not None:
+        place = f"{PROBE}-{token}"
+        try:
+            storage.write(f"{place}/head", token.encode())
+            nodes = _answers(None if folder is None else str(folder.absolute()), token, sizes, (storage.uri, place))
+            return [_seen(node, storage, place) for node in nodes]
+        finally:
+            storage.delete_folder(place)
     if folder is None:
         return _answers(None, "", sizes)
-    probe, token = folder / PROBE, secrets.token_hex(16)
+    probe = folder / PROBE
     try:
         probe.write_text(token, encoding="utf-8")
         return _answers(str(folder.absolute()), token, sizes)
@@ -172,13 +191,24 @@ def look_at_nodes(folder: Path | None, files: Sequence[Path] = ()) -> list[Node]
         probe.unlink(missing_ok=True)
 
 
-def _answers(folder: str | None, token: str, files: dict[str, int]) -> list[Node]:
+def _seen(node: Node, storage: Storage, place: str) -> Node:
+    """The node's answer, with whether this machine finds what it wrote into storage."""
+    if not node.wrote or storage.read(f"{place}/{node.wrote}") is not None:
+        return node
+    unseen = f"wrote a file into {storage.uri} that this machine does not find there; {_SHARE}"
+    return replace(node, problems=(*node.problems, unseen))
+
+
+def _answers(
+    folder: str | None, token: str, files: dict[str, int], storage: tuple[str, str] | None = None
+) -> list[Node]:
     """What the nodes answer.
 
     Args:
         folder: the study's, absolute; None where only the nodes themselves are looked at.
         token: what the file `PROBE` in it holds.
         files: absolute paths of inputs, each with what this machine sees there: bytes, -1 for a folder.
+        storage: shared storage, and the folder of the probes in it.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -188,7 +218,7 @@ def _answers(folder: str | None, token: str, files: dict[str, int]) -> list[Node
         only_there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         task = ray.remote(num_cpus=0, max_retries=0)(_question()).options(scheduling_strategy=only_there)
         host = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-        started.append((host, task.remote(folder, token, files)))
+        started.append((host, task.remote(folder, token, files, storage)))
     found = []
     for host, answer in started:
         ready, _ = ray.wait([answer], timeout=max(1.0, sent + SECONDS - time.time()))
@@ -210,21 +240,52 @@ def _answers(folder: str | None, token: str, files: dict[str, int]) -> list[Node
                 values["clock"] - (sent + took / 2),
                 took / 2,
                 tuple(values["problems"]),
+                values["wrote"],
             )
         )
     return found
 
 
-def _question(probe: str = PROBE) -> Callable[[str | None, str, dict[str, int]], dict[str, Any]]:
+def _question(probe: str = PROBE, share: str = _SHARE) -> Callable[..., dict[str, Any]]:
     """The task, which travels by value: a node may not have this module."""
 
-    def answer(folder: str | None, token: str, files: dict[str, int]) -> dict[str, Any]:
+    def in_storage(folder: str | None, token: str, uri: str, place: str, found: list[str]) -> str:
+        import os
+        import uuid
+
+        if folder is not None:
+            made = os.path.join(folder, "runs", f"{probe}-{uuid.uuid4().hex}")
+            try:
+                os.makedirs(made)
+                os.rmdir(made)
+            except OSError as error:
+                reason = error.strerror or type(error).__name__
+                found.append(f"cannot make the runs' folders in {folder} ({reason}); give an --output that it can make")
+        try:
+            from trainers.storage import Storage
+        except ImportError:
+            return ""  # said as what it is
+        storage, own = Storage(uri, patience=10), uuid.uuid4().hex
+        try:
+            if (seen := storage.read(f"{place}/head")) is None or seen.decode() != token:
+                found.append(f"does not find in {uri} what this machine wrote there; {share}")
+            storage.write(f"{place}/{own}", b"")
+        except Exception as error:
+            found.append(str(error))
+            return ""
+        return own
+
+    def answer(
+        folder: str | None, token: str, files: dict[str, int], storage: tuple[str, str] | None
+    ) -> dict[str, Any]:
         import os
         import time
         import uuid
 
-        clock, found = time.time(), []
-        if folder is not None:
+        clock, found, wrote = time.time(), list[str](), ""
+        if storage is not None:
+            wrote = in_storage(folder, token, *storage, found)
+        elif folder is not None:
             try:
                 with open(os.path.join(folder, probe), encoding="utf-8") as file:
                     seen = file.read()
@@ -255,7 +316,7 @@ def _question(probe: str = PROBE) -> Callable[[str | None, str, dict[str, int]],
             free = shm.f_bavail * shm.f_frsize
         except (OSError, AttributeError):
             free = None
-        return {"clock": clock, "problems": found, "code": code, "versions": versions, "shm": free}
+        return {"clock": clock, "problems": found, "code": code, "versions": versions, "shm": free, "wrote": wrote}
 
     return answer
 

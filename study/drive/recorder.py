@@ -13,6 +13,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 
 from study.define.trial_spec import TrialSpec, plugins_tag
+from study.drive.shared import fetch_ended
 from study.drive.simulate import simulated_tag
 from study.drive.trial import failure
 from study.record.inputs import file_tags
@@ -87,9 +88,11 @@ class Recorder:
     def end(self, spec: TrialSpec, outcome: str, final: Mapping[str, Any] | None = None, reason: str = "") -> None:
         """A run is over: completed, pruned, diverged, failed or infeasible, for a reason where there is one.
 
-        A pruned run's folder is removed: it is never gone on with.
+        A pruned run's folder is removed: it is never gone on with. What another machine left of one in shared storage
+        is fetched before the log says that it is over, but for its checkpoints.
         """
         trial_id, final = spec["trial_id"], final or {}
+        fetch_ended(spec, outcome)
         self._say_note(spec, final)
         record = self._record(spec)
         self.test_opening(spec, final)
@@ -111,7 +114,7 @@ class Recorder:
         self._place_of(spec).progress.end(TrialConfig.recorded(spec["config"]), shown, outcome, reason)
 
     def attempt_end(self, spec: TrialSpec, how: str, reason: str = "", device_seconds: float | None = None) -> None:
-        """A run has stopped and is not over: interrupted, died, out_of_memory or disk_full."""
+        """A run has stopped and is not over: interrupted, died, out_of_memory, or as `ALL_ALIKE` ends."""
         trial_id = spec["trial_id"]
         self._log.append("attempt_end", trial_id=trial_id, how=how, reason=reason, device_seconds=device_seconds)
         self.outcomes[trial_id] = "interrupted"

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from study.drive.interrupt import interruptible
+from study.drive.shared import is_stored, mirrored
 from study.record import carried, display
 from study.record.folder import StudyFolder
 from study.record.provenance import provenance
@@ -62,19 +64,20 @@ def open_session(
         close_attempts(log)
         given = {} if study_file is None else {"study_file": study_file}
         origin = provenance()
-        for line in carried.lines(log.events(), log.trials(), folder.path, origin):
-            show(line)
-        log.append("session", **origin, **given)
-        for delivery in deliveries:
-            delivery.start()
         session = Session(log)
-        try:
-            yield session
-        finally:
-            with suppress(UserError):  # no room on the disk: the next command logs it, as after a kill
-                close_attempts(log)
-            closed = [delivery.close() for delivery in deliveries]
-            session.delivered = all(closed)
+        with mirrored(folder, log.trials(), show):
+            for line in carried.lines(log.events(), log.trials(), folder.path, origin, partial(is_stored, folder)):
+                show(line)
+            log.append("session", **origin, **given)
+            for delivery in deliveries:
+                delivery.start()
+            try:
+                yield session
+            finally:
+                with suppress(UserError):  # no room on the disk: the next command logs it, as after a kill
+                    close_attempts(log)
+                closed = [delivery.close() for delivery in deliveries]
+                session.delivered = all(closed)
 
 
 def close_attempts(log: StudyLog) -> list[str]:

@@ -47,7 +47,7 @@ def run_study(
     open_journal(folder.journal)  # a damaged one is said before Ray is started
     say("starting Ray ...")
     connect()
-    require_nodes(folder.path, (cell.base for cell in study.cells), say)
+    require_nodes(folder.path, (cell.base for cell in study.cells), say, folder.storage)
 
     def searched(result: SweepResult) -> None:
         say("\n".join(result.lines()), important=True)

@@ -23,8 +23,10 @@ from trainers.errors import (
     OutOfMemoryError,
     PreemptedError,
     StoppedError,
+    StorageError,
 )
 from trainers.plugins import receive
+from trainers.run_place import RunPlace
 from trainers.working_folder import enter
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ OUTCOMES: Final[dict[type[Exception], str]] = {
     StoppedError: "stopped",
     DiskFullError: "disk_full",
     DataChangedError: "data_changed",
+    StorageError: "storage_unreachable",
 }
 """How a run ended, by the error that ended it; any other is `failed`."""
 
@@ -44,8 +47,9 @@ def run_trial(tune_config: dict[str, Any]) -> None:
     """Train `tune_config["spec"]` (a `TrialSpec`), reporting each epoch and at last the outcome.
 
     When a run goes on from a checkpoint, the epochs that it has are reported first, with `replayed` set. The last
-    report holds `outcome` (completed, diverged, failed, out_of_memory, stopped, disk_full or data_changed), `epoch`,
-    the seconds of this attempt over all its workers as `device_seconds` and, unless completed, a `reason`. One trial
+    report holds `outcome` (completed, diverged, failed, out_of_memory, stopped, disk_full, data_changed or
+    storage_unreachable), `epoch`, the seconds of this attempt over all its workers as `device_seconds` and, unless
+    completed, a `reason`. One trial
     that fails must not end a sweep, so nothing is raised; what is not understood leaves its traceback in the run's
     folder as `error.txt`.
     """
@@ -73,6 +77,7 @@ def ended(spec: TrialSpec, report: Callable[[dict[str, Any]], None]) -> dict[str
         reopen_test=spec["reopen_test"],
         expected_data=spec["expected_data"],
         working_folder=spec["working_folder"],
+        place=RunPlace(**spec["place"]) if spec["place"] else None,
     )
     epochs_seen = 0
 
@@ -82,12 +87,13 @@ def ended(spec: TrialSpec, report: Callable[[dict[str, Any]], None]) -> dict[str
         report(dict(metrics))
 
     try:
-        enter(spec["working_folder"], config)
+        enter(spec["working_folder"], config, required=attempt.place is None)
         final = {**_trained(spec, epoch, attempt), "outcome": "completed"}
     except PreemptedError:
         raise  # this process is ending, and the trial goes on elsewhere: for Tune, as if it had died
     except Exception as error:
         final = {**failure(error, run_dir), "epoch": epochs_seen}
+        _keep_traceback(final["outcome"], attempt.place, run_dir)
     if final["outcome"] != "completed":
         release_memory()
     return {**final, "device_seconds": attempt.device_seconds(config.workers)}
@@ -105,6 +111,15 @@ def failure(error: Exception, run_dir: Path) -> dict[str, Any]:
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
     return {"outcome": "failed", "reason": f"{type(error).__name__}: {error}".splitlines()[0]}
+
+
+def _keep_traceback(outcome: str, place: RunPlace | None, run_dir: Path) -> None:
+    """Bring a failed run's traceback to shared storage, where there is one, for the command to fetch."""
+    if outcome == "failed" and place is not None:
+        from trainers.stored_run import StoredRun
+
+        with suppress(StorageError, DiskFullError, OSError):
+            StoredRun(place, run_dir).push()
 
 
 def release_memory() -> None:

@@ -4,7 +4,7 @@ Checkpoints are large and only unfinished runs need them. What a study knows of 
 search's journal, so that these, committed to git at the end of a sitting, are what the next machine goes on from.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +57,23 @@ def begin_anew(trials: Mapping[str, TrialRecord], folder: Path) -> list[str]:
 
 
 def lines(
-    events: Iterable[Mapping[str, Any]], trials: Mapping[str, TrialRecord], folder: Path, now: Mapping[str, str]
+    events: Iterable[Mapping[str, Any]],
+    trials: Mapping[str, TrialRecord],
+    folder: Path,
+    now: Mapping[str, str],
+    elsewhere: Callable[[str], bool] = lambda trial_id: False,
 ) -> list[str]:
-    """What is said where a study goes on elsewhere than it last was at work, or without its checkpoints."""
+    """What is said where a study goes on elsewhere than it last was at work, or without its checkpoints.
+
+    Args:
+        events, trials, folder: of the study.
+        now: this command's origin.
+        elsewhere: whether a run whose checkpoint is not in the folder has one in shared storage.
+    """
     said = []
     if different := differences(events, now):
         said.append(f"this study goes on elsewhere: {'; '.join(different)}. Each run's record says where it ran")
-    if anew := begin_anew(trials, folder):
+    if anew := [trial_id for trial_id in begin_anew(trials, folder) if not elsewhere(trial_id)]:
         said.append(
             f"{len(anew)} interrupted runs have no checkpoint here and start from nothing: {', '.join(anew[:3])}"
             + (", ..." if len(anew) > 3 else "")

@@ -1,7 +1,7 @@
 """A study's folder: where everything lies, and `study.json`, which says what the folder belongs to.
 
-    DIR/study.json            format, the study's own id (a UUID), name, tracking URI, whether runs are simulated, the
-                              plug-ins that runs need, each cell's identity and budget
+    DIR/study.json            format, the study's own id (a UUID), name, tracking URI, shared storage where it has some,
+                              whether runs are simulated, the plug-ins that runs need, each cell's identity and budget
     DIR/simulation.json       of a simulated study: where its learning curves come from
     DIR/log.jsonl             everything that happened, in order: see `study.record.study_log`
     DIR/mlflow.db             its pages in MLflow (unless another tracking URI was given), which can be made again
@@ -21,7 +21,7 @@ import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from study.record.tracking_uri import checked_uri, database_path, default_tracking_uri
 from trainers.atomic import write_text
@@ -30,6 +30,10 @@ from trainers.config import TrialConfig
 from trainers.errors import UserError
 from trainers.plugins import origins
 from trainers.registry import declared
+from trainers.run_place import RunPlace, study_place
+
+if TYPE_CHECKING:  # most commands reach no storage
+    from trainers.storage import Storage
 
 FORMAT = 1
 
@@ -43,6 +47,7 @@ class StudyFolder:
         tracking_uri: where MLflow shows the study; None takes what `study.json` says, or the study's own database.
         simulated: how runs are simulated, `synthetic` or `recorded`; empty: they train. A folder holds one kind alone;
             None takes what is there.
+        storage: shared storage that the study is mirrored to (`study.drive.shared`); None: none.
 
     Raises:
         UserError: the folder cannot be written, is no study's folder, or is that of another study; or a tracking URI
@@ -50,7 +55,13 @@ class StudyFolder:
     """
 
     def __init__(
-        self, path: str | Path, *, name: str | None = None, tracking_uri: str | None = None, simulated: str | None = ""
+        self,
+        path: str | Path,
+        *,
+        name: str | None = None,
+        tracking_uri: str | None = None,
+        simulated: str | None = "",
+        storage: "Storage | None" = None,
     ) -> None:
         self.path = Path(path).resolve()
         self._check_writable()
@@ -75,6 +86,9 @@ class StudyFolder:
         self.tracking_uri: str | None = None if own else tracking_uri  # its own is worked out from where it lies
         self.study_id: str = content["id"] or uuid.uuid4().hex
         """Stands in every record of the study elsewhere, so that two studies of one name stay apart."""
+        self.storage = storage
+        self.inputs: dict[str, dict[str, str]] = {}
+        """What runs read, in shared storage (`trainers.stored_inputs.share_inputs`)."""
         self._cells: dict[str, dict[str, Any]] = content["cells"]
         self._offers: dict[str, list[dict[str, Any]]] = content["offered"]
         self._plugins: dict[str, str] = content["plugins"]
@@ -110,6 +124,12 @@ class StudyFolder:
     def run_dir(self, trial_id: str) -> Path:
         """The folder of one run's checkpoints."""
         return self.path / "runs" / trial_id
+
+    def place(self, trial_id: str) -> RunPlace | None:
+        """Where a run lies in shared storage; None where the study has none."""
+        if self.storage is None:
+            return None
+        return RunPlace(self.storage.uri, study_place(self.name), self.study_id, trial_id, self.inputs)
 
     def offered(self, cell: str) -> dict[str, Any] | None:
         """The budget that a cell is offered by all commands so far; None where none said."""
@@ -212,6 +232,7 @@ class StudyFolder:
             "offered": self._offers,
             "plugins": self._plugins,
             "workloads": self._workloads,
+            **({"storage": self.storage.uri} if self.storage else {}),
         }
         text = json.dumps(content, indent=1, sort_keys=True) + "\n"
         file = self.path / "study.json"

@@ -7,7 +7,8 @@ none (the scheduler       over: pruned             -
 stopped it)
 out_of_memory             tried again, alone       over: infeasible (it was alone on the device)
 stopped, disk_full,       goes on when the command is given again
-data_changed
+data_changed,
+storage_unreachable
 none (its process died)   tried again              over: failed, at the third death
 """
 
@@ -16,9 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 STOPPED, OUT_OF_MEMORY, DISK_FULL, DATA_CHANGED = "stopped", "out_of_memory", "disk_full", "data_changed"
-HOW = {STOPPED: "interrupted", OUT_OF_MEMORY: OUT_OF_MEMORY, DISK_FULL: DISK_FULL, DATA_CHANGED: DATA_CHANGED}
-ALL_ALIKE = (DISK_FULL, DATA_CHANGED)
+STORAGE_UNREACHABLE = "storage_unreachable"
+ALL_ALIKE = (DISK_FULL, DATA_CHANGED, STORAGE_UNREACHABLE)
 """Endings that every other run would have too, so that the command ends with the first."""
+HOW = {STOPPED: "interrupted", OUT_OF_MEMORY: OUT_OF_MEMORY, **{name: name for name in ALL_ALIKE}}
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Ending:
     Attributes:
         over: whether the trial ended with it.
         outcome: completed, pruned, diverged, failed or infeasible; or, of a trial that goes on, how its attempt ended:
-            interrupted, died, out_of_memory, disk_full or data_changed.
+            interrupted, died, out_of_memory, disk_full, data_changed or storage_unreachable.
         reason: why, where there is more to say.
     """
 

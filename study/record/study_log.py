@@ -30,7 +30,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     # an epoch that the log lacks so far; and one that was trained once more, after a checkpoint was lost
     "epoch": ("trial_id", "epoch", "metrics", "device_seconds"),
     "retrained": ("trial_id", "epoch", "device_seconds"),
-    # an attempt ends and the run does not: interrupted, died, out_of_memory, disk_full or data_changed
+    # an attempt ends and the run does not: interrupted, died, out_of_memory, disk_full,
+    # data_changed or storage_unreachable
     "attempt_end": ("trial_id", "how", "reason", "device_seconds"),
     # the run ends; `rung` is the epoch at which it was pruned, otherwise None
     "end": ("trial_id", "outcome", "metrics", "reason", "rung", "device_seconds"),

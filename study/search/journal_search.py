@@ -213,6 +213,7 @@ class JournalSearch(OptunaSearch):
                 stop_file=self._folder.stop_file,
                 alone=self._alone,
                 expected_data=expected_data(self._folder.workload(self._cell.name)),
+                place=self._folder.place(trial_id),
             )
         }
 
