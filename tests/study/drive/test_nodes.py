@@ -13,6 +13,7 @@ from study.drive.nodes import Node, code_hash, inputs_of, problems, this_machine
 from trainers.config import TrialConfig
 from trainers.data.prepare import prepare
 from trainers.errors import UserError
+from trainers.storage import Storage
 
 HERE = Node("here", {"python": "3.11", "torch": "2.13.0", "ray": "2.60.0"}, "a" * 64)
 FIT = replace(HERE, host="there", free_shared_memory=2**30, clock=1.0, clock_error=0.5)
@@ -103,6 +104,37 @@ def test_a_node_without_the_studys_files_is_refused_by_name(
         nodes.require_nodes(tmp_path, [], print)
     assert str(refusal.value).count("cannot use the study's folder") == 2
     assert "it must lie on a shared disk" in str(refusal.value) and "doctor --cluster" in str(refusal.value)
+
+
+@pytest.mark.integration
+def test_nodes_that_reach_the_storage_need_no_disk_in_common(
+    two_nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodes, "PROBE", "elsewhere")  # where no node looks: as on a disk of this machine's own
+    (tmp_path / "storage").mkdir()
+    told: list[str] = []
+    weights = TrialConfig("Digits", "MLP", "binary", data_root=str(tmp_path), pretrained=str(tmp_path / "weights"))
+    (tmp_path / "weights").touch()
+    monkeypatch.setattr(nodes, "inputs_of", lambda configs: pytest.fail("storage brings them"))
+    storage = Storage(str(tmp_path / "storage"))
+    nodes.require_nodes(tmp_path, [weights], told.append, storage)
+    assert told == [f"2 nodes answer: same code and releases, and all reach {storage.uri}"]
+    assert list((tmp_path / "storage").iterdir()) == []
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("call", "said"), [("write", "does not find in {} what this machine wrote"), ("read", "that this machine does not")]
+)
+def test_storage_that_only_one_side_sees_is_refused_by_name(
+    call: str, said: str, two_nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "storage").mkdir()
+    monkeypatch.setattr(Storage, call, lambda *given: None)  # in this process: as on a disk of its own
+    storage = Storage(str(tmp_path / "storage"))
+    with pytest.raises(UserError) as refusal:
+        nodes.require_nodes(tmp_path, [], print, storage)
+    assert str(refusal.value).count(said.format(storage.uri)) == 2 and "mounts alike" in str(refusal.value)
 
 
 @pytest.mark.integration
