@@ -112,6 +112,7 @@ def fetch_checkpoints(run_dir: Path) -> None:
     Raises:
         UserError: storage cannot be reached.
     """
+    run_dir = run_dir.resolve()
     study = _read_json(run_dir.parents[1] / "study.json")
     if not study.get("storage"):
         return

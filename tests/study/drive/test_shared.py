@@ -3,19 +3,22 @@
 import json
 import shutil
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import study
 from study.__main__ import main
+from study.cli.export import export_run
 from study.define.trial_spec import trial_spec
 from study.drive import shared
 from study.drive.shared import AT_WORK, Mirror, fetch_ended, is_stored, mirrored, shared_folder
 from study.record.carried import lines
 from study.record.folder import StudyFolder
 from study.record.study_log import StudyLog
+from tests.study.record.test_carried import starts
+from tests.study.small_study import content
 from trainers.config import TrialConfig
 from trainers.errors import StorageError, UserError
 from trainers.run_place import RunPlace
@@ -44,13 +47,6 @@ def folder(tmp_path: Path, storage: Path) -> StudyFolder:
     StudyLog(made.log)
     made.journal.write_bytes(b"")
     return made
-
-
-@pytest.fixture
-def another_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with monkeypatch.context() as patched:
-        patched.setattr(shared.platform, "node", lambda: "another")
-        yield
 
 
 def mirror(folder: StudyFolder, said: list[str] | None = None) -> Any:
@@ -267,3 +263,26 @@ def test_storage_that_cannot_be_is_refused_before_anything_is_made(
     error = capsys.readouterr().err
     assert said in error and "hush" not in error and error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_whose_machine_is_lost_goes_on_from_storage(running_ray: None, storage: Path, tmp_path: Path) -> None:
+    small = content(
+        name="s",
+        cells=[{"datasets": ["Digits"], "models": ["MLP"], "methods": ["binary"]}],
+        fixed={"epochs": 2, "hid_dim": 32, "batch_size": 96},
+        search={"trials": 2},
+        confirm={"seeds": [11]},
+    )
+    given: dict[str, Any] = {"storage": str(storage), "data_root": tmp_path / "data", "quiet": True}
+    study.run(small, output=tmp_path / "one" / "s", **given)
+    done = starts(tmp_path / "one" / "s")
+    assert len(done) == 3 and len(list((storage / "data").iterdir())) == 1
+    assert {path.name for path in there(storage, "runs").iterdir()} == set(done)
+    shutil.rmtree(tmp_path / "one")
+    small["confirm"] = {"seeds": [11, 12]}
+    made = study.run(small, output=tmp_path / "two" / "s", **given)
+    again = starts(tmp_path / "two" / "s")
+    assert {name: again[name] for name in done} == dict(done) == dict.fromkeys(done, 1)  # nothing was done twice
+    assert len(again) == 4 and made.status().state == "finished"
+    (searched,) = (name for name in done if name.endswith("search-0000"))
+    assert list(export_run(searched, study=str(tmp_path / "two" / "s")).iterdir())  # its checkpoint came from storage
