@@ -87,8 +87,6 @@ def export_run(
     if base is not None and not patch:
         raise UserError("--base is the pretrained file that a patch is of; give --patch too, or leave it out")
     run_dir = find_run(run, study)
-    if not CHECKPOINTS[which](run_dir).exists():
-        fetch_checkpoints(run_dir)
     trained = read_trained(CHECKPOINTS[which](run_dir))
     config = trained.config
     start = _start(run_dir, config, base) if patch else None
@@ -157,6 +155,7 @@ def find_run(run: str, study: str | None = None) -> Path:
     Raises:
         UserError: there is none; lists what is there.
     """
+    fetch_checkpoints(Path(run) if study is None else Path(study) / "runs" / run)
     if study is None:
         if last_checkpoint(Path(run)).is_file():
             return Path(run).resolve()

@@ -107,18 +107,20 @@ def fetch_ended(spec: TrialSpec, outcome: str) -> None:
 
 
 def fetch_checkpoints(run_dir: Path) -> None:
-    """Fetch an ended run's checkpoints into its folder, where its study is in storage.
+    """Fetch an ended run's checkpoints into its folder, where they are not there and its study is in storage.
 
     Raises:
         UserError: storage cannot be reached.
     """
     run_dir = run_dir.resolve()
     study = _read_json(run_dir.parents[1] / "study.json")
-    if not study.get("storage"):
+    if not study.get("storage") or last_checkpoint(run_dir).exists():
         return
     place = RunPlace(str(study["storage"]), study_place(str(study["name"])), str(study["id"]), run_dir.name)
     try:
-        StoredRun(place, run_dir, storage=Storage(place.uri, patience=10)).fetch()
+        stored = StoredRun(place, run_dir, storage=Storage(place.uri, patience=10))
+        if stored.is_stored():
+            stored.fetch()
     except (StorageError, DiskFullError) as error:
         raise UserError(str(error)) from error
 
