@@ -6,7 +6,7 @@
     gs://BUCKET/PREFIX                                Google Cloud Storage
 
 Who may do what there is said by the environment (AWS_ACCESS_KEY_ID, ~/.aws, a machine's role,
-GOOGLE_APPLICATION_CREDENTIALS), never by the address, which stands in records and messages.
+GOOGLE_APPLICATIONCREDENTIALS), never by the address, which stands in records and messages.
 
 What is written is there whole or not at all: a bucket shows an object when it is complete, and in a folder a file gets
 its name last. A network may be away for a while, so every call is tried again, with growing pauses, until `PATIENCE`
@@ -21,16 +21,15 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pyarrow import fs
 
 from trainers.atomic import write_atomically
 from trainers.errors import DiskFullError, StorageError, UserError
 from trainers.exhaustion import full_disk
+from trainers.storage_address import CREDENTIALS, filesystem, parsed
 
 PATIENCE = 120.0
 """Seconds for which a call is tried again before storage counts as out of reach."""
@@ -39,13 +38,6 @@ FIRST_PATIENCE = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 15.0  # seconds
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _PIECE = 4 * 2**20  # bytes read or sent at a time
-_OPTIONS = {"s3": ("endpoint_override", "scheme", "region"), "gs": ("endpoint_override", "scheme")}
-_CREDENTIALS = {
-    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, ~/.aws/credentials or the machine's role",
-    "gs": "GOOGLE_APPLICATION_CREDENTIALS, `gcloud auth application-default login` or the machine's service account",
-}
-_KINDS = "a path that all machines share, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"
-_ADDRESSES = {"endpoint_override": "AWS_ENDPOINT_URL_S3 AWS_ENDPOINT_URL", "region": "AWS_REGION AWS_DEFAULT_REGION"}
 
 # How the services' errors read, which pyarrow passes on as text.
 _DENIED = re.compile(
@@ -75,7 +67,8 @@ class Storage:
 
     def __init__(self, uri: str, patience: float = PATIENCE) -> None:
         self.patience = patience
-        self.uri, self._scheme, self._base, self._options = _parsed(uri)
+        self._address = parsed(uri)
+        self.uri, self._scheme, self._base, _ = self._address
         self._opened: fs.FileSystem | None = None
 
     def __repr__(self) -> str:
@@ -222,7 +215,7 @@ class Storage:
     @property
     def _files(self) -> fs.FileSystem:
         if self._opened is None:
-            self._opened = _filesystem(self._scheme, self._base.partition("/")[0], self._options)
+            self._opened = filesystem(self._address)
         return self._opened
 
     def _put(self, path: str, pieces: Callable[[], Any]) -> None:
@@ -277,10 +270,10 @@ class Storage:
         """Why another try would end alike, and what to do; empty where it might not."""
         if _NO_BUCKET.search(reason):
             return f"the storage {self.uri} does not exist: no such bucket; make it, or give another --storage"
-        if self._scheme in _CREDENTIALS and _DENIED.search(reason):
+        if self._scheme in CREDENTIALS and _DENIED.search(reason):
             return (
                 f"the storage {self.uri} refuses this machine ({reason}); give it credentials by "
-                f"{_CREDENTIALS[self._scheme]}, with leave to read, write, list and delete there"
+                f"{CREDENTIALS[self._scheme]}, with leave to read, write, list and delete there"
             )
         if isinstance(error, PermissionError) or error.errno in (errno.EROFS, errno.ENOTDIR):
             return f"the storage {self.uri} cannot be written ({reason}); give it leave, or another --storage"
@@ -295,53 +288,3 @@ def _pieces(file: Path) -> Iterator[bytes]:
     with file.open("rb") as stream:
         while piece := stream.read(_PIECE):
             yield piece
-
-
-def _parsed(uri: str) -> tuple[str, str, str, dict[str, str]]:
-    """An address as it is recorded, its scheme, the path that pyarrow takes (a bucket's name first), its options."""
-    scheme, separator, rest = uri.partition("://")
-    if not separator:
-        if not uri.strip():
-            raise UserError(f"the storage is empty; give {_KINDS}")
-        path = os.path.abspath(os.path.expanduser(uri))
-        return path, "file", path, {}
-    if scheme == "file":
-        path = os.path.normpath(unquote(rest))
-        if not rest.startswith("/") or "?" in rest:
-            raise UserError(f"the storage {uri!r} names no absolute path; give file:///PATH, or the path alone")
-        return path, "file", path, {}
-    if scheme not in _OPTIONS:
-        raise UserError(f"storage of the kind {scheme + '://'!r} is unknown; use {_KINDS}")
-    allowed, parts = _OPTIONS[scheme], urlsplit(uri)
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    if "@" in uri or ":" in parts.netloc or not options.keys() <= set(allowed) or parts.fragment:
-        raise UserError(
-            f"the storage {scheme}://... holds more than a bucket, a path and the options {', '.join(allowed)} (it is "
-            f"not repeated here: it may hold a secret); credentials come from {_CREDENTIALS[scheme]}"
-        )
-    if not re.fullmatch(r"[a-zA-Z0-9._-]+", parts.netloc):
-        raise UserError(f"the storage {uri!r} names no bucket; give {scheme}://BUCKET/PREFIX")
-    path = "/".join([parts.netloc, *filter(None, parts.path.split("/"))])
-    query = "&".join(f"{name}={value}" for name, value in sorted(options.items()))
-    return f"{scheme}://{path}" + (f"?{query}" if query else ""), scheme, path, options
-
-
-def _filesystem(scheme: str, bucket: str, options: dict[str, str]) -> fs.FileSystem:
-    if scheme == "file":
-        return fs.LocalFileSystem()
-    if scheme == "gs":
-        return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=20), **options)
-    for option, variables in _ADDRESSES.items():  # which pyarrow does not read in every release
-        found = [os.environ[name] for name in variables.split() if os.environ.get(name)]
-        if found and option not in options:
-            options = {**options, option: found[0]}
-    if (endpoint := options.get("endpoint_override", "")) and "://" in endpoint:
-        options = {"scheme": endpoint.partition("://")[0], **options}
-        options["endpoint_override"] = endpoint.partition("://")[2].rstrip("/")
-    elif not endpoint and "region" not in options:
-        options = {**options, "region": fs.resolve_s3_region(bucket)}
-    settings: dict[str, Any] = {**options, "background_writes": False, "connect_timeout": 10, "request_timeout": 60}
-    try:
-        return fs.S3FileSystem(allow_delayed_open=True, **settings)  # small files: one request, not three
-    except TypeError:  # an earlier pyarrow
-        return fs.S3FileSystem(**settings)

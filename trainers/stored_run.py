@@ -205,7 +205,7 @@ class StoredRun:
         return self._storage
 
     def _at_home(self) -> bool:
-        return (self.run_dir.parents[1] / "study.json").exists()
+        return (self.run_dir.parent.parent / "study.json").exists()
 
     def _of_this_study(self) -> bool:
         """Whether the local folder is this run's, or nobody has said whose."""

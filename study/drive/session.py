@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from study.drive.interrupt import interruptible
-from study.drive.shared import is_stored, mirrored
+from study.drive.mirror import mirrored
+from study.drive.shared import is_stored
 from study.record import carried, display
 from study.record.folder import StudyFolder
 from study.record.provenance import provenance

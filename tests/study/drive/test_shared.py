@@ -12,8 +12,10 @@ import study
 from study.__main__ import main
 from study.cli.export import export_run
 from study.define.trial_spec import trial_spec
+from study.drive import mirror as mirroring
 from study.drive import shared
-from study.drive.shared import AT_WORK, Mirror, fetch_ended, is_stored, mirrored, shared_folder
+from study.drive.mirror import AT_WORK, Mirror, mirrored
+from study.drive.shared import fetch_ended, is_stored, shared_folder
 from study.record.carried import lines
 from study.record.folder import StudyFolder
 from study.record.study_log import StudyLog
@@ -31,7 +33,7 @@ START = {"cell": "c", "phase": "search", "method": "bop", "config": CONFIG.to_di
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared, "SECONDS", 0.02)
+    monkeypatch.setattr(mirroring, "SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -124,14 +126,14 @@ def test_a_command_at_work_elsewhere_keeps_this_one_out_until_it_has_been_silent
     with mirror(folder):
         pass
     with monkeypatch.context() as patched:
-        patched.setattr(shared.platform, "node", lambda: "another")
+        patched.setattr(mirroring.platform, "node", lambda: "another")
         Mirror(folder, Storage(str(storage)), print).begin()  # and is killed
     with pytest.raises(UserError, match=r"at work on this study, on another \(its last sign is 0 s old\)"):
         shared_folder(tmp_path / "two" / "s", str(storage))
     assert not (tmp_path / "two").exists()
     with pytest.raises(UserError, match="at work on this study"), mirror(folder):
         pass
-    monkeypatch.setattr(shared, "SILENCE_SECONDS", 0.0)
+    monkeypatch.setattr(mirroring, "SILENCE_SECONDS", 0.0)
     shared_folder(tmp_path / "two" / "s", str(storage))
     with mirror(folder):
         assert json.loads(there(storage, AT_WORK).read_text())["host"] != "another"
