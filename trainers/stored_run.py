@@ -2,6 +2,7 @@
 
     PLACE/run.json      the run's files by name, each with its SHA-256 and size; how far it has come; who writes
     PLACE/<sha256>      the content of one file
+    PLACE/error.txt     the traceback of a run that failed
 
 A run works in a folder of its machine. After each epoch, before that is reported, what has changed there is copied:
 contents first, under names of their own, then `run.json`, which makes them count. So a kill leaves the old state or the
@@ -20,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from trainers.atomic import write_json
+from trainers.atomic import write_json, write_text
 from trainers.checkpoint import recorded_steps
 from trainers.content_names import file_sha256
 from trainers.errors import DiskFullError, StoppedError, StorageError
@@ -31,8 +32,9 @@ from trainers.storage import Storage
 RECORD = "run.json"
 FORMAT = 1
 CHECKPOINTS = ("checkpoints/last.safetensors", "checkpoints/best.safetensors", "start.safetensors")
-SMALL = ("inputs.json", "test_opening.json", "predictions.parquet", "result.json", "error.txt")
+SMALL = ("inputs.json", "test_opening.json", "predictions.parquet", "result.json")
 """What the command of a study fetches when a run has ended; its checkpoints stay here until they are asked for."""
+_ERROR = "error.txt"
 _COPY_OF = ".stored"  # in the local folder: which study's run it is
 _STOP_SECONDS = 5.0  # between two looks for a stop that was asked for on another machine
 _TRIES = 3
@@ -144,6 +146,19 @@ class StoredRun:
         for name in sorted(old - kept):
             self.storage.delete(f"{self.place.path}/{name}")
         self._ours = True
+
+    def push_error(self) -> None:
+        """Copy a failed run's traceback; that takes the run over from nobody."""
+        if self.place is not None:
+            self.storage.upload(self.run_dir / _ERROR, f"{self.place.path}/{_ERROR}")
+
+    def fetch_error(self) -> None:
+        """Fetch it, where the folder has none."""
+        if self.place is not None and not (self.run_dir / _ERROR).exists():
+            content = self.storage.read(f"{self.place.path}/{_ERROR}")
+            if content is not None:
+                self.run_dir.mkdir(parents=True, exist_ok=True)
+                write_text(self.run_dir / _ERROR, content.decode(errors="replace"))
 
     def remove(self) -> None:
         """Remove the run from storage, as a pruned one is."""

@@ -84,6 +84,8 @@ def fetch_ended(spec: TrialSpec, outcome: str) -> None:
             stored.remove()
         else:
             stored.fetch(SMALL)
+            if outcome == "failed":
+                stored.fetch_error()
     except (StorageError, DiskFullError) as error:
         raise UserError(str(error)) from error
 

@@ -119,7 +119,7 @@ def _keep_traceback(outcome: str, place: RunPlace | None, run_dir: Path) -> None
         from trainers.stored_run import StoredRun
 
         with suppress(StorageError, DiskFullError, OSError):
-            StoredRun(place, run_dir).push()
+            StoredRun(place, run_dir).push_error()
 
 
 def release_memory() -> None:

@@ -236,6 +236,7 @@ def test_what_an_ended_run_left_is_fetched_and_a_pruned_one_removed(folder: Stud
     (node / "error.txt").write_text("Traceback")
     place = folder.place("t")
     StoredRun(place, node).push()
+    StoredRun(place, node).push_error()
     spec = trial_spec("t", "search", "bop", CONFIG, folder.run_dir("t"), place=place)
     fetch_ended(spec, "failed")
     assert (folder.run_dir("t") / "error.txt").read_text() == "Traceback"
