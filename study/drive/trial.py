@@ -49,9 +49,8 @@ def run_trial(tune_config: dict[str, Any]) -> None:
     When a run goes on from a checkpoint, the epochs that it has are reported first, with `replayed` set. The last
     report holds `outcome` (completed, diverged, failed, out_of_memory, stopped, disk_full, data_changed or
     storage_unreachable), `epoch`, the seconds of this attempt over all its workers as `device_seconds` and, unless
-    completed, a `reason`. One trial
-    that fails must not end a sweep, so nothing is raised; what is not understood leaves its traceback in the run's
-    folder as `error.txt`.
+    completed, a `reason`. One trial that fails must not end a sweep, so nothing is raised; what is not understood
+    leaves its traceback in the run's folder as `error.txt`.
     """
     from ray import tune
 
