@@ -56,7 +56,7 @@ def test_code_is_known_by_its_sources(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_machine_that_never_joined_needs_mending(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodes, "look_at_nodes", lambda folder: [replace(this_machine(), host="node1")])
+    monkeypatch.setattr(nodes, "look_at_nodes", lambda folder, storage: [replace(this_machine(), host="node1")])
     monkeypatch.setattr(nodes, "_joined", lambda: {"10.1.2.3"})
     monkeypatch.setattr(nodes, "absent_workers", lambda joined: [f"10.1.2.5: has not joined, beside {joined}"])
     told: list[str] = []
