@@ -276,7 +276,7 @@ def test_a_study_whose_machine_is_lost_goes_on_from_storage(running_ray: None, s
         search={"trials": 2},
         confirm={"seeds": [11]},
     )
-    given: dict[str, Any] = {"storage": str(storage), "data_root": tmp_path / "data", "quiet": True}
+    given: dict[str, Any] = {"storage": str(storage), "data_root": tmp_path / "data", "quiet": True, "asha": False}
     study.run(small, output=tmp_path / "one" / "s", **given)
     done = starts(tmp_path / "one" / "s")
     assert len(done) == 3 and len(list((storage / "data").iterdir())) == 1
