@@ -7,6 +7,15 @@ from typing import Any
 from torch import Tensor
 
 Metrics = dict[str, Any]
+"""An epoch's: epoch (from 1), train_loss (mean over the epoch), val_accuracy and what stands beside it
+(`trainers.evaluation`; absent without validation), flip_rate (share of binary weights flipped a step, mean over
+steps), flips_per_weight (all flips so far by binary weights) and flipped_share (of binary weights that differ from
+the run's start; absent where that cannot be read), lr, temperature (mean over layers and steps; absent where there is
+none), peak_memory_bytes and memory_*_bytes (of the worker with the highest peak: the total and its categories, see
+`trainers.memory.report`), state_bits_per_weight (see `trainers.memory.state`), train_seconds (so far, evaluation not
+counted), device_seconds (of this attempt so far, over all workers). A `note` says where the run did not go on as it
+should have.
+"""
 
 
 @dataclass

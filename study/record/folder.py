@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from study.record.offered import extended
 from study.record.tracking_uri import checked_uri, database_path, default_tracking_uri
 from trainers.atomic import write_text
 from trainers.clock import stamp
@@ -184,7 +185,7 @@ class StudyFolder:
         self._require_plugins(needed)
         self._cells = {**self._cells, **{name: dict(identity) for name, identity in cells.items()}}
         for name, offer in (offers or {}).items():
-            extended = _extended(self.offered(name), offer)
+            extended = extended(self.offered(name), offer)
             if extended != self.offered(name):
                 self._offers.setdefault(name, []).append({"at": stamp(), **extended})
         self.create()
@@ -279,16 +280,6 @@ def changed(known: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What of a workload is another than it was, in words; what was not recorded then is let pass."""
     different = (name for name in known if known[name] != now.get(name))
     return [f"{name.replace('_', ' ')} was {known[name]}, now {now.get(name)}" for name in different]
-
-
-def _extended(before: Mapping[str, Any] | None, offer: Mapping[str, Any]) -> dict[str, Any]:
-    """What a cell is offered by an earlier and a later command together."""
-    if before is None:
-        return dict(offer)
-    more = {key: max(before[key], offer[key]) for key in ("trials", "k")}
-    if repeats := max(before.get("repeats", 0), offer.get("repeats", 0)):
-        more["repeats"] = repeats
-    return {**offer, **more, "seeds": sorted({*before["seeds"], *offer["seeds"]})}
 
 
 class StudyIdentity(NamedTuple):
