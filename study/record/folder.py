@@ -185,9 +185,9 @@ class StudyFolder:
         self._require_plugins(needed)
         self._cells = {**self._cells, **{name: dict(identity) for name, identity in cells.items()}}
         for name, offer in (offers or {}).items():
-            extended = extended(self.offered(name), offer)
-            if extended != self.offered(name):
-                self._offers.setdefault(name, []).append({"at": stamp(), **extended})
+            together = extended(self.offered(name), offer)
+            if together != self.offered(name):
+                self._offers.setdefault(name, []).append({"at": stamp(), **together})
         self.create()
 
     def claim_run(self, config: TrialConfig) -> None:
