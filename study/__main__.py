@@ -67,6 +67,7 @@ def parser(command: str = "") -> Parser:
     add_option(sent, "trials", type=int, metavar="N", help="search trials a cell (default: as the study says)")
     _add_asha_switch(sent)
     _add_at_once(sent)
+    _add_storage(sent)
     sent.add_argument("--download", action="store_true", help="let the cluster fetch data sets that it does not have")
     _add_skip_switch(sent)
     sent.add_argument("--check", action="store_true", help="every run checks after each step what memory holds")

@@ -7,7 +7,7 @@ from study.define.study_file import load_study
 
 SWITCHES = ("download", "skip_damaged", "allow_unequal", "check")
 """Options of `run` without a value that are handed on as they are."""
-VALUES = ("trials", "at_once")
+VALUES = ("trials", "at_once", "storage")
 """Those with one."""
 
 

@@ -127,7 +127,7 @@ def cluster_report(folder: Path | None, show: Callable[[str], None], storage: St
     for line in absent_workers(_joined()):
         bad += 1
         show(line)
-    show(f"{bad} nodes need mending" if bad else "all nodes can run trials")
+    show(f"{bad} {'node needs' if bad == 1 else 'nodes need'} mending" if bad else "all nodes can run trials")
     return 1 if bad else 0
 
 

@@ -17,11 +17,22 @@ def test_options_of_run_are_handed_on_and_the_rest_is_submit_s_own(
     monkeypatch.setattr(submission, "submit", lambda *given, **options: called.append((given, options)) or 5)
     file = str(cluster_file(tmp_path))
     words = ["--trials", "3", "--no-asha", "--at_once", "2", "--download", "--skip-damaged", "--output", "o"]
+    words += ["--storage", "s3://b"]
     assert main(["submit", file, "quickstart", *words, "--dry-run"]) == 5
     ((given, options),) = called
     assert given[:2] == (file, "quickstart") and given[2].search.trials == 3
     assert options == {
-        "words": ["--download", "--skip-damaged", "--no-asha", "--trials", "3", "--at-once", "2"],
+        "words": [
+            "--download",
+            "--skip-damaged",
+            "--no-asha",
+            "--trials",
+            "3",
+            "--at-once",
+            "2",
+            "--storage",
+            "s3://b",
+        ],
         "plugins": [],
         "data_root": None,
         "output": "o",

@@ -62,7 +62,7 @@ def test_a_machine_that_never_joined_needs_mending(monkeypatch: pytest.MonkeyPat
     told: list[str] = []
     assert nodes.cluster_report(None, told.append) == 1
     assert told[0].startswith("node1: fit for trials")
-    assert told[1:] == ["10.1.2.5: has not joined, beside {'10.1.2.3'}", "1 nodes need mending"]
+    assert told[1:] == ["10.1.2.5: has not joined, beside {'10.1.2.3'}", "1 node needs mending"]
 
 
 def test_inputs_are_the_manifests_and_pretrained_files(tmp_path: Path) -> None:
