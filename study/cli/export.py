@@ -155,8 +155,8 @@ def find_run(run: str, study: str | None = None) -> Path:
     Raises:
         UserError: there is none; lists what is there.
     """
-    fetch_checkpoints(Path(run) if study is None else Path(study) / "runs" / run)
     if study is None:
+        fetch_checkpoints(Path(run))
         if last_checkpoint(Path(run)).is_file():
             return Path(run).resolve()
         for runs in (Path(run) / "runs", Path(run), Path(run).parent):
@@ -168,6 +168,8 @@ def find_run(run: str, study: str | None = None) -> Path:
         )
     study_identity(study)
     runs = Path(study) / "runs"
+    if (runs / run).parent == runs:  # a name, not a path to elsewhere
+        fetch_checkpoints(runs / run)
     names = _runs_in(runs)
     if run in names:
         return (runs / run).resolve()

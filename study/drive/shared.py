@@ -96,7 +96,10 @@ def fetch_checkpoints(run_dir: Path) -> None:
     Raises:
         UserError: storage cannot be reached.
     """
-    run_dir = run_dir.resolve()
+    try:
+        run_dir = run_dir.resolve()
+    except ValueError:  # no folder has such a name
+        return
     study = _read_json(run_dir.parent.parent / "study.json")
     if not study.get("storage") or last_checkpoint(run_dir).exists():
         return
