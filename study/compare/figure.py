@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from study.compare.figure_labels import Point, place_labels, set_side_by_side
-from study.compare.figure_page import FAINT_INK, INK, blank_page, plain_axes, write_figure, write_title
+from study.compare.figure_page import FAINT_INK, INK, blank_page, panels, plain_axes, write_figure, write_title
 from study.compare.findings import Findings
 from study.compare.looks import styles_of
 from study.compare.scores import CellGroup, MethodSummary
@@ -118,22 +118,21 @@ def _panels(
     inches: tuple[float, float] = PANEL_INCHES,
     captioned: bool = True,
 ) -> Figure:
-    columns = min(MOST_COLUMNS, len(workloads))
-    rows = math.ceil(len(workloads) / columns)
-    figure = blank_page((inches[0] * columns, inches[1] * rows + 0.3))
+    figure, axes = panels(
+        len(workloads),
+        MOST_COLUMNS,
+        lambda columns, rows: blank_page((inches[0] * columns, inches[1] * rows + 0.3)),
+    )
     if title or banners:
         write_title(figure, title, banners)
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     styles = styles_of(row.method for workload in workloads for row in workload.group.methods)
-    panels = [
+    drawn = [
         (axis, *_draw_frame(axis, workload, styles, across, inches[0], captioned))
-        for axis, workload in zip(axes, workloads, strict=False)
+        for axis, workload in zip(axes, workloads, strict=True)
     ]
-    for spare in axes[len(workloads) :]:
-        spare.remove()
     figure.canvas.draw()  # the layout settles, and with it where every point lies on the page
     figure.set_layout_engine("none")
-    for axis, points, line in panels:
+    for axis, points, line in drawn:
         set_side_by_side(axis, points)
         _draw_points(axis, points)
         place_labels(axis, points, [line] if line else [])

@@ -1,9 +1,10 @@
 """What every figure of a comparison has: a page, a title below its banners, plain axes, and two files."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -21,6 +22,26 @@ def blank_page(size: tuple[float, float], pad: float = 0.12) -> Figure:
     figure = Figure(figsize=size, dpi=150, layout=ConstrainedLayoutEngine(h_pad=pad, w_pad=pad))
     FigureCanvasAgg(figure)
     return figure
+
+
+def panels(
+    count: int, most_columns: int, page_of: Callable[[int, int], Figure], **shared: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure of so many axes, row by row, on a page made from the number of its columns and that of its rows.
+
+    Args:
+        count: axes.
+        most_columns: side by side, at most.
+        page_of: the empty figure for (columns, rows).
+        shared: what `Figure.subplots` takes: `sharex`, say.
+    """
+    columns = min(most_columns, count)
+    rows = -(-count // columns)
+    figure = page_of(columns, rows)
+    axes = list(figure.subplots(rows, columns, squeeze=False, **shared).flat)
+    for spare in axes[count:]:
+        spare.remove()
+    return figure, axes[:count]
 
 
 def write_title(figure: Figure, text: str, banners: Sequence[str]) -> None:

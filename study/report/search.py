@@ -3,7 +3,6 @@
 Of a search that a study repeats all are shown.
 """
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from study.compare.budget import CellLedger
 from study.compare.contrasts import CONTROL
-from study.compare.figure_page import INK
+from study.compare.figure_page import INK, panels
 from study.compare.looks import styles_of
 from study.compare.scores import CellGroup
 from study.compare.table import NONE, group_title
@@ -159,12 +158,9 @@ def _best_so_far(group: CellGroup, own: "Mapping[str, SearchedMethod]", name: st
 
 def _trials(group: CellGroup, own: "Mapping[str, SearchedMethod]", name: str) -> Drawing | None:
     """A panel a method: completed trials by their accuracy, the others as strokes at the bottom."""
-    columns = min(2, len(own))
-    rows = math.ceil(len(own) / columns)
-    figure = page(0.6 + 1.55 * rows)
-    axes = list(figure.subplots(rows, columns, squeeze=False, sharex=True).flat)
+    figure, axes = panels(len(own), 2, lambda columns, rows: page(0.6 + 1.55 * rows), sharex=True)
     styles, told = styles_of(own), []
-    for axis, (method, one) in zip(axes, own.items(), strict=False):
+    for axis, (method, one) in zip(axes, own.items(), strict=True):
         colour, mark = styles[method]
         trials = one.together.trials
         valued = [trial for trial in trials if trial.accuracy is not None and trial.outcome == "completed"]
@@ -192,8 +188,6 @@ def _trials(group: CellGroup, own: "Mapping[str, SearchedMethod]", name: str) ->
         span = f" from {min(v for _, v in completed):.1f} to {max(v for _, v in completed):.1f} %" if completed else ""
         whose = f"{method}, {len(one.searches)} searches" if len(one.searches) > 1 else method
         told.append(f"{whose}: {len(completed)} completed{span}" + (f", {counted}" if counted else ""))
-    for spare in axes[len(own) :]:
-        spare.remove()
     figure.supxlabel("search trial", fontsize=9.5, color=INK)
     figure.supylabel("validation accuracy (%)", fontsize=9.5, color=INK)
     return Drawing(

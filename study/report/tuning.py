@@ -24,7 +24,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from study.compare.budget import CellLedger
-from study.compare.figure_page import INK
+from study.compare.figure_page import INK, panels
 from study.compare.looks import styles_of
 from study.compare.paired import CONFIDENCE
 from study.compare.scores import CellGroup
@@ -133,15 +133,10 @@ def tuning_curves(
     found = {method: one for method, one in found.items() if len(one.line) > 1}
     if not found:
         return None
-    columns = min(2, len(found))
-    rows = math.ceil(len(found) / columns)
-    figure = page(0.6 + 1.7 * rows)
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    figure, axes = panels(len(found), 2, lambda columns, rows: page(0.6 + 1.7 * rows))
     styles = styles_of(found)
-    for axis, (method, one) in zip(axes, found.items(), strict=False):
+    for axis, (method, one) in zip(axes, found.items(), strict=True):
         _panel(axis, method, one, styles[method][0])
-    for spare in axes[len(found) :]:
-        spare.remove()
     figure.supxlabel("search trials", fontsize=9.5, color=INK)
     figure.supylabel("best validation accuracy (%)", fontsize=9.5, color=INK)
     return Drawing(
