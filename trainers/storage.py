@@ -6,7 +6,7 @@
     gs://BUCKET/PREFIX                                Google Cloud Storage
 
 Who may do what there is said by the environment (AWS_ACCESS_KEY_ID, ~/.aws, a machine's role,
-GOOGLE_APPLICATIONCREDENTIALS), never by the address, which stands in records and messages.
+GOOGLE_APPLICATION_CREDENTIALS), never by the address, which stands in records and messages.
 
 What is written is there whole or not at all: a bucket shows an object when it is complete, and in a folder a file gets
 its name last. A network may be away for a while, so every call is tried again, with growing pauses, until `PATIENCE`
@@ -20,7 +20,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,6 +48,19 @@ _DENIED = re.compile(
 _NO_BUCKET = re.compile(r"NO_SUCH_BUCKET|NoSuchBucket|bucket does not exist|Bucket '[^']*' not found", re.IGNORECASE)
 
 T = TypeVar("T")
+
+
+@contextmanager
+def refused() -> Iterator[None]:
+    """In a command: storage that cannot be reached, or is full, ends it with one line, as bad input does.
+
+    Raises:
+        UserError: what was amiss with storage.
+    """
+    try:
+        yield
+    except (StorageError, DiskFullError) as error:
+        raise UserError(str(error)) from error
 
 
 class Storage:
@@ -88,12 +101,11 @@ class Storage:
         try:
             if self._scheme == "file" and not os.path.isdir(self._base):
                 raise UserError(f"the storage folder {self.uri} does not exist; make it, or mount the disk it lies on")
-            self.write(f"{probe}/probe", token)
-            if self.read(f"{probe}/probe") != token or self.names(probe) != ["probe"]:
-                raise UserError(f"the storage {self.uri} does not give back what was written to it; use another")
-            self.delete_folder(probe)
-        except (StorageError, DiskFullError) as error:
-            raise UserError(str(error)) from error
+            with refused():
+                self.write(f"{probe}/probe", token)
+                if self.read(f"{probe}/probe") != token or self.names(probe) != ["probe"]:
+                    raise UserError(f"the storage {self.uri} does not give back what was written to it; use another")
+                self.delete_folder(probe)
         finally:
             self.patience = patience
 

@@ -22,7 +22,7 @@ from trainers.config import TrialConfig
 from trainers.errors import DiskFullError, StorageError, UserError
 from trainers.run_place import stop_path, study_place
 from trainers.stop import request_stop
-from trainers.storage import Storage
+from trainers.storage import Storage, refused
 from trainers.stored_run import StoredRun
 
 NOT_MIRRORED = ("runs", "tune", "mlartifacts")
@@ -54,7 +54,7 @@ def mirrored(folder: StudyFolder, trials: Mapping[str, TrialRecord], show: Calla
         yield
         return
     mirror = Mirror(folder, folder.storage, show)
-    try:
+    with refused():
         mirror.begin()
         for trial_id, record in trials.items():
             if record.outcome in (RUNNING, INTERRUPTED) and last_checkpoint(folder.run_dir(trial_id)).exists():
@@ -62,8 +62,6 @@ def mirrored(folder: StudyFolder, trials: Mapping[str, TrialRecord], show: Calla
                 if not stored.is_stored():
                     stored.fingerprint = TrialConfig.recorded(record.config).fingerprint()
                     stored.push()
-    except (StorageError, DiskFullError) as error:
-        raise UserError(str(error)) from error
     mirror.start()
     try:
         yield
@@ -165,8 +163,7 @@ class Mirror:
             state = status.st_size, status.st_mtime_ns, status.st_ino
             if self._states.get(name) != state:
                 content = files[name].read_bytes()
-                whole = content[: content.rfind(b"\n") + 1] if name in (LOG, JOURNAL) else content
-                found[name] = state, whole
+                found[name] = state, whole_lines(content) if name in (LOG, JOURNAL) else content
         order = sorted(found, key=lambda name: (name == JOURNAL, name != "study.json", name != LOG, name))
         return [(name, *found[name]) for name in order]
 
@@ -185,6 +182,11 @@ class Mirror:
         content = {"owner": self._token, "host": platform.node(), "folder": str(self._folder.path)}
         self._storage.write(f"{self._place}/{AT_WORK}", json.dumps(content).encode())
         self._signed = time.monotonic()
+
+
+def whole_lines(content: bytes) -> bytes:
+    """What a file of lines holds up to the end of its last whole one."""
+    return content[: content.rfind(b"\n") + 1]
 
 
 def require_nobody(storage: Storage, place: str, folder: Path) -> None:

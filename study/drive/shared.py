@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from study.define.trial_spec import TrialSpec
-from study.drive.mirror import AT_WORK, LOG, NOT_MIRRORED, require_nobody
+from study.drive.mirror import AT_WORK, LOG, NOT_MIRRORED, require_nobody, whole_lines
 from study.record.folder import StudyFolder
 from study.record.terminal import say
 from study.record.working_alone import only_one
 from trainers.atomic import write_atomically
 from trainers.checkpoint import last_checkpoint
 from trainers.config import TrialConfig
-from trainers.errors import DiskFullError, StorageError, UserError
+from trainers.errors import UserError
 from trainers.run_place import RunPlace, study_place
-from trainers.storage import Storage
+from trainers.storage import Storage, refused
 from trainers.stored_inputs import share_inputs
 from trainers.stored_run import SMALL, StoredRun
 
@@ -48,10 +48,8 @@ def shared_folder(path: str | Path, storage: str | None, *, name: str | None = N
         return StudyFolder(path, name=name, **given)
     found = Storage(str(uri))
     found.require()
-    try:
+    with refused():
         _take(folder, found, known.get("name") or name or folder.name, known.get("id"))
-    except (StorageError, DiskFullError) as error:
-        raise UserError(str(error)) from error
     return StudyFolder(path, name=name, storage=found, **given)
 
 
@@ -64,10 +62,8 @@ def share(folder: StudyFolder, configs: list[TrialConfig]) -> None:
     if folder.storage is None:
         return
     say(f"bringing data to {folder.storage.uri}, where they are not there yet ...")
-    try:
+    with refused():
         folder.inputs = share_inputs(folder.storage, configs)
-    except (StorageError, DiskFullError) as error:
-        raise UserError(str(error)) from error
 
 
 def fetch_ended(spec: TrialSpec, outcome: str) -> None:
@@ -79,15 +75,13 @@ def fetch_ended(spec: TrialSpec, outcome: str) -> None:
     if spec["place"] is None:
         return
     stored = StoredRun(RunPlace(**spec["place"]), Path(spec["run_dir"]))
-    try:
+    with refused():
         if outcome == "pruned":
             stored.remove()
         else:
             stored.fetch(SMALL)
             if outcome == "failed":
                 stored.fetch_error()
-    except (StorageError, DiskFullError) as error:
-        raise UserError(str(error)) from error
 
 
 def fetch_checkpoints(run_dir: Path) -> None:
@@ -104,12 +98,10 @@ def fetch_checkpoints(run_dir: Path) -> None:
     if not study.get("storage") or last_checkpoint(run_dir).exists():
         return
     place = RunPlace(str(study["storage"]), study_place(str(study["name"])), str(study["id"]), run_dir.name)
-    try:
+    with refused():
         stored = StoredRun(place, run_dir, storage=Storage(place.uri, patience=10))
         if stored.is_stored():
             stored.fetch()
-    except (StorageError, DiskFullError) as error:
-        raise UserError(str(error)) from error
 
 
 def is_stored(folder: StudyFolder, trial_id: str) -> bool:
@@ -134,7 +126,9 @@ def _take(folder: Path, storage: Storage, name: str, study_id: str | None) -> No
             f"{storage.uri} holds another study called {name!r}; give another --storage, or this study another name"
         )
     require_nobody(storage, place, folder)
-    there, here = storage.read(f"{place}/{LOG}") or b"", _whole_lines(folder / LOG)
+    log = folder / LOG
+    there = storage.read(f"{place}/{LOG}") or b""
+    here = whole_lines(log.read_bytes()) if log.exists() else b""
     if study_id is not None and here.startswith(there):
         return
     if not there.startswith(here):
@@ -164,14 +158,6 @@ def _stored_files(storage: Storage, place: str, below: str = "") -> set[str]:
         else:
             found.add(path)
     return found
-
-
-def _whole_lines(file: Path) -> bytes:
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError:
-        return b""
-    return content[: content.rfind(b"\n") + 1]
 
 
 def _write(file: Path, content: bytes) -> None:
