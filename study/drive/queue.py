@@ -12,6 +12,7 @@ fit, another's that does is started meanwhile.
 """
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -28,7 +29,7 @@ MOST_AT_ONCE = 10_000
 """Where nothing else limits them; Tune wants a number."""
 
 
-class Stage:
+class Stage(ABC):
     """Runs of one kind, which are over when all have been handed out and have ended.
 
     Args:
@@ -53,9 +54,9 @@ class Stage:
         self.running.add(tune_id)
         return self.next_run(tune_id)
 
+    @abstractmethod
     def next_run(self, tune_id: str) -> dict[str, Any]:
         """What `hand_out` returns."""
-        raise NotImplementedError
 
     def report(self, tune_id: str, result: Mapping[str, Any]) -> bool:
         """Take a run's epoch, and say whether the run stops there."""

@@ -88,7 +88,7 @@ def follow(name: str) -> None:
         shown = sum(map(len, before[:-_SHOWN_AGAIN]))
     asyncio.run(print_log(client, job_id, shown))
     info = client.get_job_info(job_id)
-    status = str(getattr(info.status, "value", info.status))
+    status = status_of(info)
     code = info.driver_exit_code if info.driver_exit_code is not None else int(status != "SUCCEEDED")
     answer(ended=status, exit=code, message=info.message or "")
 
@@ -107,10 +107,15 @@ def job_at_work(client: Any, name: str) -> dict[str, str] | None:
     """The job of this study that has not ended: its id, and what it runs."""
     for info in client.list_jobs():
         metadata = info.metadata or {}
-        status = str(getattr(info.status, "value", info.status))
-        if metadata.get("study") == str(results(name)) and status in _AT_WORK and info.submission_id:
+        own = metadata.get("study") == str(results(name))
+        if own and status_of(info) in _AT_WORK and info.submission_id:
             return {"id": info.submission_id, "digest": metadata.get("digest", "")}
     return None
+
+
+def status_of(info: Any) -> str:
+    """Ray's word for what a job is at."""
+    return str(getattr(info.status, "value", info.status))
 
 
 def job_client() -> Any:
