@@ -35,13 +35,8 @@ def parser(command: str = "") -> Parser:
     run = _command(subparsers, "run", "a whole study: prepare, sweep, confirm, compare", commands.run)
     run.add_argument("study", metavar="STUDY", help="a preset (quickstart, six-datasets, paper) or a study file (YAML)")
     _add_output(run, "studies/<name of the study>")
-    _add_storage(run)
-    add_option(run, "trials", type=int, metavar="N", help="search trials a cell (default: as the study says)")
-    _add_asha_switch(run)
-    _add_at_once(run)
     _add_data_options(run)
-    run.add_argument("--download", action="store_true", help="fetch data sets that are not on disk")
-    _add_skip_switch(run)
+    _add_study_options(run, "fetch data sets that are not on disk")
     run.add_argument(
         "--simulate",
         metavar="DIR",
@@ -50,8 +45,6 @@ def parser(command: str = "") -> Parser:
         help="train nothing: synthetic learning curves, or those that the study in DIR has recorded",
     )
     add_option(run, "device_memory", metavar="SIZE", help="with --simulate: above it a run is out of memory (16GiB)")
-    run.add_argument("--check", action="store_true", help="every run checks after each step what memory holds")
-    _add_unequal_switch(run)
     _add_reopen_switch(run)
     add_output_options(run)
 
@@ -64,14 +57,7 @@ def parser(command: str = "") -> Parser:
         sent, "data_root", metavar="DIR", help="send the catalog's data sets from here (default: the cluster's own)"
     )
     add_option(sent, "dry_run", action="store_true", help="say what would be sent, and how large it is")
-    add_option(sent, "trials", type=int, metavar="N", help="search trials a cell (default: as the study says)")
-    _add_asha_switch(sent)
-    _add_at_once(sent)
-    _add_storage(sent)
-    sent.add_argument("--download", action="store_true", help="let the cluster fetch data sets that it does not have")
-    _add_skip_switch(sent)
-    sent.add_argument("--check", action="store_true", help="every run checks after each step what memory holds")
-    _add_unequal_switch(sent)
+    _add_study_options(sent, "let the cluster fetch data sets that it does not have")
     add_output_options(sent)
 
     plan = _command(subparsers, "plan", "the memory that a study's runs will take, and the time", commands.plan)
@@ -236,6 +222,18 @@ def _add_plugins(*commands: Parser) -> None:
 def _add_output(command: Parser, default: str) -> None:
     command.add_argument("--output", metavar="DIR", help=f"the study's folder (default: {default})")
     _add_tracking_uri(command, "an MLflow server, or a PostgreSQL that shows MLflow and Optuna the study")
+
+
+def _add_study_options(command: Parser, download: str) -> None:
+    """What may be said of a whole study, wherever it runs."""
+    _add_storage(command)
+    add_option(command, "trials", type=int, metavar="N", help="search trials a cell (default: as the study says)")
+    _add_asha_switch(command)
+    _add_at_once(command)
+    command.add_argument("--download", action="store_true", help=download)
+    _add_skip_switch(command)
+    command.add_argument("--check", action="store_true", help="every run checks after each step what memory holds")
+    _add_unequal_switch(command)
 
 
 def _add_storage(command: Parser) -> None:
