@@ -7,7 +7,7 @@ import pytest
 
 from study.__main__ import main
 from study.define.cells import ResourcesConfig, SearchConfig, make_cell
-from study.drive import cluster, course
+from study.drive import course
 from study.drive.course import Course
 from study.drive.sweep import SweepResult, failures
 from study.record.folder import StudyFolder
@@ -44,7 +44,11 @@ def test_each_reason_of_failed_trials_is_said_once_with_a_trial_and_its_tracebac
 @pytest.mark.integration
 @pytest.mark.parametrize("completed", [False, True])
 def test_a_sweep_of_which_no_trial_completed_ends_with_status_1_and_says_why(
-    completed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    completed: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    running_ray: None,
 ) -> None:
     def run_cells(cells: Any, *rest: Any) -> Course:
         (cell,) = cells
@@ -52,7 +56,6 @@ def test_a_sweep_of_which_no_trial_completed_ends_with_status_1_and_says_why(
         why = () if completed else ("3 failed: OSError: gone",)
         return Course({cell.name: SweepResult(cell, {"failed": 3}, *found, [], [], 1, why)})
 
-    monkeypatch.setattr(cluster, "connect", lambda: None)
     monkeypatch.setattr(course, "run_cells", run_cells)
     monkeypatch.chdir(tmp_path)
     tiny = ["--dataset", "Digits", "--model", "MLP", "--algorithm", "bop", "--hid_dim", "32", "--depth", "2"]
