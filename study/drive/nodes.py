@@ -14,17 +14,15 @@ may run trials proves that it
 Whoever does not is named with the remedy, all nodes at once.
 """
 
-import platform
 import secrets
-import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from study.drive.expected_nodes import absent_workers
-from study.record.provenance import versions
+from study.drive.node_answer import DECIDING, PROBE, SHARE, Node, question, this_machine
 from trainers.config import TrialConfig
 from trainers.data.store import MANIFEST
 from trainers.errors import UserError
@@ -37,36 +35,6 @@ SHARED_MEMORY = 64 * 2**20
 """Bytes that must be free in /dev/shm: torch's and gloo's own pieces; images and results do not go through it."""
 CLOCK_SECONDS = 5.0
 """By which a node's clock may differ, beyond what the answer's way took."""
-DECIDING = ("python", "torch", "ray", "numpy", "pyarrow")
-"""Whose releases decide whether a run is the same anywhere."""
-PROBE = ".nodes-probe"
-"""The file that nodes must find in the study's folder, and what the name of those that they write there begins with."""
-_SHARE = "storage is a path that every node mounts alike, or a bucket (s3://, gs://)"
-
-
-@dataclass(frozen=True)
-class Node:
-    """What a node answered.
-
-    Attributes:
-        host: its name, with its address where Ray knows one.
-        versions: package -> release.
-        code: SHA-256 of the project's sources as its workers import them; empty where they find none.
-        free_shared_memory: bytes; None where there is no /dev/shm.
-        clock: seconds by which its clock is ahead of this machine's.
-        clock_error: seconds by which that may be wrong.
-        problems: of its storage, one line each.
-        wrote: the name of the file that it has written into shared storage; empty where it wrote none.
-    """
-
-    host: str
-    versions: dict[str, str] = field(default_factory=dict)
-    code: str = ""
-    free_shared_memory: int | None = None
-    clock: float = 0.0
-    clock_error: float = 0.0
-    problems: tuple[str, ...] = ()
-    wrote: str = ""
 
 
 def require_nodes(
@@ -158,11 +126,6 @@ def problems(node: Node, here: Node) -> list[str]:
     return found
 
 
-def this_machine() -> Node:
-    """What a node with nothing against it would answer."""
-    return Node(socket.gethostname(), _releases(), code_hash(), None)
-
-
 def look_at_nodes(folder: Path | None, files: Sequence[Path] = (), storage: Storage | None = None) -> list[Node]:
     """Ask every node that may run trials; one that does not answer in time has that as its problem.
 
@@ -195,7 +158,7 @@ def _seen(node: Node, storage: Storage, place: str) -> Node:
     """The node's answer, with whether this machine finds what it wrote into storage."""
     if not node.wrote or storage.read(f"{place}/{node.wrote}") is not None:
         return node
-    unseen = f"wrote a file into {storage.uri} that this machine does not find there; {_SHARE}"
+    unseen = f"wrote a file into {storage.uri} that this machine does not find there; {SHARE}"
     return replace(node, problems=(*node.problems, unseen))
 
 
@@ -216,7 +179,7 @@ def _answers(
     started, sent = [], time.time()
     for node in _nodes():
         only_there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        task = ray.remote(num_cpus=0, max_retries=0)(_question()).options(scheduling_strategy=only_there)
+        task = ray.remote(num_cpus=0, max_retries=0)(question()).options(scheduling_strategy=only_there)
         host = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
         started.append((host, task.remote(folder, token, files, storage)))
     found = []
@@ -244,103 +207,6 @@ def _answers(
             )
         )
     return found
-
-
-def _question(probe: str = PROBE, share: str = _SHARE) -> Callable[..., dict[str, Any]]:
-    """The task, which travels by value: a node may not have this module."""
-
-    def in_storage(folder: str | None, token: str, uri: str, place: str, found: list[str]) -> str:
-        import os
-        import uuid
-
-        if folder is not None:
-            made = os.path.join(folder, "runs", f"{probe}-{uuid.uuid4().hex}")
-            try:
-                os.makedirs(made)
-                os.rmdir(made)
-            except OSError as error:
-                reason = error.strerror or type(error).__name__
-                found.append(f"cannot make the runs' folders in {folder} ({reason}); give an --output that it can make")
-        try:
-            from trainers.storage import Storage
-        except ImportError:
-            return ""  # said as what it is
-        storage, own = Storage(uri, patience=10), uuid.uuid4().hex
-        try:
-            if (seen := storage.read(f"{place}/head")) is None or seen.decode() != token:
-                found.append(f"does not find in {uri} what this machine wrote there; {share}")
-            storage.write(f"{place}/{own}", b"")
-        except Exception as error:
-            found.append(str(error))
-            return ""
-        return own
-
-    def answer(
-        folder: str | None, token: str, files: dict[str, int], storage: tuple[str, str] | None
-    ) -> dict[str, Any]:
-        import os
-        import time
-        import uuid
-
-        clock, found, wrote = time.time(), list[str](), ""
-        if storage is not None:
-            wrote = in_storage(folder, token, *storage, found)
-        elif folder is not None:
-            try:
-                with open(os.path.join(folder, probe), encoding="utf-8") as file:
-                    seen = file.read()
-                own = os.path.join(folder, f"{probe}-{uuid.uuid4().hex}")
-                with open(own, "w", encoding="utf-8"):
-                    pass
-                os.unlink(own)
-            except OSError as error:
-                reason = error.strerror or type(error).__name__
-                found.append(f"cannot use the study's folder {folder} ({reason}); it must lie on a shared disk")
-            else:
-                if seen != token:
-                    found.append(f"sees another folder at {folder}; the study must lie on a disk that all nodes share")
-        for path, size in files.items():
-            there = os.path.getsize(path) if os.path.isfile(path) else -1 if os.path.isdir(path) else None
-            if there is None:
-                found.append(f"does not have {path}; put it on a disk that all nodes share, under the same path")
-            elif there != size:
-                found.append(f"has another file at {path} ({there} bytes, {size} on this machine); copy this one there")
-        try:
-            from study.drive.nodes import _releases, code_hash
-
-            code, versions = code_hash(), _releases()
-        except ImportError:
-            code, versions = "", {}
-        try:
-            shm = os.statvfs("/dev/shm")
-            free = shm.f_bavail * shm.f_frsize
-        except (OSError, AttributeError):
-            free = None
-        return {"clock": clock, "problems": found, "code": code, "versions": versions, "shm": free, "wrote": wrote}
-
-    return answer
-
-
-def code_hash() -> str:
-    """SHA-256 of the project's sources as this process imports them: names and contents, in order."""
-    import hashlib
-
-    import search_spaces
-    import trainers
-
-    digest = hashlib.sha256()
-    for root in (*map(Path, search_spaces.__path__), Path(__file__).parents[1], *map(Path, trainers.__path__)):
-        for path in sorted(root.rglob("*.py")):
-            digest.update(f"{root.name}/{path.relative_to(root).as_posix()}\0".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def _releases() -> dict[str, str]:
-    found = dict(part.split(" ", 1) for part in versions().split(", "))
-    # The patch of an interpreter decides nothing; a build's tag (+cpu, +cu130) is what differs between nodes.
-    found["python"] = ".".join(platform.python_version_tuple()[:2])
-    return {name: release.partition("+")[0] for name, release in found.items() if name in DECIDING}
 
 
 def _nodes() -> list[dict[str, Any]]:

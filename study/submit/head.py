@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from study.drive.nodes import code_hash
+from study.drive.node_answer import code_hash
 from study.drive.ray_address import VARIABLE
 
 MARK = "binsfo-submit: "

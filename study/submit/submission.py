@@ -12,7 +12,7 @@ from pathlib import Path
 
 from study.define.cells import StudyConfig
 from study.drive.interrupt import INTERRUPTED
-from study.drive.nodes import code_hash
+from study.drive.node_answer import code_hash
 from study.record.terminal import say
 from study.submit.bundle import HOME, SUBMITTED, Bundle, bundle_of, request, size_text
 from study.submit.cluster_file import ClusterFile, read_cluster_file, require_head

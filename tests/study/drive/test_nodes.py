@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from study.drive import nodes
-from study.drive.nodes import Node, code_hash, inputs_of, problems, this_machine
+from study.drive import node_answer, nodes
+from study.drive.node_answer import Node, code_hash, this_machine
+from study.drive.nodes import inputs_of, problems
 from trainers.config import TrialConfig
 from trainers.data.prepare import prepare
 from trainers.errors import UserError
@@ -43,7 +44,7 @@ def test_a_slow_answer_is_no_wrong_clock() -> None:
 
 
 def test_a_build_for_another_device_is_the_same_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nodes, "versions", lambda: "python 3.11.7, torch 2.13.0+cu130, mlflow 3.17.2")
+    monkeypatch.setattr(node_answer, "versions", lambda: "python 3.11.7, torch 2.13.0+cu130, mlflow 3.17.2")
     assert this_machine().versions["torch"] == "2.13.0" and "mlflow" not in this_machine().versions
 
 

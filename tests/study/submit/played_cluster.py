@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from study.drive.nodes import code_hash
+from study.drive.node_answer import code_hash
 from study.submit.head import MARK
 
 ROOT = "/home/ubuntu/data/submitted/small"
