@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.step import input_shape
+from study.record.file_names import LOG_FILE
 from study.record.study_log import TrialRecord, fold, read_events
 from trainers.binary.flip_codes import decode, encode, entropy_bits
 from trainers.binary.layers import binary_layers
@@ -82,7 +83,7 @@ def network_of(values: Mapping[str, Any]) -> tuple[dict[str, int], int]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    print("\n".join(lines_of_study(Path(arguments[0]) / "log.jsonl") if arguments else lines()))
+    print("\n".join(lines_of_study(Path(arguments[0]) / LOG_FILE) if arguments else lines()))
     return 0
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from study.drive.shared import fetch_checkpoints
+from study.record.file_names import STUDY_FILE
 from study.record.folder import study_identity
 from study.record.provenance import UNKNOWN
 from study.record.runs_table import read_study
@@ -118,7 +119,7 @@ def export_run(
         return folder
     folder = save_packed(output or run_dir / "export", model, about, replace=replace)
     say("\n".join(_told(folder, about, f"python examples/predict.py {folder} PICTURE")))
-    if output is None and (run_dir.parents[1] / "study.json").is_file():
+    if output is None and (run_dir.parents[1] / STUDY_FILE).is_file():
         say(f"show it among the study's pages in MLflow: python -m study mlflow {run_dir.parents[1]}")
     return folder
 
@@ -284,7 +285,7 @@ def _final(result: Path) -> dict[str, Any]:
 def _recorded(run_dir: Path) -> dict[str, Any]:
     """The run's row in its study's records; empty, and said so, where it cannot be had: the model can all the same."""
     study = run_dir.parents[1]
-    if run_dir.parent.name != "runs" or not (study / "study.json").is_file():
+    if run_dir.parent.name != "runs" or not (study / STUDY_FILE).is_file():
         return {}
     try:
         rows = [row for row in read_study(study).table.to_pylist() if row["trial_id"] == run_dir.name]

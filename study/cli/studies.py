@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from study.cli.status import PIPE_WIDTH
+from study.record.file_names import STUDY_FILE
 from study.record.study_state import StateReader
 from study.record.terminal import say
 from trainers.errors import UserError
@@ -67,7 +68,7 @@ def show_list(folder: str | Path, *, as_json: bool = False) -> None:
 def studies_below(root: Path) -> Iterator[Path]:
     """The folders below `root`, or `root` itself, that hold a study, in the order of their names."""
     for place, folders, files in os.walk(root):
-        if "study.json" in files:
+        if STUDY_FILE in files:
             folders.clear()
             yield Path(place)
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _PASSED_OVER)

@@ -13,6 +13,7 @@ from study.compare.figure import draw_figures
 from study.compare.findings import Findings
 from study.compare.found import Found, find_in, require_completed
 from study.compare.table import render
+from study.record.file_names import VERDICTS_FILE
 from study.record.predictions import write_study_predictions
 from study.record.provenance import git_commit, package_version
 from study.record.runs_table import write_results
@@ -62,7 +63,7 @@ def compare(directory: str | Path, *, allow_unequal: bool = False, margin: float
         return Comparison(table, found, None, None, ())
     results = write_results(directory, found.records.table)
     write_study_predictions(directory, found.predictions)
-    verdicts = _write_verdicts(found.folder / "verdicts.json", found.findings)
+    verdicts = _write_verdicts(found.folder / VERDICTS_FILE, found.findings)
     return Comparison(table, found, results, verdicts, draw_figures(found.findings, found.folder))
 
 

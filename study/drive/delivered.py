@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from study.record.file_names import JOURNAL_FILE
 from study.record.folder import StudyFolder, study_identity
 from study.record.postgres import is_postgres
 from study.record.study_log import StudyLog
@@ -47,7 +48,7 @@ def deliver_all(
     uri = tracking_uri or known.tracking_uri
     if not is_postgres(uri):
         return runs, 0
-    exporter = OptunaExporter(known.folder / "optuna.journal", uri, Owner(known.name, str(known.study_id)))
+    exporter = OptunaExporter(known.folder / JOURNAL_FILE, uri, Owner(known.name, str(known.study_id)))
     try:
         trials = exporter.update()
     finally:

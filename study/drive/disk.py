@@ -10,6 +10,7 @@ from pathlib import Path
 
 from study.define.memory_plan import MIB
 from study.drive.tune_state import trial_file
+from study.record.file_names import DATABASE_FILE
 from study.record.folder import StudyFolder
 
 
@@ -32,7 +33,7 @@ def disk_line(folder: StudyFolder, trial_ids: Iterable[str]) -> str:
     ids = list(trial_ids)
     runs = [size for trial_id in ids if (size := size_below(folder.run_dir(trial_id)))]
     tune = sum(size_below(trial_file(folder.tune, trial_id)) for trial_id in ids)
-    records = sum(size_below(path) for path in (folder.log, folder.journal, folder.path / "mlflow.db"))
+    records = sum(size_below(path) for path in (folder.log, folder.journal, folder.path / DATABASE_FILE))
     return (
         f"on disk: {len(ids)} trials keep {sum(runs) / MIB:.1f} MiB in {len(runs)} run folders and "
         f"{tune / 1024:.1f} KiB of Tune's; log, journal and database of the study {records / MIB:.1f} MiB"

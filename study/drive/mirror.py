@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from study.record.file_names import DATABASE_FILE, JOURNAL_FILE, LOG_FILE, STUDY_FILE
 from study.record.folder import StudyFolder
 from study.record.study_log import INTERRUPTED, RUNNING, TrialRecord
 from trainers.checkpoint import last_checkpoint
@@ -26,13 +27,11 @@ from trainers.storage import Storage, refused
 from trainers.stored_run import StoredRun
 
 NOT_MIRRORED = ("runs", "tune", "mlartifacts")
-_DATABASE = "mlflow.db"
 AT_WORK = "at-work.json"
 SECONDS = 5.0
 """Between two looks at what has changed; longer where copying takes long, so that it takes a twentieth of the time."""
 SIGN_SECONDS, SILENCE_SECONDS = 10.0, 60.0
 """Between two signs of a command at work, and after how long without one it counts as gone."""
-LOG, JOURNAL = "log.jsonl", "optuna.journal"
 
 
 @contextmanager
@@ -158,13 +157,13 @@ class Mirror:
         """
         found: dict[str, tuple[tuple[int, int, int], bytes]] = {}
         files = _files(self._folder.path)
-        for name in sorted(files, key=lambda name: (name != JOURNAL, name == "study.json", name == LOG)):
+        for name in sorted(files, key=lambda name: (name != JOURNAL_FILE, name == STUDY_FILE, name == LOG_FILE)):
             status = files[name].stat()
             state = status.st_size, status.st_mtime_ns, status.st_ino
             if self._states.get(name) != state:
                 content = files[name].read_bytes()
-                found[name] = state, whole_lines(content) if name in (LOG, JOURNAL) else content
-        order = sorted(found, key=lambda name: (name == JOURNAL, name != "study.json", name != LOG, name))
+                found[name] = state, whole_lines(content) if name in (LOG_FILE, JOURNAL_FILE) else content
+        order = sorted(found, key=lambda name: (name == JOURNAL_FILE, name != STUDY_FILE, name != LOG_FILE, name))
         return [(name, *found[name]) for name in order]
 
     def _still_ours(self) -> bool:
@@ -220,7 +219,7 @@ def _files(folder: Path) -> dict[str, Path]:
         top = Path(place) == folder
         folders[:] = [name for name in folders if not (name.startswith(".") or (top and name in NOT_MIRRORED))]
         for name in names:
-            if not name.startswith((".", _DATABASE)) and not name.endswith(".lock"):
+            if not name.startswith((".", DATABASE_FILE)) and not name.endswith(".lock"):
                 path = Path(place) / name
                 found[path.relative_to(folder).as_posix()] = path
     return found

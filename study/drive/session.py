@@ -10,6 +10,7 @@ from study.drive.interrupt import interruptible
 from study.drive.mirror import mirrored
 from study.drive.shared import is_stored
 from study.record import carried, display
+from study.record.file_names import DATABASE_FILE, JOURNAL_FILE, LOG_FILE
 from study.record.folder import StudyFolder
 from study.record.provenance import provenance
 from study.record.study_log import RUNNING, StudyLog
@@ -97,8 +98,8 @@ def require_log(folder: Path) -> None:
     Raises:
         UserError: there is a database or a journal, and no log.
     """
-    there = [name for name in ("mlflow.db", "optuna.journal") if (folder / name).exists()]
-    if there and not (folder / "log.jsonl").exists():
+    there = [name for name in (DATABASE_FILE, JOURNAL_FILE) if (folder / name).exists()]
+    if there and not (folder / LOG_FILE).exists():
         raise UserError(
             f"{folder} holds {' and '.join(there)} but no log.jsonl, in which everything is recorded: restore the log, "
             "or give another --output"

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from study.define.trial_spec import TrialSpec
-from study.drive.mirror import AT_WORK, LOG, NOT_MIRRORED, require_nobody, whole_lines
+from study.drive.mirror import AT_WORK, NOT_MIRRORED, require_nobody, whole_lines
+from study.record.file_names import LOG_FILE, STUDY_FILE
 from study.record.folder import StudyFolder
 from study.record.terminal import say
 from study.record.working_alone import only_one
@@ -42,7 +43,7 @@ def shared_folder(path: str | Path, storage: str | None, *, name: str | None = N
             study went on here and elsewhere.
     """
     folder = Path(path).resolve()
-    known = _read_json(folder / "study.json")
+    known = _read_json(folder / STUDY_FILE)
     uri = storage or known.get("storage")
     if uri is None:
         return StudyFolder(path, name=name, **given)
@@ -94,7 +95,7 @@ def fetch_checkpoints(run_dir: Path) -> None:
         run_dir = run_dir.resolve()
     except ValueError:  # no folder has such a name
         return
-    study = _read_json(run_dir.parent.parent / "study.json")
+    study = _read_json(run_dir.parent.parent / STUDY_FILE)
     if not study.get("storage") or last_checkpoint(run_dir).exists():
         return
     place = RunPlace(str(study["storage"]), study_place(str(study["name"])), str(study["id"]), run_dir.name)
@@ -126,21 +127,21 @@ def _take(folder: Path, storage: Storage, name: str, study_id: str | None) -> No
             f"{storage.uri} holds another study called {name!r}; give another --storage, or this study another name"
         )
     require_nobody(storage, place, folder)
-    log = folder / LOG
-    there = storage.read(f"{place}/{LOG}") or b""
+    log = folder / LOG_FILE
+    there = storage.read(f"{place}/{LOG_FILE}") or b""
     here = whole_lines(log.read_bytes()) if log.exists() else b""
     if study_id is not None and here.startswith(there):
         return
     if not there.startswith(here):
         raise UserError(
-            f"the study {name!r} went on here and elsewhere: {folder / LOG} and {place}/{LOG} in {storage.uri} "
+            f"the study {name!r} went on here and elsewhere: {log} and {place}/{LOG_FILE} in {storage.uri} "
             "each hold what the other lacks. Remove the folder here to go on with the one there; or, to keep this one, "
             "the one there"
         )
     folder.mkdir(parents=True, exist_ok=True)
     with only_one(folder):
         files = _stored_files(storage, place)
-        for path in (*sorted(files - {"study.json"}), "study.json"):
+        for path in (*sorted(files - {STUDY_FILE}), STUDY_FILE):
             if (content := storage.read(f"{place}/{path}")) is not None:
                 _write(folder / path, content)
     say(f"the study {name!r} goes on from {storage.uri}")

@@ -25,6 +25,7 @@ from typing import Any
 
 from study.define.cells import Cell, ResourcesConfig, StudyConfig
 from study.drive.simulated_answers import answered
+from study.record.file_names import LOG_FILE
 from study.record.study_log import read_lines
 from trainers.atomic import write_json, write_text
 from trainers.config import TrialConfig
@@ -117,7 +118,7 @@ def recorded_runs(directory: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: no log there.
     """
-    path = directory / "log.jsonl"
+    path = directory / LOG_FILE
     if not path.is_file():
         raise UserError(f"there is no {path}, the log of a study; name the folder of a study that was run")
     runs: dict[str, dict[str, Any]] = {}

@@ -18,6 +18,7 @@ from study.mlflow_export.findings import notes
 from study.mlflow_export.pages import Pages
 from study.mlflow_export.shown import KIND, PRESENT_KIND, Identity, find_experiment, lacking, read_shown
 from study.mlflow_export.store import check_database, create_database, open_store, plain
+from study.record.file_names import LOG_FILE
 from study.record.folder import StudyFolder, StudyIdentity, study_identity
 from study.record.study_log import StudyLog, keep_copy, read_events, read_lines
 from study.record.terminal import say
@@ -177,7 +178,7 @@ def deliver(directory: str | Path, tracking_uri: str | None = None, show: Callab
     """
     known = study_identity(directory)
     tracking_uri = tracking_uri and checked_uri(tracking_uri)
-    log = known.folder / "log.jsonl"
+    log = known.folder / LOG_FILE
     if not log.is_file():
         raise UserError(f"the study {known.name!r} in {directory} has no log.jsonl, so there is nothing to show")
     for _ in read_events(log):
@@ -210,7 +211,7 @@ def what_mlflow_lacks(known: StudyIdentity) -> str | None:
     """
     remedy = f"`python -m study mlflow {known.folder}` delivers it"
     pages = Pages(known.name, str(known.study_id))
-    for line in read_lines(known.folder / "log.jsonl"):
+    for line in read_lines(known.folder / LOG_FILE):
         if line.event is not None:
             pages.add(line.event)
     pages.take_notes(notes(known.folder))

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from study.record.file_names import RESULTS_FILE, VERDICTS_FILE
 from study.record.terminal import percent
 
 NOTE = "mlflow.note.content"
@@ -18,7 +19,7 @@ MIB = 2**20
 LONGEST_NOTE = 5000
 FIGURES = "figures"
 _LINK = re.compile(r"\[([^\[\]]+)\]\(#[^)]*\)")
-_FILES = ("report.html", "report.md", "verdicts.json", "results.parquet")
+_FILES = ("report.html", "report.md", VERDICTS_FILE, RESULTS_FILE)
 
 
 class Artifact(NamedTuple):
@@ -136,7 +137,7 @@ def _workloads(verdicts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _verdicts(folder: Path) -> Mapping[str, Any]:
     """What `verdicts.json` holds; nothing where it is not there or cannot be read, which `compare` mends."""
     try:
-        content = json.loads((folder / "verdicts.json").read_text(encoding="utf-8"))
+        content = json.loads((folder / VERDICTS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run
 
 from study.mlflow_export.pages import STUDY_ID, Key, Page, Pages
+from study.record.file_names import DATABASE_FILE
 
 # The tag of a run that says up to which epoch its metrics are there.
 REACHED = "epochs_shown"
@@ -64,7 +65,7 @@ def find_experiment(client: MlflowClient, identity: Identity, database: Path | N
     found = client.search_experiments(filter_string=f"tags.{STUDY_ID} = '{identity.study_id}'", max_results=1)
     if found:
         return found[0]
-    if database is not None and database.name == "mlflow.db":
+    if database is not None and database.name == DATABASE_FILE:
         named = client.get_experiment_by_name(identity.study)
         if named is not None and named.lifecycle_stage == "active" and STUDY_ID not in named.tags:
             return named

@@ -8,17 +8,18 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from study.record.file_names import JOURNAL_FILE, LOG_FILE, PREDICTIONS_FILE, RESULTS_FILE, STUDY_FILE, VERDICTS_FILE
 from study.record.study_log import INTERRUPTED, TrialRecord
 from trainers.checkpoint import best_checkpoint, last_checkpoint
 
 SMALL_FILES = (
-    "study.json",
-    "log.jsonl",
-    "optuna.journal",
+    STUDY_FILE,
+    LOG_FILE,
+    JOURNAL_FILE,
     "pretrained",
-    "predictions.parquet",
-    "results.parquet",
-    "verdicts.json",
+    PREDICTIONS_FILE,
+    RESULTS_FILE,
+    VERDICTS_FILE,
 )
 """What of a study's folder is enough to go on with it; the first three it cannot do without."""
 

@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from study.record.file_names import DATABASE_FILE, JOURNAL_FILE, LOG_FILE, STUDY_FILE
 from study.record.offered import extended
 from study.record.tracking_uri import checked_uri, database_path, default_tracking_uri
 from trainers.atomic import write_text
@@ -83,7 +84,7 @@ class StudyFolder:
         tracking_uri = tracking_uri or content["tracking_uri"]
         if tracking_uri is not None:
             tracking_uri = checked_uri(tracking_uri)
-        own = tracking_uri is not None and database_path(tracking_uri) == self.path / "mlflow.db"
+        own = tracking_uri is not None and database_path(tracking_uri) == self.path / DATABASE_FILE
         self.tracking_uri: str | None = None if own else tracking_uri  # its own is worked out from where it lies
         self.study_id: str = content["id"] or uuid.uuid4().hex
         """Stands in every record of the study elsewhere, so that two studies of one name stay apart."""
@@ -97,11 +98,11 @@ class StudyFolder:
 
     @property
     def journal(self) -> Path:
-        return self.path / "optuna.journal"
+        return self.path / JOURNAL_FILE
 
     @property
     def log(self) -> Path:
-        return self.path / "log.jsonl"
+        return self.path / LOG_FILE
 
     @property
     def stop_file(self) -> Path:
@@ -236,7 +237,7 @@ class StudyFolder:
             **({"storage": self.storage.uri} if self.storage else {}),
         }
         text = json.dumps(content, indent=1, sort_keys=True) + "\n"
-        file = self.path / "study.json"
+        file = self.path / STUDY_FILE
         if not file.exists() or file.read_text(encoding="utf-8") != text:
             self.path.mkdir(parents=True, exist_ok=True)
             write_text(file, text)
@@ -258,7 +259,7 @@ class StudyFolder:
             ) from None
 
     def _read(self) -> dict[str, Any]:
-        file = self.path / "study.json"
+        file = self.path / STUDY_FILE
         empty: dict[str, Any] = {"id": None, "name": None, "tracking_uri": None, "simulated": ""}
         empty |= {"cells": {}, "offered": {}, "plugins": {}, "workloads": {}}
         if not file.exists():
@@ -303,7 +304,7 @@ def study_content(directory: str | Path) -> dict[str, Any]:
         UserError: no such folder, or no study in it.
     """
     folder = Path(directory)
-    file = folder / "study.json"
+    file = folder / STUDY_FILE
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; name the folder of a study that was run")
     if not file.is_file():
@@ -327,7 +328,7 @@ def recorded_log(directory: str | Path) -> tuple[str, Path]:
     Raises:
         UserError: as `study_identity`, or nothing was recorded yet.
     """
-    name, log = study_identity(directory).name, Path(directory) / "log.jsonl"
+    name, log = study_identity(directory).name, Path(directory) / LOG_FILE
     if not log.is_file():
         raise UserError(f"the study {name!r} in {directory} has no records yet: {log} is not there; run it first")
     return name, log

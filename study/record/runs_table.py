@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from study.record.additions import Additions
 from study.record.columns import OUTCOME, configuration, schema
+from study.record.file_names import RESULTS_FILE
 from study.record.folder import recorded_log, study_identity
 from study.record.metrics import METRIC_KEYS
 from study.record.provenance import git_commit, package_version
@@ -101,7 +102,7 @@ def write_results(directory: str | Path, table: pa.Table | None = None) -> Path:
     study = study_identity(directory).name
     table = collect(directory) if table is None else table
     origin = {"study": study, "created_by": package_version(), "git_commit": git_commit()}
-    path = Path(directory) / "results.parquet"
+    path = Path(directory) / RESULTS_FILE
     try:
         write_atomically(path, lambda partial: pq.write_table(table.replace_schema_metadata(origin), partial))
     except OSError as error:

@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from study.record.file_names import LOG_FILE
 from study.record.folder import study_content
 from study.record.study_log import ENDED, INTERRUPTED, RUNNING, TrialRecord, add, read_lines
 from study.record.working_alone import at_work
@@ -201,7 +202,7 @@ class StateReader:
         """The state now: what was added to the log since the last call is read."""
         working = self.asked(self.folder)  # before the log, so that what is seen at work has not ended long ago
         plan = study_content(self.folder)
-        for line in read_lines(self.folder / "log.jsonl", self._place):
+        for line in read_lines(self.folder / LOG_FILE, self._place):
             self._place = line.end
             if line.event is None:
                 self._damaged += 1

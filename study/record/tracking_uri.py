@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
+from study.record.file_names import DATABASE_FILE
 from study.record.postgres import client_uri, is_postgres
 from trainers.errors import UserError
 
@@ -24,7 +25,7 @@ def default_tracking_uri(directory: str | Path) -> str:
     Raises:
         UserError: the path holds a `?` or `%`, which mean something else in a database URI.
     """
-    database = Path(directory).resolve() / "mlflow.db"
+    database = Path(directory).resolve() / DATABASE_FILE
     if found := {"?", "%"} & set(str(database)):
         raise UserError(
             f"the path of the study folder {database.parent} holds {' and '.join(sorted(found))}, "

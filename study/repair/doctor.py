@@ -12,6 +12,7 @@ from typing import Any
 
 from study.drive.session import close_attempts, require_log
 from study.mlflow_export.delivery import what_mlflow_lacks
+from study.record.file_names import JOURNAL_FILE, LOG_FILE, STUDY_FILE
 from study.record.folder import study_identity
 from study.record.study_log import StudyLog, damage, fold, keep_copy, read_lines, torn_line
 from study.record.terminal import say
@@ -63,7 +64,7 @@ def _counted(found: Sequence[Finding]) -> str:
 
 def examine(folder: Path) -> list[Finding]:
     """Everything that disagrees in a study's folder; reads, and writes nothing."""
-    log, journal = folder / "log.jsonl", folder / "optuna.journal"
+    log, journal = folder / LOG_FILE, folder / JOURNAL_FILE
     found: list[Finding] = []
     if torn_line(log) is not None:
         found.append(Finding(f"the last line of the study's log {log} is unfinished", LOG))
@@ -124,7 +125,7 @@ def _open_sweeps(events: list[dict[str, Any]]) -> list[str]:
 
 def _repair(folder: Path, found: list[Finding], show: Callable[[str], None]) -> None:
     """Mend what was found: the log first, then the search by it."""
-    path, journal = folder / "log.jsonl", folder / "optuna.journal"
+    path, journal = folder / LOG_FILE, folder / JOURNAL_FILE
     wanted = counts(found)
     if wanted[LOG]:
         _repair_log(folder, show)
@@ -157,7 +158,7 @@ def _repair(folder: Path, found: list[Finding], show: Callable[[str], None]) -> 
 
 def _repair_log(folder: Path, show: Callable[[str], None]) -> None:
     """Drop damaged lines, and no others; an unfinished last one is cut where the log is opened."""
-    path = folder / "log.jsonl"
+    path = folder / LOG_FILE
     damaged = [line for line in read_lines(path) if line.event is None]
     if not damaged:
         return
@@ -172,7 +173,7 @@ def _repair_log(folder: Path, show: Callable[[str], None]) -> None:
 
 def _search_records(folder: Path, log: StudyLog) -> Records:
     """The log and the search as they are now, and nothing else."""
-    searches = read_searches(folder / "optuna.journal")
+    searches = read_searches(folder / JOURNAL_FILE)
     return Records(log=log.trials(), search=search_trials(searches))
 
 
@@ -187,7 +188,7 @@ def _curves(log: StudyLog) -> dict[str, dict[int, float]]:
 
 def _identities(folder: Path) -> dict[str, dict[str, Any]]:
     """What `study.json` says of each cell."""
-    return dict(json.loads((folder / "study.json").read_text(encoding="utf-8")).get("cells", {}))
+    return dict(json.loads((folder / STUDY_FILE).read_text(encoding="utf-8")).get("cells", {}))
 
 
 def _objectives(folder: Path) -> dict[str, int]:

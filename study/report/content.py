@@ -13,6 +13,7 @@ from typing import Any
 from study.compare.findings import Findings
 from study.compare.found import Found, find_in
 from study.compare.scores import CellGroup, MethodSummary
+from study.record.file_names import LOG_FILE, STUDY_FILE
 from study.record.folder import StudyIdentity, study_identity
 from study.record.study_log import read_events
 from trainers.errors import UserError
@@ -116,7 +117,7 @@ def content_of(found: Found) -> StudyContent:
         sweeps=records.sweeps,
         predictions=found.predictions,
         cells=_cells(folder),
-        **_read_log(folder / "log.jsonl"),
+        **_read_log(folder / LOG_FILE),
     )
 
 
@@ -143,7 +144,7 @@ def _read_log(path: Path) -> dict[str, Any]:
 
 def _cells(folder: Path) -> dict[str, Mapping[str, Any]]:
     try:
-        cells = json.loads((folder / "study.json").read_text(encoding="utf-8"))["cells"]
+        cells = json.loads((folder / STUDY_FILE).read_text(encoding="utf-8"))["cells"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder / 'study.json'} cannot be read ({error!r}); restore it from a copy") from error
     return {str(name): cell for name, cell in cells.items() if isinstance(cell, dict)}

@@ -14,6 +14,7 @@ from study.compare.figure_page import INK, panels
 from study.compare.looks import styles_of
 from study.compare.scores import CellGroup
 from study.compare.table import NONE, group_title
+from study.record.file_names import JOURNAL_FILE
 from study.report.answer import runs_anchor
 from study.report.content import StudyContent
 from study.report.document import (
@@ -52,7 +53,7 @@ def search(content: StudyContent) -> Section:
     }
     try:
         asked = {f"{number} {method}": names for (number, method), names in cells.items()}
-        searched, lacking = read_searched(content.folder / "optuna.journal", asked), ""
+        searched, lacking = read_searched(content.folder / JOURNAL_FILE, asked), ""
     except UserError as error:
         searched, lacking = {}, f"What was searched cannot be shown: {error}."
     if not searched and not lacking:

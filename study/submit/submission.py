@@ -13,6 +13,7 @@ from pathlib import Path
 from study.define.cells import StudyConfig
 from study.drive.interrupt import INTERRUPTED
 from study.drive.node_answer import code_hash
+from study.record.file_names import STUDY_FILE
 from study.record.terminal import say
 from study.submit.bundle import HOME, SUBMITTED, Bundle, bundle_of, request, size_text
 from study.submit.cluster_file import ClusterFile, read_cluster_file, require_head
@@ -110,7 +111,7 @@ def _require_own(target: Path, origin: dict[str, str]) -> None:
         before = json.loads((target / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         before = None
-    if before != origin and ((target / "study.json").exists() or before is not None):
+    if before != origin and ((target / STUDY_FILE).exists() or before is not None):
         raise UserError(f"{target} holds another study than {origin['study']} of {origin['cluster']}; give an --output")
 
 
