@@ -179,11 +179,7 @@ def _fit(config: TrialConfig, workers: int, run_dir: Path, told: "_Told", attemp
             "attempt": attempt.to_dict(),
             "plugins": shipped(),
         },
-        scaling_config=ScalingConfig(
-            num_workers=workers,
-            use_gpu=on_cuda,
-            resources_per_worker={"CPU": config.threads, "GPU": int(on_cuda)},
-        ),
+        scaling_config=ScalingConfig(**_group(config, workers, on_cuda)),
         run_config=RunConfig(
             name="train",
             **for_ray,
@@ -199,6 +195,16 @@ def _fit(config: TrialConfig, workers: int, run_dir: Path, told: "_Told", attemp
         epochs.unlink(missing_ok=True)
         stored.clear_ray()
     return dict(result.return_value)
+
+
+def _group(config: TrialConfig, workers: int, on_cuda: bool) -> dict[str, Any]:
+    """What is asked of Ray for so many workers of a run: a whole GPU each where they train on GPUs."""
+    return {
+        "num_workers": workers,
+        "use_gpu": on_cuda,
+        "resources_per_worker": {"CPU": config.threads, "GPU": int(on_cuda)},
+        "placement_strategy": config.placement.upper(),
+    }
 
 
 def _off_the_main_thread(call: Callable[[], Any]) -> Any:

@@ -42,6 +42,7 @@ REAL_SCHEDULES = ("cosine", "const")
 REAL_LR = {"Adam": 1e-3, "SGD": 0.1}
 """The real parameters' learning rate where none is given, by optimizer."""
 DEVICES = ("auto", "cpu", "cuda")
+PLACEMENTS = ("pack", "spread")
 KERNELS = ("auto", "torch")
 
 

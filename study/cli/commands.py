@@ -18,6 +18,7 @@ from study.define.cells import (
 )
 from study.define.offer import offers_of
 from study.define.refusals import checked
+from study.define.settings import RUN_RESOURCES
 from study.define.study_file import load_study, study_text
 from study.define.workload import workloads_of
 from study.drive.ray_address import check_address
@@ -29,7 +30,6 @@ from trainers.errors import DivergedError, UserError
 from trainers.registry import method_named
 
 JSON_KEYS = ("val_accuracy", "test_accuracy", "peak_memory_bytes", "flip_rate", "train_seconds", "trial_id")
-_RESOURCES = ("workers", "least_workers", "threads", "device")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -136,7 +136,7 @@ def sweep(options: argparse.Namespace) -> int:
         },
     }
     search = checked(SearchConfig, searching, "search")
-    taken = {name: values.pop(name) for name in _RESOURCES if name in values}
+    taken = {name: values.pop(name) for name in RUN_RESOURCES if name in values}
     resources = checked(ResourcesConfig, {**taken, "at_once": options.at_once}, "resources")
     cell = make_cell(
         dataset,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces import Choice, Space, footprint, space_for
-from study.define.settings import AshaConfig, ConfirmConfig, ResourcesConfig, SearchConfig
+from study.define.settings import RUN_RESOURCES, AshaConfig, ConfirmConfig, ResourcesConfig, SearchConfig
 from trainers.config import TrialConfig
 from trainers.content_names import identity_of
 from trainers.errors import UserError
@@ -259,7 +259,7 @@ def make_cell(
     base = TrialConfig.from_dict(
         {
             **chosen,
-            **{name: getattr(resources, name) for name in ("workers", "least_workers", "threads", "device")},
+            **{name: getattr(resources, name) for name in RUN_RESOURCES},
             "dataset": dataset,
             "model": model,
             "algorithm": algorithm,

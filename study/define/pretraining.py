@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, StrictStr, WithJsonSchema
 
 from study.define.cells import Cell
 from study.define.refusals import OneOf
-from study.define.settings import CONFIG, FixedSettings, Seed
+from study.define.settings import CONFIG, RUN_RESOURCES, FixedSettings, Seed
 from trainers.config import TrialConfig
 from trainers.data.catalog import CATALOG
 from trainers.errors import UserError
@@ -58,10 +58,7 @@ class Pretraining(BaseModel):
             for setting in own
             if setting.scope == "workload" and setting.name not in _OF_THE_CELL
         }
-        execution = {
-            name: getattr(base, name)
-            for name in ("workers", "least_workers", "threads", "device", "data_root", "prepared_root")
-        }
+        execution = {name: getattr(base, name) for name in (*RUN_RESOURCES, "data_root", "prepared_root")}
         if unread := sorted(set(self.fixed).difference(setting.name for setting in own)):
             raise UserError(f"pretrain: fixed: {unread[0]} means nothing to a real-space training; take it out")
         run = {"dataset": self.dataset, "model": base.model, "algorithm": "real", "optimizer": self.optimizer}

@@ -28,7 +28,7 @@ from search_spaces import TEMPERATURE_MODES
 from study.define.refusals import OneOf, ShapedBy
 from trainers.errors import UserError
 from trainers.registry import METHODS, OWN, cell_methods, declared, owners
-from trainers.settings import LARGEST_WHOLE, Setting
+from trainers.settings import LARGEST_WHOLE, PLACEMENTS, Setting
 
 METRIC = "val_accuracy"
 OBJECTIVES: dict[str, Literal["maximize", "minimize"]] = {METRIC: "maximize", "peak_memory_bytes": "minimize"}
@@ -232,6 +232,8 @@ class ResourcesConfig:
     """Data-parallel workers of a trial."""
     least_workers: Count | None = None
     """Where a machine is lost, go on with as few workers as this (PROTOCOL §8.5); wait for all where it is left out."""
+    placement: Annotated[StrictStr, OneOf(lambda: PLACEMENTS)] = "pack"
+    """Where the workers of a trial of several lie: `pack`, on as few nodes as hold them, or `spread`, on as many."""
     threads: Count = 1
     """CPU threads of a worker."""
     device: Annotated[StrictStr, OneOf(lambda: ("auto", "cpu", "cuda"))] = "auto"
@@ -239,6 +241,10 @@ class ResourcesConfig:
     at_once: Count | None = None
     """The most trials side by side; as many as fit where it is left out. With 1 the search is the same every time;
     with more, what a trial learns from depends on which others have ended."""
+
+
+RUN_RESOURCES = ("workers", "least_workers", "placement", "threads", "device")
+"""What of `ResourcesConfig` every run has as a setting."""
 
 
 def check_margin(points: float, where: str) -> None:

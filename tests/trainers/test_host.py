@@ -5,7 +5,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+import ray.train.torch
 import torch
+from ray.train import Result, ScalingConfig
 from safetensors.torch import load_file
 
 from trainers import host
@@ -23,15 +25,15 @@ MakeConfig = Callable[..., TrialConfig]
 def test_a_ray_train_worker_holds_the_bits_that_this_process_holds(digits: MakeConfig, tmp_path: Path) -> None:
     config = digits(test=True)
     local: list[Metrics] = []
-    ray: list[Metrics] = []
+    by_ray: list[Metrics] = []
     here = run_local(config, tmp_path / "local", local.append)
-    there = run_ray(config, tmp_path / "ray", ray.append)
+    there = run_ray(config, tmp_path / "ray", by_ray.append)
     first, second = (load_file(last_checkpoint(tmp_path / folder)) for folder in ("local", "ray"))
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert [metrics["epoch"] for metrics in ray] == [metrics["epoch"] for metrics in local]
+    assert [metrics["epoch"] for metrics in by_ray] == [metrics["epoch"] for metrics in local]
     for key in ("train_loss", "val_accuracy", "test_accuracy", "peak_memory_bytes"):
         assert here[key] == there[key]
-    assert [metrics.get("replayed", False) for metrics in ray] == [False, False]
+    assert [metrics.get("replayed", False) for metrics in by_ray] == [False, False]
     again: list[Metrics] = []
     run_ray(config, tmp_path / "ray", again.append)
     assert [(metrics["epoch"], metrics["replayed"]) for metrics in again] == [(1, True), (2, True)]
@@ -43,6 +45,28 @@ def test_two_ray_workers_train_together_and_their_own_error_comes_back(digits: M
     assert run_ray(config, tmp_path)["status"] == "completed"
     with pytest.raises(UserError, match=r"belongs to another run: lr was 1\.0, is 2\.0"):
         run_ray(config.replace(lr=2.0), tmp_path)
+
+
+@pytest.mark.parametrize(("placement", "strategy"), [("pack", "PACK"), ("spread", "SPREAD")])
+def test_workers_get_whole_gpus_and_lie_as_the_run_says(
+    digits: MakeConfig, placement: str, strategy: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[ScalingConfig] = []
+
+    class Trainer:
+        def __init__(self, worker: object, *, scaling_config: ScalingConfig, **rest: object) -> None:
+            asked.append(scaling_config)
+
+        def fit(self) -> Result:
+            return Result(None, None, None, None, return_value={"status": "completed"})
+
+    monkeypatch.setattr(ray.train.torch, "TorchTrainer", Trainer)
+    monkeypatch.setattr(host, "_on_cuda", lambda config: True)
+    assert run_ray(digits(workers=4, threads=2, placement=placement), tmp_path)["status"] == "completed"
+    (group,) = asked
+    assert (group.num_workers, group.use_gpu, group.placement_strategy) == (4, True, strategy)
+    assert group.resources_per_worker == {"CPU": 2, "GPU": 1}
+    assert digits(workers=4, placement=placement).fingerprint() == digits(workers=4).fingerprint()
 
 
 @pytest.mark.usefixtures("running_ray")
