@@ -92,6 +92,7 @@ class Recorder:
         is fetched before the log says that it is over, but for its checkpoints.
         """
         trial_id, final = spec["trial_id"], final or {}
+        self._require_start(spec)
         fetch_ended(spec, outcome)
         self._say_note(spec, final)
         record = self._record(spec)
@@ -116,6 +117,7 @@ class Recorder:
     def attempt_end(self, spec: TrialSpec, how: str, reason: str = "", device_seconds: float | None = None) -> None:
         """A run has stopped and is not over: interrupted, died, out_of_memory, or as `ALL_ALIKE` ends."""
         trial_id = spec["trial_id"]
+        self._require_start(spec)
         self._log.append("attempt_end", trial_id=trial_id, how=how, reason=reason, device_seconds=device_seconds)
         self.outcomes[trial_id] = "interrupted"
         record, config = self._record(spec), TrialConfig.recorded(spec["config"])
@@ -154,6 +156,11 @@ class Recorder:
     def _say_note(spec: TrialSpec, report: Mapping[str, Any]) -> None:
         if report.get("note"):
             say(f"note: {spec['trial_id']}: {report['note']}", important=True)
+
+    def _require_start(self, spec: TrialSpec) -> None:
+        """A process that takes one run after another may die on its way to this one, before Tune calls it started."""
+        if spec["trial_id"] not in self._log.trials():
+            self.start(spec)
 
     def _record(self, spec: TrialSpec) -> TrialRecord:
         return self._log.trials()[spec["trial_id"]]

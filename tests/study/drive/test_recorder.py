@@ -64,6 +64,17 @@ def test_an_epoch_is_recorded_once_without_ray_s_additions(log: StudyLog, tmp_pa
     assert record(log).epochs_used == 2
 
 
+@pytest.mark.parametrize(("recovered", "then"), [(True, "attempt_end"), (False, "end")])
+def test_a_run_whose_process_died_on_the_way_to_it_has_started(
+    log: StudyLog, tmp_path: Path, recovered: bool, then: str
+) -> None:
+    writer = recorder(log)
+    died = writer.on_trial_recover if recovered else writer.on_trial_error
+    died(0, [], trial(tmp_path))
+    assert [event["event"] for event in log.events()] == ["start", then]
+    assert record(log).attempts == 1
+
+
 def test_epochs_told_again_from_a_checkpoint_fill_gaps_and_nothing_else(log: StudyLog, tmp_path: Path) -> None:
     writer = recorder(log)
     writer.on_trial_start(0, [], trial(tmp_path))
