@@ -84,3 +84,11 @@ def test_four_bits_are_lower_than_adam_on_mnist_by_less_than_a_point() -> None:
     assert verdict.kind == "lower" and verdict.difference is not None and -1 < verdict.difference.mean < 0
     assert verdict.contrast is not None and verdict.contrast.at_margins == ("lower", "comparable")
     assert set(verdict.row.state_bits.values()) == {5.0}
+
+
+def test_four_bits_are_lower_than_adam_on_cifar10_and_far_above_the_control() -> None:
+    (workload,) = judge([group("cifar10")], 1.0)
+    (verdict,) = [verdict for verdict in workload.verdicts if verdict.row.method == "binary-4bit"]
+    assert verdict.kind == "lower" and verdict.difference is not None and -5 < verdict.difference.mean < -2.5
+    lifts = {contrast.row.method: contrast.kind for contrast in workload.contrasts}
+    assert lifts["binary-4bit"] == "higher" and lifts["binary-0bit"] == lifts["binary-8bit"] == "undecided"
