@@ -175,7 +175,6 @@ COMMON: Final[tuple[Setting, ...]] = (
         "execution",
         PLACEMENTS,
         identity=False,
-        column=False,
         set_by="resources: placement",
     ),
     Setting(
