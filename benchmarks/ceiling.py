@@ -22,7 +22,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -122,14 +122,18 @@ def ceiling(config: TrialConfig, seeds: Sequence[int], build: Build, side: int |
     train, validation = (data.split(name, config.val_fraction) for name in ("train", "validation"))
     torch.manual_seed(0)
     network = build(data.num_classes, images.side)
+    network._fc = nn.Identity()  # its outputs are then the features
     penalty, head, scale = _best_probe(network, images, train, validation)
     lr, networks = None, list[nn.Module]()
     if seeds:
         trained = {rate: fine_tuned(config, images, train, rate, seeds[0], build) for rate in RATES}
-        lr = max(trained, key=lambda rate: float(_right(trained[rate], images, validation).mean()))
+        lr = max(
+            trained, key=lambda rate: float(_right(_outputs(trained[rate], images, validation), validation).mean())
+        )
         networks = [trained[lr], *(fine_tuned(config, images, train, lr, seed, build) for seed in seeds[1:])]
     test = data.split("test")
-    probed = (head(scale(_features(network, images, test))).argmax(1).numpy() == test.labels)[np.newaxis]
+    probed = _right(head(scale(_outputs(network, images, test))), test)[np.newaxis]
+    tuned = [_right(_outputs(network, images, test), test) for network in networks]
     return Ceiling(
         config.dataset,
         data.num_classes,
@@ -137,7 +141,7 @@ def ceiling(config: TrialConfig, seeds: Sequence[int], build: Build, side: int |
         len(test),
         _percent(probed),
         penalty,
-        _percent(np.stack([_right(network, images, test) for network in networks])) if networks else None,
+        _percent(np.stack(tuned)) if tuned else None,
         lr,
         tuple(seeds),
     )
@@ -159,7 +163,7 @@ def fine_tuned(config: TrialConfig, images: Images, train: Split, lr: float, see
             loss.backward()
             optimizer.step()
             schedule.step()
-    return network.eval()
+    return network
 
 
 def probe(features: Tensor, labels: Tensor, classes: int, penalty: float) -> nn.Linear:
@@ -183,44 +187,30 @@ def _best_probe(
     network: nn.Module, images: Images, train: Split, validation: Split
 ) -> tuple[float, nn.Linear, Callable[[Tensor], Tensor]]:
     """The penalty that the validation part likes best, its probe, and what standardises features for it."""
-    raw = _features(network, images, train)
+    raw = _outputs(network, images, train)
     centre, spread = raw.mean(0), raw.std(0).clamp_min(1e-6)
 
     def scale(features: Tensor) -> Tensor:
         return (features - centre) / spread
 
-    labels, held_out = torch.from_numpy(train.labels), scale(_features(network, images, validation))
+    labels, held_out = torch.from_numpy(train.labels), scale(_outputs(network, images, validation))
     probes = {penalty: probe(scale(raw), labels, images.data.num_classes, penalty) for penalty in PENALTIES}
-    right = {
-        penalty: float((head(held_out).argmax(1).numpy() == validation.labels).mean())
-        for penalty, head in probes.items()
-    }
+    right = {penalty: float(_right(head(held_out), validation).mean()) for penalty, head in probes.items()}
     best = max(right, key=lambda penalty: right[penalty])
     return best, probes[best], scale
 
 
-def _features(network: nn.Module, images: Images, split: Split) -> Tensor:
-    """What the head `_fc` takes in, (images, features)."""
-    taken: list[Tensor] = []
-    hook = network.get_submodule("_fc").register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0].detach()))
-    network.eval()
-    with torch.no_grad():
-        for rows in _parts(split):
-            network(images.of(split, rows))
-    hook.remove()
-    return torch.cat(taken)
-
-
 @torch.no_grad()
-def _right(network: nn.Module, images: Images, split: Split) -> np.ndarray:
-    """Whether each image is classified rightly, (images,)."""
+def _outputs(network: nn.Module, images: Images, split: Split) -> Tensor:
+    """What the network makes of each image, (images, outputs)."""
     network.eval()
-    parts = [network(images.of(split, rows)).argmax(1).numpy() == split.labels[rows] for rows in _parts(split)]
-    return np.concatenate(parts)
+    parts = np.array_split(np.arange(len(split)), math.ceil(len(split) / PART))
+    return torch.cat([network(images.of(split, rows)) for rows in parts])
 
 
-def _parts(split: Split) -> Iterator[np.ndarray]:
-    yield from np.array_split(np.arange(len(split)), math.ceil(len(split) / PART))
+def _right(outputs: Tensor, split: Split) -> np.ndarray:
+    """Whether each image is classified rightly, (images,)."""
+    return outputs.argmax(1).numpy() == split.labels
 
 
 def _percent(right: np.ndarray) -> tuple[float, float, float]:

@@ -21,7 +21,7 @@ from benchmarks.step import input_shape
 from study.record.file_names import LOG_FILE
 from study.record.study_log import TrialRecord, fold, read_events
 from trainers.binary.flip_codes import decode, encode, entropy_bits
-from trainers.binary.layers import binary_layers
+from trainers.binary.layers import binary_sizes
 from trainers.config import TrialConfig
 from trainers.learner import new_model
 
@@ -76,7 +76,7 @@ def network_of(values: Mapping[str, Any]) -> tuple[dict[str, int], int]:
     config = TrialConfig.from_dict(values)
     shape = input_shape(config)
     model = new_model(config, shape.num_classes, shape.channels, shape.image_size)
-    binary = {name: layer.store.shape.numel() for name, layer in binary_layers(model)}
+    binary = binary_sizes(model)
     latent = {f"{name}.weight" for name in binary}
     real = [tensor for name, tensor in model.state_dict().items() if name not in latent]
     return binary, sum(tensor.numel() * tensor.element_size() for tensor in real)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from trainers.atomic import write_atomically
 from trainers.binary.bits import differing
-from trainers.binary.layers import binary_layers
+from trainers.binary.layers import binary_layers, binary_sizes
 from trainers.exhaustion import exhausted
 from trainers.progress import Metrics
 
@@ -73,19 +73,19 @@ def flips_so_far(run_dir: Path, model: nn.Module, history: Sequence[Metrics], ra
     before = history[-1].get("flips_per_weight") if history else 0.0
     found: Metrics = {} if before is None else {"flips_per_weight": before + rates}
     flipped = flipped_since_start(run_dir, model)
-    return found if flipped is None else {**found, "flipped_share": sum(flipped.values()) / sum(_sizes(model).values())}
+    return (
+        found
+        if flipped is None
+        else {**found, "flipped_share": sum(flipped.values()) / sum(binary_sizes(model).values())}
+    )
 
 
 def shares_by_layer(run_dir: Path, model: nn.Module) -> Metrics:
     """`flipped_by_layer`: each binary layer's share of weights that differ from the start, to six decimals."""
-    flipped, sizes = flipped_since_start(run_dir, model), _sizes(model)
+    flipped, sizes = flipped_since_start(run_dir, model), binary_sizes(model)
     if flipped is None:
         return {}
     return {"flipped_by_layer": {name: round(count / sizes[name], 6) for name, count in flipped.items()}}
-
-
-def _sizes(model: nn.Module) -> dict[str, int]:
-    return {name: layer.store.shape.numel() for name, layer in binary_layers(model)}
 
 
 def _whole(path: Path, fingerprint: str, bits: dict[str, Tensor]) -> bool:

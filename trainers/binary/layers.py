@@ -101,6 +101,11 @@ def binary_layers(model: nn.Module) -> Iterator[tuple[str, BinaryLayer]]:
             yield name, module
 
 
+def binary_sizes(model: nn.Module) -> dict[str, int]:
+    """How many weights each binary layer has, by its name."""
+    return {name: layer.store.shape.numel() for name, layer in binary_layers(model)}
+
+
 def packed_state(model: nn.Module) -> dict[str, Tensor]:
     """The state of a model whose binary layers are packed, as a file keeps it: on the CPU, each tensor contiguous."""
     for name, layer in binary_layers(model):
