@@ -19,6 +19,7 @@ PAGES = {
     "study/PROTOCOL.md": "protocol.md",
     "study/study.schema.json": "study-file.md",
     "results/inertia/README.md": "counters.md",
+    "results/six-datasets/README.md": "six-datasets.md",
 }
 """Files of the checkout that a page shows."""
 
@@ -73,6 +74,8 @@ def relinked(place: str, markdown: str, copied: Any = lambda path: None) -> str:
             return f"{before}{path.removeprefix('docs/')}{after}"
         if (REPOSITORY / path).is_dir():  # nothing to show of a folder
             return before.strip("![(").rstrip("]")
+        if path.endswith(".md"):  # a copy of it would be a page, of which MkDocs hears too late
+            raise SystemExit(f"error: {place} links to {path}, which has no page; give it one in PAGES")
         copied(path)
         return f"{before}files/{path}{after}"
 
@@ -85,7 +88,6 @@ def _add_copy(path: str, config: Any, files: Any) -> None:
 
     where = f"files/{path}"
     if files.get_file_from_path(where) is None:
-        # A Markdown file would become a page of its own: it stays a file.
         files.append(File.generated(config, where, abs_src_path=str(REPOSITORY / path)))
 
 

@@ -48,6 +48,17 @@ def test_what_a_page_includes_is_there_with_its_links_put_right() -> None:
     assert "results/inertia/mnist/accuracy_vs_state.png" in copied
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_page_can_be_built(page: Path) -> None:
+    """Whatever it links to is a page or a copied file; one that is neither would end MkDocs."""
+    hooks().text_of(f"docs/{page.name}", page.read_text(), lambda path: (REPOSITORY / path).stat())
+
+
+def test_a_link_to_a_markdown_file_that_no_page_shows_ends_the_build() -> None:
+    with pytest.raises(SystemExit, match=r"docs/a.md links to examples/README.md, which has no page"):
+        hooks().text_of("docs/a.md", "[examples](../examples/README.md)")
+
+
 def test_every_key_of_a_study_file_has_its_row_in_the_reference() -> None:
     schema = json.loads((REPOSITORY / "study" / "study.schema.json").read_text())
     tables = "\n".join(hooks().schema_tables(schema))
