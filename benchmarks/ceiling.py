@@ -38,7 +38,7 @@ from study.define.study_file import load_study
 from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData, Split, normalise
 from trainers.errors import UserError
-from trainers.run_data import data_of
+from trainers.run_data import data_of, split_of
 
 RATES = (1e-4, 3e-4, 1e-3)
 """Of fine-tuning, one of which the validation part chooses."""
@@ -119,7 +119,7 @@ def ceiling(config: TrialConfig, seeds: Sequence[int], build: Build, side: int |
     """
     data = data_of(config)
     images = Images(data, side or data.image_size)
-    train, validation = (data.split(name, config.val_fraction) for name in ("train", "validation"))
+    train, validation = (split_of(data, config, name) for name in ("train", "validation"))
     torch.manual_seed(0)
     network = build(data.num_classes, images.side)
     network._fc = nn.Identity()  # its outputs are then the features

@@ -12,6 +12,7 @@ import numpy as np
 from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData
 from trainers.learner import Learner
+from trainers.run_data import split_of
 
 
 def inputs_of(config: TrialConfig, data: PreparedData, learner: Learner) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def inputs_of(config: TrialConfig, data: PreparedData, learner: Learner) -> dict
     """
     manifest = data.manifest
     counts = {
-        name: np.bincount(data.split(name, config.val_fraction).labels, minlength=data.num_classes).tolist()
+        name: np.bincount(split_of(data, config, name).labels, minlength=data.num_classes).tolist()
         for name in ("train", "validation")
     }
     about = {

@@ -15,7 +15,7 @@ from trainers.models import check_image_size
 from trainers.models.checkpoints import check_pretrained
 from trainers.models.safe_read import no_file
 from trainers.registry import method_named
-from trainers.run_data import data_of
+from trainers.run_data import data_of, split_of
 
 Say = Callable[[str], None]
 
@@ -83,9 +83,9 @@ def data_lines(config: TrialConfig, data: PreparedData) -> list[str]:
     """What is said of a run's data: how many pictures each split has, what was noted, and what this run leaves out."""
     lines = []
     if data.manifest.class_counts:
-        lines.append(summary_line(data.manifest, config.val_fraction))
+        lines.append(summary_line(data.manifest, config.val_fraction, config.train_per_class))
     lines += note_lines(data.manifest)
-    images = len(data.split("train", config.val_fraction))
+    images = len(split_of(data, config, "train"))
     left_out = images - sum(len(batch) for batch in epoch_batches(images, config, 0))
     if left_out:
         lines.append(
@@ -96,14 +96,15 @@ def data_lines(config: TrialConfig, data: PreparedData) -> list[str]:
 
 
 def _check_batch(config: TrialConfig, data: PreparedData) -> None:
-    images = len(data.split("train", config.val_fraction))
+    images = len(split_of(data, config, "train"))
+    few = "" if config.train_per_class is None else f", train_per_class {config.train_per_class}"
     if config.batch_size > images:
         raise UserError(
             f"batch_size {config.batch_size} is larger than the {images} training images of {data.name} "
-            f"(val_fraction {config.val_fraction}); use at most {images}"
+            f"(val_fraction {config.val_fraction}{few}); use at most {images}"
         )
-    if config.val_fraction and not len(data.split("validation", config.val_fraction)):
+    if config.val_fraction and not len(split_of(data, config, "validation")):
         raise UserError(
-            f"val_fraction {config.val_fraction:g} of the {images} training images of {data.name} leaves none to "
-            "validate on; give a larger one, or 0 to train on all of them"
+            f"val_fraction {config.val_fraction:g} of the training images of {data.name} leaves none to validate "
+            "on; give a larger one, or 0 to train on all of them"
         )

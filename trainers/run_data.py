@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trainers.config import TrialConfig
 from trainers.data.catalog import lookup
-from trainers.data.loader import PreparedData, open_prepared
+from trainers.data.loader import PreparedData, Split, open_prepared
 from trainers.data.locate import DatasetChoice, choose_dataset
 from trainers.data.prepared_folders import find_prepared
 
@@ -68,3 +68,8 @@ def data_of(config: TrialConfig) -> PreparedData:
         classes=config.classes,
         skip_damaged=config.skip_damaged,
     )
+
+
+def split_of(data: PreparedData, config: TrialConfig, name: str) -> Split:
+    """What of the data this run trains on, validates on or is tested on: `train`, `validation` or `test`."""
+    return data.split(name, config.val_fraction, config.train_per_class)

@@ -133,6 +133,17 @@ COMMON: Final[tuple[Setting, ...]] = (
         since=1,
     ),
     Setting(
+        "train_per_class",
+        int,
+        "train on at most this many images of each class, the same ones under every seed; validation and test stay as "
+        "they are (default: all)",
+        None,
+        "workload",
+        least=1,
+        short="images a class",
+        before=None,
+    ),
+    Setting(
         "norm_statistics",
         str,
         "what evaluation normalises by: running, the mean over past steps (the paper), or reestimated, the mean over "

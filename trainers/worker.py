@@ -37,7 +37,7 @@ from trainers.predictions import Predictions, read_predictions, write_prediction
 from trainers.progress import EpochSums, Metrics
 from trainers.replicas import Replicas
 from trainers.result import write_result
-from trainers.run_data import data_of
+from trainers.run_data import data_of, split_of
 from trainers.starting_bits import bits_of, flips_so_far, keep_start, shares_by_layer
 from trainers.stop import asked_to_end, told
 from trainers.stored_inputs import bring_inputs
@@ -133,10 +133,10 @@ class _Run:
         self.config, self.data, self.run_dir, self.replicas, self.device = config, data, run_dir, replicas, device
         self.bystanders = Bystanders() if config.check else None
         self.learner = Learner(config, data, replicas, device)
-        self.training = data.split("train", config.val_fraction)
+        self.training = split_of(data, config, "train")
         self.learner.rule.total_steps = config.epochs * len(epoch_batches(len(self.training), config, 0))
         self.measured_step = measured_step_number(len(self.training), config)  # whose memory the run reports
-        self.validation = data.split("validation", config.val_fraction) if config.val_fraction else None
+        self.validation = split_of(data, config, "validation") if config.val_fraction else None
         self.attempt, self.stored = attempt, stored
         self.start: Metrics = {}  # of a run without epochs
         start = bits_of(self.learner.model)
@@ -312,7 +312,7 @@ class _Run:
 
     def _test_figures(self) -> Metrics:
         """Open the test set: its figures, and each answer in a file of the run's folder."""
-        split = self.data.split("test", self.config.val_fraction)
+        split = split_of(self.data, self.config, "test")
         found = self._evaluated(split, answers=True)
         if self.replicas.rank == 0:
             assert found.answers is not None

@@ -37,7 +37,7 @@ def prepare_for(runs: Sequence[TrialConfig], *, download: bool = False, skip_dam
     for run in {(run.dataset, run.image_size): run for run in reversed(runs)}.values():
 
         def written(manifest: Manifest, run: TrialConfig = run) -> None:
-            say("\n".join([f"{manifest.dataset}:", *class_lines(manifest, run.val_fraction)]))
+            say("\n".join([f"{manifest.dataset}:", *class_lines(manifest, run.val_fraction, run.train_per_class)]))
 
         prepare_dataset(
             run.dataset,

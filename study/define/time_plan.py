@@ -11,19 +11,27 @@ faster or slower; the ratios between cells hold better.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from study.define.cells import Cell, StudyConfig
 from study.define.memory_plan import input_shape, machine_memory, most_classes, need_of
 from trainers.config import TrialConfig
 from trainers.data.catalog import lookup
 from trainers.data.prepare import TEST_FRACTION
-from trainers.data.store import read_manifest
 from trainers.errors import UserError
-from trainers.run_data import prepared_folder
+from trainers.run_data import data_of, prepared_folder, split_of
 from trainers.timing import Paces
 
 TIMED_BATCHES = (4, 12)
 """Images of the batches that are timed: enough for the line through both, few enough for a small machine."""
+
+
+class Images(NamedTuple):
+    """How many images a run trains on, validates on and is tested on."""
+
+    train: int
+    validation: int
+    test: int
 
 
 @dataclass(frozen=True)
@@ -49,40 +57,38 @@ def time_plan(study: StudyConfig) -> Iterator[str]:
     yield f"{'cell':<{width}} {'train':>7} {'step, s':>8} {'a run, h':>9} {'runs':>5} {'all, h':>9}"
     total, places, classes = 0.0, set(), most_classes(study.cells)
     for cell in study.cells:
-        train, test = images_of(cell.base)
+        images = images_of(cell.base)
         timed = _paces(cell, classes[cell.name])
         places.add(timed.device)
-        hours = hours_of(cell, study, timed, train, test)
+        hours = hours_of(cell, study, timed, images)
         total += hours.total
-        runs = sum(runs_of(cell, study))
-        yield (f"{cell.name:<{width}} {train:>7,} {hours.step:>8.3g} {hours.run:>9.3g} {runs:>5} {hours.total:>9.3g}")
+        numbers = f"{hours.step:>8.3g} {hours.run:>9.3g} {sum(runs_of(cell, study)):>5} {hours.total:>9.3g}"
+        yield f"{cell.name:<{width}} {images.train:>7,} {numbers}"
     threads = study.cells[0].base.threads
     where = " and ".join(sorted(places))
     yield f"in all {total:.3g} device-hours ({where}; {threads} CPU thread{'s' if threads > 1 else ''} a run)"
 
 
-def hours_of(cell: Cell, study: StudyConfig, paces: Paces, train: int, test: int) -> Hours:
+def hours_of(cell: Cell, study: StudyConfig, paces: Paces, images: Images) -> Hours:
     """The cell's device-hours.
 
     Args:
         cell, study: what is run how often.
         paces: of one worker.
-        train: images for training and validation.
-        test: images of the test set.
+        images: of the cell's data.
     """
     config = cell.base
-    validation = round(config.val_fraction * train)
     share = -(-config.batch_size // config.workers)
-    steps = max(1, -(-(train - validation) // config.batch_size))
+    steps = max(1, -(-images.train // config.batch_size))
     step = paces.step.seconds(share)
     workers = config.workers
 
     def evaluated(images: int) -> float:
         return -(-images // config.batch_size) * paces.evaluation.seconds(share)
 
-    run = config.epochs * (steps * step + evaluated(validation)) * workers
+    run = config.epochs * (steps * step + evaluated(images.validation)) * workers
     searched, confirmed = runs_of(cell, study)
-    total = (searched + confirmed) * run + confirmed * evaluated(test) * workers
+    total = (searched + confirmed) * run + confirmed * evaluated(images.test) * workers
     return Hours(step, run / 3600, total / 3600)
 
 
@@ -92,16 +98,15 @@ def runs_of(cell: Cell, study: StudyConfig) -> tuple[int, int]:
     return repeats * cell.trials, repeats * study.confirm.k * len(study.confirm.seeds)
 
 
-def images_of(config: TrialConfig) -> tuple[int, int]:
-    """Images for training (validation among them) and for test: of the prepared data, or as they were published.
+def images_of(config: TrialConfig) -> Images:
+    """The images of a run: of the prepared data, or as they were published, of which all classes are counted.
 
     Raises:
         UserError: the data set is one's own and is not prepared.
     """
-    folder = prepared_folder(config)
-    manifest = None if folder is None else read_manifest(folder)
-    if manifest is not None:
-        return manifest.rows("train"), manifest.rows("test")
+    if prepared_folder(config) is not None:
+        data = data_of(config)
+        return Images(len(split_of(data, config, "train")), len(split_of(data, config, "validation")), data.test_images)
     info = lookup(config.dataset)
     if info is None or info.images is None:
         raise UserError(f"{config.dataset} is not prepared, so how many images it has is not known; prepare it first")
@@ -109,7 +114,9 @@ def images_of(config: TrialConfig) -> tuple[int, int]:
     if test is None:
         test = round(TEST_FRACTION * train)
         train -= test
-    return train, test
+    validation = round(config.val_fraction * train)
+    most = None if config.train_per_class is None else config.train_per_class * info.num_classes
+    return Images(min(train - validation, most or train), validation, test)
 
 
 def _paces(cell: Cell, classes: int) -> Paces:

@@ -58,7 +58,7 @@ def data_of_workload(cell: Cell, verified: set[Path]) -> dict[str, Any]:
         UserError: a prepared file was changed, or the pretrained file cannot be read.
     """
     from trainers.data.store import verify_prepared
-    from trainers.run_data import data_of
+    from trainers.run_data import data_of, split_of
 
     base = cell.base
     data = data_of(base)
@@ -68,8 +68,8 @@ def data_of_workload(cell: Cell, verified: set[Path]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "data": data.fingerprint,
         "test_set": data.test_set,
-        "train_images": len(data.split("train", base.val_fraction)),
-        "validation_images": len(data.split("validation", base.val_fraction)),
+        "train_images": len(split_of(data, base, "train")),
+        "validation_images": len(split_of(data, base, "validation")),
         "test_images": data.test_images,
     }
     if base.pretrained is not None:

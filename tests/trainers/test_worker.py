@@ -308,6 +308,7 @@ def test_workers_that_hold_other_weights_are_found_and_named(
     ("settings", "message"),
     [
         ({"batch_size": 5000}, r"batch_size 5000 is larger than the \d+ training images of Digits"),
+        ({"train_per_class": 2}, r"the 20 training images of Digits \(val_fraction 0.1, train_per_class 2\); use"),
         ({"model": "AdamBNN", "image_size": 8}, "AdamBNN cannot take images of 8x8"),
         ({"algorithm": "bop", "lr": 3.0}, "adaptivity rate"),
         ({"model": "AdamBNN", "image_size": 32, "freeze_num": 99}, "freeze_num 99 exceeds"),

@@ -205,13 +205,14 @@ class PreparedData:
         else:
             self.mean, self.std = IMAGENET_MEAN, IMAGENET_STD
 
-    def split(self, name: str, val_fraction: float = 0.1) -> Split:
+    def split(self, name: str, val_fraction: float = 0.1, train_per_class: int | None = None) -> Split:
         """Open one split.
 
         Args:
             name: `train`, `validation` or `test`. Test files are opened here and not before.
             val_fraction: Share of each class of the stored training rows that is validation, within [0, 1); `train`
                 is the rest. 0: validation is empty. It has no bearing on test.
+            train_per_class: How many images of each class train has at most; None: all of the rest.
 
         Raises:
             UserError: Unknown name, or a fraction outside [0, 1).
@@ -223,7 +224,7 @@ class PreparedData:
         if not 0 <= val_fraction < 1:
             raise UserError(f"validation fraction is {val_fraction}; use 0 (none) up to, but not including, 1")
         rows = self._stored("train")
-        train, validation = carve_validation(rows.labels, rows.ranks, val_fraction)
+        train, validation = carve_validation(rows.labels, rows.ranks, val_fraction, train_per_class)
         return self._split(name, rows, train if name == "train" else validation)
 
     def _split(self, name: str, rows: _Rows, wanted: np.ndarray | None) -> Split:

@@ -12,9 +12,9 @@ MOST_CLASSES_SHOWN = 40
 _LONGEST_NAME = 40
 
 
-def summary_line(manifest: Manifest, val_fraction: float = USUAL_VALIDATION) -> str:
+def summary_line(manifest: Manifest, val_fraction: float = USUAL_VALIDATION, train_per_class: int | None = None) -> str:
     """`3 classes; 138 pictures in train, 15 in validation, 27 in test; 32x32 pixels, colour`."""
-    rows = _rows(manifest, val_fraction)
+    rows = _rows(manifest, val_fraction, train_per_class)
     train, validation, test = (sum(counts) for counts in zip(*(row[1:] for row in rows), strict=True))
     size = f"{manifest.image_size}x{manifest.image_size} pixels, {'grey' if manifest.channels == 1 else 'colour'}"
     counts = f"{train:,} pictures in train, {validation:,} in validation, {test:,} in test"
@@ -42,9 +42,11 @@ def report_lines(manifest: Manifest, val_fraction: float = USUAL_VALIDATION) -> 
     ]
 
 
-def class_lines(manifest: Manifest, val_fraction: float = USUAL_VALIDATION) -> list[str]:
+def class_lines(
+    manifest: Manifest, val_fraction: float = USUAL_VALIDATION, train_per_class: int | None = None
+) -> list[str]:
     """A table: each class's pictures in train, validation and test."""
-    rows = _rows(manifest, val_fraction)
+    rows = _rows(manifest, val_fraction, train_per_class)
     shown: Sequence[tuple[str, int, int, int] | None] = rows
     if len(rows) > MOST_CLASSES_SHOWN:
         by_size = sorted(rows, key=lambda row: -sum(row[1:]))
@@ -62,11 +64,12 @@ def class_lines(manifest: Manifest, val_fraction: float = USUAL_VALIDATION) -> l
     return [*lines, f"  validation at val_fraction {val_fraction:g}"]
 
 
-def _rows(manifest: Manifest, val_fraction: float) -> list[tuple[str, int, int, int]]:
+def _rows(manifest: Manifest, val_fraction: float, train_per_class: int | None) -> list[tuple[str, int, int, int]]:
     """Name, train, validation and test of each class."""
     counts = zip(manifest.class_names, manifest.class_counts["train"], manifest.class_counts["test"], strict=True)
     rows = []
     for name, train, test in counts:
         validation = held_out(train, val_fraction)
-        rows.append((name, train - validation, validation, test))
+        rest = train - validation
+        rows.append((name, rest if train_per_class is None else min(rest, train_per_class), validation, test))
     return rows

@@ -27,11 +27,11 @@ def held_out(count: int, fraction: float) -> int:
     return min(max(round(fraction * count), 1), count - 1) if count and fraction > 0 else 0
 
 
-def _taken(labels: np.ndarray, ranks: np.ndarray, fraction: float) -> np.ndarray:
-    """Mask of the rows whose rank is below their class's share: at least one of a class with two rows, never all."""
+def _held(labels: np.ndarray, fraction: float) -> np.ndarray:
+    """For each row, how many rows of its class are held out, int64 (N,)."""
     counts = np.bincount(labels) if len(labels) else np.zeros(0, dtype=np.int64)
-    share = np.array([held_out(int(n), fraction) for n in counts], dtype=np.int64)
-    return ranks < share[labels] if fraction > 0 else np.zeros(len(labels), dtype=bool)
+    held: np.ndarray = np.array([held_out(int(n), fraction) for n in counts], dtype=np.int64)[labels]
+    return held
 
 
 def carve_test(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -45,7 +45,7 @@ def carve_test(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarr
     Returns:
         Ascending row numbers of train and of test, int64. A class with one row has it in train.
     """
-    taken = _taken(labels, _ranks(labels, seed, _TEST_STREAM), fraction)
+    taken = _ranks(labels, seed, _TEST_STREAM) < _held(labels, fraction)
     return np.flatnonzero(~taken), np.flatnonzero(taken)
 
 
@@ -54,12 +54,16 @@ def validation_ranks(labels: np.ndarray, seed: int) -> np.ndarray:
     return _ranks(labels, seed, _RANK_STREAM)
 
 
-def carve_validation(labels: np.ndarray, ranks: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+def carve_validation(
+    labels: np.ndarray, ranks: np.ndarray, fraction: float, per_class: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Split training rows into train and validation.
 
     Args:
         labels, ranks: int64 (N,), as stored with the training rows.
         fraction: Share of validation in every class, within [0, 1); 0 leaves everything in train.
+        per_class: How many rows of each class are in train at most, those of the lowest ranks after validation's, so
+            that smaller parts lie within larger ones; None: all that are left.
 
     Returns:
         Ascending row numbers of train and of validation, int64.
@@ -69,5 +73,7 @@ def carve_validation(labels: np.ndarray, ranks: np.ndarray, fraction: float) -> 
     """
     if not 0 <= fraction < 1:
         raise UserError(f"validation fraction is {fraction}; use 0 (no validation) up to, but not including, 1")
-    taken = _taken(labels, ranks, fraction)
-    return np.flatnonzero(~taken), np.flatnonzero(taken)
+    held = _held(labels, fraction)
+    validation = ranks < held
+    train = ~validation if per_class is None else ~validation & (ranks < held + per_class)
+    return np.flatnonzero(train), np.flatnonzero(validation)

@@ -7,7 +7,7 @@ import pytest
 
 from study.define import time_plan as planned
 from study.define.cells import ConfirmConfig, ResourcesConfig, SearchConfig, StudyConfig, make_cell
-from study.define.time_plan import hours_of, images_of, time_plan
+from study.define.time_plan import Images, hours_of, images_of, time_plan
 from trainers.config import TrialConfig
 from trainers.data.prepare import prepare
 from trainers.errors import UserError
@@ -30,7 +30,7 @@ def study(data_root: Path, **fixed: object) -> StudyConfig:
 def test_hours_are_steps_and_evaluations_of_all_runs(tmp_path: Path) -> None:
     planned_study = study(tmp_path, val_fraction=0.1)
     (cell,) = planned_study.cells
-    hours = hours_of(cell, planned_study, PACES, train=1000, test=100)
+    hours = hours_of(cell, planned_study, PACES, Images(900, 100, 100))
     run = 2 * (18 * (1.0 + 50 * 0.1) + 2 * 50 * 0.01)  # 900 images are 18 steps, 100 are 2 evaluated batches
     assert hours.step == pytest.approx(6.0) and hours.run == pytest.approx(run / 3600)
     assert hours.total == pytest.approx((7 * run + 3 * 2 * 50 * 0.01) / 3600)
@@ -38,10 +38,15 @@ def test_hours_are_steps_and_evaluations_of_all_runs(tmp_path: Path) -> None:
 
 def test_images_are_the_prepared_ones_or_the_published(tmp_path: Path) -> None:
     config = TrialConfig("Digits", "MLP", "binary", data_root=str(tmp_path))
-    assert images_of(config) == (1527, 270), "15 % of 1,797 are test"
+    assert images_of(config) == (1374, 153, 270), "15 % of 1,797 are test"
+    assert images_of(config.replace(train_per_class=20)) == (200, 153, 270)
     prepare("Digits", tmp_path)
     assert sum(images_of(config)) == 1797
-    assert images_of(config.replace(dataset="CIFAR10")) == (50_000, 10_000)
+    few = images_of(config.replace(train_per_class=20))
+    assert few.train == 200 and few[1:] == images_of(config)[1:]
+    three = images_of(config.replace(classes="0..2"))
+    assert 500 < sum(three) < 560, "of three of the ten classes"
+    assert images_of(config.replace(dataset="CIFAR10")) == (45_000, 5_000, 10_000)
 
 
 def test_ones_own_data_are_to_be_prepared_first(tmp_path: Path) -> None:
@@ -55,7 +60,7 @@ def test_the_plan_has_a_line_a_cell_and_a_sum(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(planned, "_timed", lambda *_: PACES)
     lines = list(time_plan(study(tmp_path)))
     assert "early stopping takes less" in lines[1]
-    assert lines[3].split()[:3] == ["Digits-MLP-binary", "1,527", "6"] and lines[3].split()[4] == "7"
+    assert lines[3].split()[:3] == ["Digits-MLP-binary", "1,374", "6"] and lines[3].split()[4] == "7"
     assert lines[-1].startswith("in all ") and "(cpu; 1 CPU thread a run)" in lines[-1]
 
 

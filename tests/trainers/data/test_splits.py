@@ -35,6 +35,20 @@ def test_validation_sets_are_nested() -> None:
     assert small < large
 
 
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=80), st.floats(0, 0.99), st.integers(1, 30))
+def test_few_images_of_each_class_lie_within_more_and_leave_validation_alone(
+    labels: list[int], fraction: float, few: int
+) -> None:
+    array = np.array(labels)
+    ranks = validation_ranks(array, 0)
+    everything, validation = carve_validation(array, ranks, fraction)
+    part, same = carve_validation(array, ranks, fraction, few)
+    more, _ = carve_validation(array, ranks, fraction, few + 1)
+    assert same.tolist() == validation.tolist() and set(part) <= set(more) <= set(everything)
+    for label in np.unique(array):
+        assert (array[part] == label).sum() == min(few, (array[everything] == label).sum())
+
+
 def test_zero_fraction_leaves_everything_in_train() -> None:
     train, validation = carve_validation(LABELS, validation_ranks(LABELS, 0), 0.0)
     assert len(train) == len(LABELS) and len(validation) == 0

@@ -238,7 +238,7 @@ def trained_on_digits(config: TrialConfig) -> tuple[float, list[float]]:
     """Validation accuracy after the last epoch, and every ratio of successive deviations of a layer's gradient."""
     data = open_prepared("Digits", config.data_root, image_size=8)
     learner = Learner(config, data, Replicas(), CPU)
-    training, validation = data.split("train", config.val_fraction), data.split("validation", config.val_fraction)
+    training, validation = (data.split(name, config.val_fraction) for name in ("train", "validation"))
     rules = learner.rule.layer_rules()
     step, before, ratios = 0, dict.fromkeys(rules, 0.0), []
     learner.rule.total_steps = config.epochs * len(epoch_batches(len(training), config, 0))
