@@ -142,15 +142,15 @@ class PoolingStem:
 
     def _taps(self, grad: Tensor, u: Tensor) -> Tensor:
         """(O, K, L): for each tap k, l, the sum of dL/dz over images and those pixels at which it lies in the image."""
-        rows, columns = (self._inside(u.shape[2 + axis], grad.shape[2 + axis], axis).to(grad) for axis in (0, 1))
+        rows, columns = (self._inside(u, grad, axis) for axis in (0, 1))
         return rows @ (grad.sum(dim=0) @ columns.T)
 
-    def _inside(self, size: int, pixels: int, axis: int) -> Tensor:
-        """bool (K, pixels): whether tap k of output pixel p, at p·stride + k - padding, is one of the `size` inputs."""
-        layer = self.convolution
-        first = torch.arange(pixels) * layer.stride[axis] - int(layer.padding[axis])
-        place = first + torch.arange(layer.kernel_size[axis])[:, None]
-        return (place >= 0) & (place < size)
+    def _inside(self, u: Tensor, z: Tensor, axis: int) -> Tensor:
+        """(K, pixels of z): 1 where tap k of pixel p, at p·stride + k - padding, is one of u's pixels, else 0."""
+        layer, device = self.convolution, z.device
+        first = torch.arange(z.shape[2 + axis], device=device) * layer.stride[axis] - int(layer.padding[axis])
+        place = first + torch.arange(layer.kernel_size[axis], device=device)[:, None]
+        return ((place >= 0) & (place < u.shape[2 + axis])).to(z.dtype)
 
 
 class _ChunkedStem(torch.autograd.Function):
