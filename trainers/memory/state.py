@@ -7,7 +7,7 @@ The filling of rows up to whole bytes, weight scales and an optimizer's step cou
 
 from torch import Tensor
 
-from trainers.binary.layers import binary_layers
+from trainers.binary.layers import binary_layers, binary_sizes
 from trainers.learner import Learner
 
 
@@ -30,5 +30,5 @@ def state_bytes(learner: Learner) -> dict[str, int]:
 
 def state_bits_per_weight(learner: Learner) -> float:
     """Bits a binary weight over all binary layers: 8·(sum of `state_bytes`) / (number of binary weights)."""
-    weights = sum(layer.store.shape.numel() for _, layer in binary_layers(learner.model))
+    weights = sum(binary_sizes(learner.model).values())
     return 8 * sum(state_bytes(learner).values()) / weights

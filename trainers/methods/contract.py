@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from trainers.binary.kernels.flips import words
 from trainers.binary.kernels.philox import MASKS, key_of, uniform
-from trainers.binary.layers import BinaryLayer, binary_layers
+from trainers.binary.layers import BinaryLayer, binary_layers, binary_sizes
 from trainers.binary.parts import part_size
 from trainers.binary.weights import PackedWeight
 from trainers.config import TrialConfig, learning_rates
@@ -156,7 +156,7 @@ class UpdateRule(ABC):
     @property
     def binary_weights(self) -> int:
         """How many binary weights the model has, frozen ones included: what a flip rate is relative to."""
-        return sum(layer.store.shape.numel() for _, layer in binary_layers(self.model))
+        return sum(binary_sizes(self.model).values())
 
     def start_step(self, step: int, step_batch: int, epoch: int) -> None:
         """Before the forward pass of step 0, 1, ... with `step_batch` images over all workers, in epoch 0, 1, ..."""
