@@ -29,7 +29,7 @@ def config(**settings: Any) -> TrialConfig:
         ({"activation_memory": "bits"}, "use stock or packed"),
         ({"kernels": "cuda"}, "use auto or torch"),
         ({"bop_momentum_bits": 8}, "use 16 or 32"),
-        ({"inertia_bits": 3}, "inertia_bits 3 is not offered; use 0, 2, 4 or 8"),
+        ({"inertia_bits": 5}, "inertia_bits 5 is not offered; use 0, 2, 3, 4 or 8"),
         ({"inertia_bits": False}, "inertia_bits False is not offered"),
         ({"anneal": "linear"}, "anneal 'linear' is unknown; use none or cosine"),
         ({"mask_type": "RAND", "scheduler_type": "relative"}, "RAND's temperature is a probability.*use EWM or WPM"),

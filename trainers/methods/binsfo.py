@@ -201,7 +201,7 @@ METHOD = Method(
         Setting(
             "inertia_bits",
             int,
-            "of each weight's counter under BinSFO: 2, 4 or 8, or 0 for the paper's rule",
+            "of each weight's counter under BinSFO: 2, 3, 4 or 8, or 0 for the paper's rule",
             0,
             choices=INERTIA_BITS,
             short="counter bits",

@@ -38,7 +38,7 @@ from torch import Tensor
 from trainers.binary.counters import counter_bytes, pack_counters, unpack_counters
 from trainers.method import PackedNumbers
 
-INERTIA_BITS = (0, 2, 4, 8)  # 0: no counters, the paper's rule
+INERTIA_BITS = (0, 2, 3, 4, 8)  # 0: no counters, the paper's rule
 
 
 def threshold(bits: int) -> int:
@@ -72,11 +72,11 @@ class Inertia:
 
     Args:
         shape: of the layer's weight (out, ...), n weights an output channel.
-        bits: b of each counter: 2, 4 or 8.
+        bits: b of each counter: 2, 3, 4 or 8.
         device: where they lie.
 
     Attributes:
-        counters: uint8 (out, ceil(n·b/8)), see `trainers.binary.counters`.
+        counters: uint8 (out, bytes of n counters), see `trainers.binary.counters`.
     """
 
     def __init__(self, shape: torch.Size, bits: int, device: torch.device) -> None:

@@ -152,7 +152,7 @@ def test_numbers_of_bits_are_ablated_under_names_that_say_bits(tmp_path: Path) -
         ({"cells": [{**ABLATION, "ablate": {"mask_type": ["EWM", "EWM"]}}]}, "appears twice"),
         ({"cells": [{**ABLATION, "methods": ["bop"], "ablate": {"mask_type": ["EWM"]}}]}, "'bop' has no mask_type"),
         ({"cells": [{**ABLATION, "ablate": {"bop_momentum_bits": [16]}}]}, "'binary' has no bop_momentum_bits"),
-        ({"cells": [{**ABLATION, "ablate": {"inertia_bits": [3]}}]}, "inertia_bits 3 is not offered; use 0, 2, 4 or 8"),
+        ({"cells": [{**ABLATION, "ablate": {"inertia_bits": [5]}}]}, "inertia_bits 5 is not offered; use 0, 2, 3, 4"),
         ({"cells": [{**ABLATION, "ablate": {"inertia_bits": [True]}}]}, "True is neither a number nor text"),
         (
             {
@@ -217,8 +217,8 @@ def test_the_most_bits_of_counters_that_may_be_searched_count_for_the_memory(tmp
     searched = need_of_cell(cell_with(ranges={"binary": {"inertia_bits": [0, 2, 8]}}))
     assert searched.peak == need_of_cell(cell_with(fixed={"binary": {"inertia_bits": 8}})).peak
     assert searched.peak.optimizer_state > need_of_cell(cell_with()).peak.optimizer_state == 0
-    with pytest.raises(UserError, match="inertia_bits 3 is not offered"):
-        cell_with(ranges={"binary": {"inertia_bits": [3]}})
+    with pytest.raises(UserError, match="inertia_bits 5 is not offered"):
+        cell_with(ranges={"binary": {"inertia_bits": [5]}})
 
 
 def test_how_many_run_at_once_is_no_part_of_the_identity_and_the_command_line_decides(tmp_path: Path) -> None:

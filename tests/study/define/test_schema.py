@@ -57,7 +57,7 @@ def test_every_study_file_names_the_schema_and_fits_it(file: Path, validator: An
         {"fixed": {"lr": "fast"}},
         {"fixed": {"lr": 0}},
         {"fixed": {"mask_type": "EVM"}},
-        {"fixed": {"inertia_bits": 3}},
+        {"fixed": {"inertia_bits": 5}},
         {"fixed": {"weight_scale": "row"}},
         {"search": {"fixed": {"bop": {"epochs": 0}}}},
         {"confirm": {"seeds": [2**63]}},

@@ -40,7 +40,7 @@ def test_every_method_keeps_the_rules_after_each_step(
         check_invariants(trained.learner, bystanders)
 
 
-@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_counters_keep_the_rules_after_each_step(training_step: MakeStep, bystanders: Bystanders, bits: int) -> None:
     trained = training_step("MLP", hid_dim=61, inertia_bits=bits, scheduler_type="relative", temperature=1.0)
     for _ in range(12):

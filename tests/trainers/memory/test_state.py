@@ -10,7 +10,7 @@ from trainers.memory.state import state_bits_per_weight, state_bytes
 @pytest.mark.parametrize(
     ("method", "settings", "least"),
     [
-        *(("binary", {"inertia_bits": bits}, 1 + bits) for bits in (0, 2, 4, 8)),
+        *(("binary", {"inertia_bits": bits}, 1 + bits) for bits in (0, 2, 3, 4, 8)),
         *(("frozen", {}, 1), ("bop", {}, 33), ("bop", {"bop_momentum_bits": 16}, 17)),
         *(("real-SGD", {}, 32), ("real-Adam", {}, 96)),
     ],

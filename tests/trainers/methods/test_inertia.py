@@ -44,12 +44,12 @@ def scalar_rule(w: int, c: int, g: float, event: bool, limit: int) -> tuple[int,
     return (-w, 0) if c == limit else (w, c)
 
 
-@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_packed_counters_do_what_the_rule_does_weight_by_weight(shape: torch.Size, bits: int) -> None:
     draws = torch.Generator().manual_seed(bits)
     limit = threshold(bits)
-    assert limit == {2: 1, 4: 7, 8: 127}[bits]
+    assert limit == {2: 1, 3: 3, 4: 7, 8: 127}[bits]
     inertia = Inertia(shape, bits, CPU)
     positive = torch.rand(shape, generator=draws) < 0.5
     by_tensor, counters = positive, torch.zeros(shape, dtype=torch.int64)
@@ -117,7 +117,7 @@ def drawn(seed: int, name: str, step: int, shape: torch.Size) -> Tensor:
     return uniform(words).view(shape)
 
 
-@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
 @pytest.mark.parametrize(("mask_type", "scheduler_type", "temperature"), MASKS)
 def test_a_layer_in_blocks_follows_its_twin_in_plain_numbers(
     mask_type: str, scheduler_type: str, temperature: float, bits: int

@@ -30,7 +30,7 @@ RULES: list[dict[str, Any]] = [
     {"algorithm": "binary", "scheduler_type": "relative", "temperature": 0.05},
     *(
         {"algorithm": "binary", "scheduler_type": "relative", "temperature": 1.0, "inertia_bits": bits}
-        for bits in (2, 4, 8)
+        for bits in (2, 3, 4, 8)
     ),
     {"algorithm": "binary", "mask_type": "WPM", "scheduler_type": "gaussian", "lr": 1.0, "inertia_bits": 2},
     {

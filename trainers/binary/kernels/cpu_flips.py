@@ -104,6 +104,28 @@ def _byte(flags: Any, place: Any) -> Any:
 
 
 @_inlined
+def _count_by_bit(counters: Any, bits: Any, event: Any, same: Any, flip: Any, n: Any) -> None:
+    """`_count` for counters whose bits lie in rows of their own."""
+    width = counters.shape[0] // bits
+    limit = (1 << (bits - 1)) - 1
+    for column in range(n):
+        place, shift = column >> 3, np.uint8(column & 7)
+        count: Any = np.int32(0)
+        for bit in range(bits):
+            count |= np.int32((counters[bit * width + place] >> shift) & np.uint8(1)) << bit
+        count = (count ^ (limit + 1)) - (limit + 1)
+        count += np.int32(event[column]) * (2 * np.int32(same[column]) - 1)
+        count = max(count, -limit)
+        reached = count == limit
+        flip[column] = reached
+        count = 0 if reached else count
+        for bit in range(bits):
+            at = bit * width + place
+            one = np.uint8((count >> bit) & 1)
+            counters[at] = (counters[at] & ~(np.uint8(1) << shift)) | (one << shift)
+
+
+@_inlined
 def _count(counters: Any, bits: Any, event: Any, same: Any, flip: Any, n: Any) -> None:
     """Counters take note of the events of one channel; flip = [c has reached K], where c starts at 0 again."""
     width = counters.shape[0]
@@ -147,7 +169,10 @@ def _flip_rows(
                 event[column] = event[column] & (g[column] != _ZERO)
                 w = (bits[row, column >> 3] >> np.uint8(column & 7)) & np.uint8(1)
                 same[column] = (g[column] > _ZERO) == (w == 1)
-            _count(counters[row], counter_bits, event, same, flip, n)
+            if 8 % counter_bits == 0:
+                _count(counters[row], counter_bits, event, same, flip, n)
+            else:
+                _count_by_bit(counters[row], counter_bits, event, same, flip, n)
         else:
             for column in range(n):
                 up[column] = g[column] > _ZERO

@@ -5,7 +5,7 @@ change the same bits. The pass reads the gradient, once, and the bits; nothing o
 
     e = [u < p(|g|, T)]     an event: EWM erf(T·|g|), WPM [T·|g| >= erfinv(1/2)], RAND clip(T, 0, 1)
     b = 0                   a weight with an event becomes sgn(-g): W <- W xor (e and [W = [g > 0]])
-    b = 2, 4, 8             its counter takes note of e, as in `trainers.methods.inertia`
+    b = 2, 3, 4, 8          its counter takes note of e, as in `trainers.methods.inertia`
 
 Mean and sum of squared deviations of g are taken channel by channel, in float64: they are the same for any division of
 a layer into blocks of channels.

@@ -61,6 +61,16 @@ def _events(g, inside, column, stretch, channel, step, k0, k1, t, KIND: tl.const
     return (event & inside).to(tl.int32)
 
 
+@triton.jit
+def _heard(count, event, want, BITS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """c after an event, from its BITS bits, and whether it has reached K, where it starts at 0 again."""
+    limit: tl.constexpr = (1 << (BITS - 1)) - 1
+    count = (count ^ (limit + 1)) - (limit + 1)
+    count = tl.maximum(count + event * (2 * want - 1), -limit)
+    reached = count == limit
+    return tl.where(reached, 0, count), reached
+
+
 @triton.jit(do_not_specialize=["first", "step", "k0", "k1"])
 def _count(  # type: ignore[no-untyped-def]
     bits, grad, counters, flags, temperature, n, width, counter_width, first, step, k0, k1,
@@ -70,7 +80,6 @@ def _count(  # type: ignore[no-untyped-def]
 
     A program takes bytes of counters, whose columns lie a plane apart, so that each byte is read and written once.
     """
-    limit: tl.constexpr = (1 << (BITS - 1)) - 1
     low: tl.constexpr = (1 << BITS) - 1
     row = tl.program_id(0)
     channel = (row + first).to(tl.uint32)
@@ -86,13 +95,45 @@ def _count(  # type: ignore[no-untyped-def]
         byte = tl.load(bits + row.to(tl.int64) * width + column // 8, mask=inside, other=0).to(tl.int32)
         want = ((g > 0).to(tl.int32) == ((byte >> (column % 8)) & 1)).to(tl.int32)
         event = _events(g, inside & (g != 0), column, (n + 3) // 4, channel, step, k0, k1, t, KIND)
-        count = (((old >> (plane * BITS)) & low) ^ (limit + 1)) - (limit + 1)
-        count = tl.maximum(count + event * (2 * want - 1), -limit)
-        reached = (count == limit) & inside
-        count = tl.where(reached, 0, count)
+        count, reached = _heard((old >> (plane * BITS)) & low, event, want, BITS)
         new = new | ((count & low) << (plane * BITS))
         tl.store(flags + row.to(tl.int64) * n + column, reached.to(tl.int8), mask=inside)
     tl.store(at, new.to(tl.uint8), mask=place < counter_width)
+
+
+@triton.jit(do_not_specialize=["first", "step", "k0", "k1"])
+def _count_by_bit(  # type: ignore[no-untyped-def]
+    bits, grad, counters, flags, temperature, n, width, counter_width, first, step, k0, k1,
+    KIND: tl.constexpr, BITS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """`_count` for counters whose bits lie in rows of their own, of which a program takes the bytes of one place."""
+    row = tl.program_id(0)
+    channel = (row + first).to(tl.uint32)
+    place = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    there = place < width
+    t = tl.load(temperature).to(tl.float32)
+    at = counters + row.to(tl.int64) * counter_width + place
+    packed = tl.load(bits + row.to(tl.int64) * width + place, mask=there, other=0).to(tl.int32)
+    # A place's counters side by side: those of its lane l from bit l·BITS on.
+    old, new = tl.zeros(place.shape, tl.int32), tl.zeros(place.shape, tl.int32)
+    for bit in tl.static_range(BITS):
+        byte = tl.load(at + bit * width, mask=there, other=0).to(tl.int32)
+        for lane in tl.static_range(8):
+            old = old | (((byte >> lane) & 1) << (lane * BITS + bit))
+    for lane in tl.static_range(8):
+        column = place * 8 + lane
+        inside = there & (column < n)
+        g = tl.load(grad + row.to(tl.int64) * n + column, mask=inside, other=0.0)
+        want = ((g > 0).to(tl.int32) == ((packed >> lane) & 1)).to(tl.int32)
+        event = _events(g, inside & (g != 0), column, (n + 3) // 4, channel, step, k0, k1, t, KIND)
+        count, reached = _heard((old >> (lane * BITS)) & ((1 << BITS) - 1), event, want, BITS)
+        new = new | ((count & ((1 << BITS) - 1)) << (lane * BITS))
+        tl.store(flags + row.to(tl.int64) * n + column, reached.to(tl.int8), mask=inside)
+    for bit in tl.static_range(BITS):
+        byte = tl.zeros(place.shape, tl.int32)
+        for lane in tl.static_range(8):
+            byte = byte | (((new >> (lane * BITS + bit)) & 1) << lane)
+        tl.store(at + bit * width, byte.to(tl.uint8), mask=there)
 
 
 @triton.jit(do_not_specialize=["first", "step", "k0", "k1"])
@@ -162,8 +203,9 @@ def flip_channels(
     options = {"KIND": kind, "enable_fp_fusion": False}
     if counters is not None:
         flags = torch.empty(rows, n, dtype=torch.int8, device=g.device)
-        block = min(COLUMNS, triton.next_power_of_2(counters.shape[1]))
-        _count[rows, triton.cdiv(counters.shape[1], block)](
+        kernel, places = (_count, counters.shape[1]) if 8 % counter_bits == 0 else (_count_by_bit, bits.shape[1])
+        block = min(COLUMNS, triton.next_power_of_2(places))
+        kernel[rows, triton.cdiv(places, block)](
             bits, g, counters, flags, temperature, n, bits.shape[1], counters.shape[1], first, step, k0, k1,
             BITS=counter_bits, BLOCK=block, **options,
         )  # fmt: skip

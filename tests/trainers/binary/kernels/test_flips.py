@@ -56,7 +56,7 @@ def test_a_draw_of_zero_flips_nothing_whose_probability_is_next_to_nothing(size:
     assert flip_channels(bits, grad, 4913, Event("EWM", 1.0, KEY, 33))[0] == expected
 
 
-@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
 @pytest.mark.parametrize("mask_type", ["EWM", "WPM", "RAND"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_counters_take_note_as_in_the_plain_rule(shape: tuple[int, ...], mask_type: str, bits: int) -> None:

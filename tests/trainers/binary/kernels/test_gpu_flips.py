@@ -22,7 +22,7 @@ KEY = key_of(2**62 + 2**31 + 77)  # words of the upper half, which a signed numb
 TEMPERATURE = 0.7
 
 
-@pytest.mark.parametrize("counter_bits", [0, 2, 4, 8])
+@pytest.mark.parametrize("counter_bits", [0, 2, 3, 4, 8])
 @pytest.mark.parametrize("mask_type", ["EWM", "WPM", "RAND"])
 @pytest.mark.parametrize("shape", [(1, 1), (3, 7), (2, 64, 3, 3), (3, 2100)])
 def test_flips_counters_and_moments_are_the_cpus(shape: tuple[int, ...], mask_type: str, counter_bits: int) -> None:
