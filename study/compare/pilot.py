@@ -42,10 +42,13 @@ def assumed_power(study: StudyConfig) -> Iterator[str]:
     )
     told = (f"{ASSUMED.power(margin, seeds, m, comparisons):.0%} with {m:,} test images" for m in ASSUMED_IMAGES)
     yield f"no difference is found comparable in {', '.join(told)} of studies"
+    told = (f"{ASSUMED.least_told(seeds, m, comparisons):.1f} with {m:,} test images" for m in ASSUMED_IMAGES)
+    yield f"a difference is told from none in {100 * POWER:.0f} % of studies, in points: {', '.join(told)}"
 
 
 def power_of_plan(study: StudyConfig, pilot: str | Path) -> Iterator[str]:
-    """A line a workload of the plan: how often it will find no difference comparable, and what would do so in 80 %.
+    """A line a workload of the plan: how often it will find no difference comparable, what would do so in 80 %, and the
+    smallest difference that it will tell.
 
     Args:
         study: the plan.
@@ -74,6 +77,9 @@ def power_of_plan(study: StudyConfig, pilot: str | Path) -> Iterator[str]:
         if power < POWER:
             line += f"; in {100 * POWER:.0f} % by "
             line += needed(variances, margin, seeds, images, comparisons, searches).text(seeds, images)
+        if seeds > 1:
+            least = variances.least_told(seeds, images, comparisons, searches)
+            line += f"; a difference of {least:.1f} points or more is told from none in {100 * POWER:.0f} %"
         yield line
     if not known:
         raise UserError(

@@ -43,16 +43,19 @@ def test_power_comes_from_the_pilots_own_variances(tmp_path: Path, monkeypatch: 
     assert first == "power, by the variances of pilot: margin 1, 5 seeds, Holm over 1 comparisons"
     assert second.startswith("Digits, MLP: no difference is found comparable in 0 % of studies; in 80 % by ")
     assert "seeds on its 300 images" in second
+    assert re.search(r"; a difference of \d\.\d points or more is told from none in 80 %$", second)
     monkeypatch.setattr(piloting, "read_predictions", lambda folder, runs: {})
     with pytest.raises(UserError, match="pilot holds no workload of this study"):
         list(power_of_plan(plan(tmp_path, ["bop", "real-Adam"]), "pilot"))
 
 
 def test_a_plan_without_a_pilot_states_what_it_assumes(tmp_path: Path) -> None:
-    assumed, power = assumed_power(plan(tmp_path, ["binary", "bop", "real-Adam"]))
+    assumed, power, told = assumed_power(plan(tmp_path, ["binary", "bop", "real-Adam"]))
     assert "5 % of answers discordant" in assumed and "5 seeds" in assumed and "2 comparisons" in assumed
     assert "--pilot" in assumed
     shares = [int(share) for share in re.findall(r"(\d+)%", power)]
     assert len(shares) == 3 and shares == sorted(shares) and shares[0] < 20 < 80 < shares[-1]
+    least = [float(points) for points in re.findall(r"(\d+\.\d) with", told)]
+    assert len(least) == 3 and least == sorted(least, reverse=True) and 0.2 < least[-1] < least[0] < 5
     (none,) = assumed_power(load(tmp_path, confirm={"k": 0}))
     assert none.startswith("power: none")

@@ -1,9 +1,11 @@
 """What would decide a comparison, held against simulated studies (PROTOCOL §6.6)."""
 
+import numpy as np
 import pytest
 
 from benchmarks.simulated_answers import World, simulate
 from benchmarks.verdicts import shares
+from study.compare.paired import decide
 from study.compare.power import POWER, Variances, needed
 
 VARIANCES = Variances(seed=0.04, image=0.5 * 0.05 * 1e4, rest=0.5 * 0.05 * 1e4)
@@ -25,6 +27,15 @@ def test_variances_are_those_of_the_world_that_a_study_is_drawn_from() -> None:
 def test_power_is_what_simulated_studies_have(seeds: int, images: int) -> None:
     found = shares(World(seeds, images, 0.05, 0.5, 0.2), 400, 0)["protocol"]["comparable"]
     assert VARIANCES.power(1.0, seeds, images) == pytest.approx(found, abs=0.12)
+
+
+@pytest.mark.parametrize("seeds, images", [(5, 1000), (10, 2000), (3, 10_000)])
+def test_the_smallest_difference_told_is_told_in_four_of_five_simulated_studies(seeds: int, images: int) -> None:
+    least = VARIANCES.least_told(seeds, images)
+    moments = simulate(World(seeds, images, 0.05, 0.5, 0.2, difference=least), 400, 0)
+    _, different = decide(moments, 0.001)  # a margin that nothing is within
+    assert np.mean(different & (moments.mean > 0)) == pytest.approx(POWER, abs=0.12)
+    assert VARIANCES.least_told(seeds, images, comparisons=20) > least > VARIANCES.least_told(2 * seeds, 2 * images)
 
 
 def test_as_many_images_as_are_said_to_be_needed_decide() -> None:
