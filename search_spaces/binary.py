@@ -20,7 +20,9 @@ cannot have `relative`: where that is among the schedulers, RAND is not among th
 
 A pretrained network is fine-tuned by flipping about one weight in a hundred, and is destroyed by as many flips as it
 takes to train one from scratch, so its ranges begin orders of magnitude lower (`FINE_TUNING`). The more bits a counter
-has, the more events a flip takes and the higher the temperature must be: the range of `relative` goes by the bits.
+has, the more events a flip takes and the higher the temperature must be: the range of `relative` goes by the bits. WPM
+flips nothing below its threshold |g| = 0.48/T, which EWM's temperatures put at a hundred deviations of a pretrained
+network's gradient: in fine-tuning its T0 has a range and a name of its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,6 +51,7 @@ FROM_SCRATCH = {
 FINE_TUNING = {
     # What 3e-4 relative to it is in units of 1/sigma(g): 150 for ResNet18 from its ImageNet file (2e-6, measured).
     "temperature": Range(1e-2, 1e4),
+    "temperature_wpm": Range(1e3, 1e6),  # thresholds of 240 down to 0.24 times that deviation
     "temperature_rand": Range(1e-7, 1e-3),  # half of what is masked flips: 1 % over 500 steps is 4e-5
     "temperature_relative": Range(1e-5, 3e1),
 }
@@ -124,12 +127,14 @@ def space(
             asked[choice] = suggest(trial, choice, Choice(tuple(values)), None)
     mask_type, scheduler_type = ({**fixed, **asked}[choice] for choice in ("mask_type", "scheduler_type"))
     temperature_is_fixed = fixed.get("temperature") is not None
-    name = "temperature"
+    name, follows_lr = "temperature", True
     if mask_type == "RAND":
-        name = "temperature_rand"
+        name, follows_lr = "temperature_rand", False
     elif scheduler_type == "relative":
-        name = "temperature_relative"
-    temperature_is_asked = not temperature_is_fixed and (temperature_mode == "decoupled" or name != "temperature")
+        name, follows_lr = "temperature_relative", False
+    elif mask_type == "WPM" and "temperature_wpm" in default:
+        name = "temperature_wpm"
+    temperature_is_asked = not temperature_is_fixed and (temperature_mode == "decoupled" or not follows_lr)
     if temperature_is_asked:
         asked["temperature"] = suggest(trial, name, default[name], ranges)
     lr_acts = lr_trains_real(model, fixed) or not (temperature_is_asked or temperature_is_fixed)

@@ -266,7 +266,19 @@ FILE = {"pretrained": "network.params"}
 def test_what_a_method_searches_in_fine_tuning_is_not_what_it_searches_from_scratch(algorithm: str) -> None:
     space = space_for(algorithm)
     scratch, tuning = space.parameters("AdamBNN"), space.parameters("AdamBNN", FILE)
-    assert scratch.keys() == tuning.keys() and scratch != tuning
+    assert scratch.keys() == tuning.keys() - {"temperature_wpm"} and scratch != tuning
+
+
+def test_in_fine_tuning_wpm_is_asked_for_a_temperature_of_its_own_and_of_it_alone() -> None:
+    for mask_type, name in (("WPM", "temperature_wpm"), ("EWM", "temperature")):
+        (_, tuned), *_ = drawn("binary", "AdamBNN", count=1, fixed={**FILE, "mask_type": mask_type})
+        assert [key for key in tuned.params if key.startswith("temperature")] == [name]
+        (_, scratch), *_ = drawn("binary", "AdamBNN", count=1, fixed={"mask_type": mask_type})
+        assert [key for key in scratch.params if key.startswith("temperature")] == ["temperature"]
+    (_, coupled), *_ = drawn(
+        "binary", "AdamBNN", count=1, fixed={**FILE, "mask_type": "WPM"}, temperature_mode="coupled"
+    )
+    assert "lr" in coupled.params and "temperature_wpm" not in coupled.params
 
 
 @pytest.mark.parametrize(
