@@ -66,9 +66,9 @@ def test_figures_are_of_the_studys_images_and_the_test_set_is_opened_once_after_
     opened: list[str] = []
     split = PreparedData.split
 
-    def seen(self: PreparedData, name: str, val_fraction: float = 0.1) -> object:
+    def seen(self: PreparedData, name: str, *share: float) -> object:
         opened.append(name)
-        return split(self, name, val_fraction)
+        return split(self, name, *share)
 
     monkeypatch.setattr(PreparedData, "split", seen)
     monkeypatch.setattr(ceiling, "efficientnet_lite0", Network)
