@@ -73,11 +73,9 @@ def flips_so_far(run_dir: Path, model: nn.Module, history: Sequence[Metrics], ra
     before = history[-1].get("flips_per_weight") if history else 0.0
     found: Metrics = {} if before is None else {"flips_per_weight": before + rates}
     flipped = flipped_since_start(run_dir, model)
-    return (
-        found
-        if flipped is None
-        else {**found, "flipped_share": sum(flipped.values()) / sum(binary_sizes(model).values())}
-    )
+    if flipped is not None:
+        found["flipped_share"] = sum(flipped.values()) / sum(binary_sizes(model).values())
+    return found
 
 
 def shares_by_layer(run_dir: Path, model: nn.Module) -> Metrics:

@@ -73,7 +73,8 @@ class PoolingStem:
             gamma += hat.mul_(g).sum(dim=(0, 2, 3))
             del hat, g
         mean_g, mean_gh, factor = map(along_channels, corrections(self.norm, after, BranchSums(gamma, beta)))
-        weight, taps = torch.zeros_like(self.convolution.weight), self._no_taps()
+        weight = torch.zeros_like(self.convolution.weight)
+        taps = torch.zeros_like(weight[:, 0])
         for images in self.chunks(x):
             u = self._u(x[images], before)
             hat = self._hat(self._convolved(u), after)
@@ -135,10 +136,6 @@ class PoolingStem:
             [False, True, False],
         )[1]
         return found
-
-    def _no_taps(self) -> Tensor:
-        weight = self.convolution.weight
-        return weight.new_zeros(weight.shape[0], *weight.shape[2:])
 
     def _taps(self, grad: Tensor, u: Tensor) -> Tensor:
         """(O, K, L): for each tap k, l, the sum of dL/dz over images and those pixels at which it lies in the image."""
