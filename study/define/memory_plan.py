@@ -97,13 +97,15 @@ def needs_of_cells(cells: Sequence[Cell]) -> dict[str, Need]:
 
 
 def most_classes(cells: Sequence[Cell]) -> dict[str, int]:
-    """For each cell, by name, the most classes among the cells that differ from it in their data alone: a network's
-    head shows them, and little else does, so that one of these cells may stand for all."""
+    """For each cell, by name, the most classes among the cells whose runs take the same memory but for their data: a
+    network's head shows classes, and little else does, so that one of these cells may stand for all."""
+    from trainers.memory.predict import what_takes_memory
+
     most: dict[tuple[object, ...], int] = {}
     alike = {}
     for cell in cells:
         classes, *shape = input_shape(cell.base)
-        key = (cell.base.replace(dataset="any", seed=1), cell.method, *shape)
+        key = (*map(what_takes_memory, cell.demanding()), *shape)
         most[key] = max(classes, most.get(key, 0))
         alike[cell.name] = key
     return {name: most[key] for name, key in alike.items()}

@@ -39,18 +39,21 @@ def predict_step(config: TrialConfig, num_classes: int, channels: int, image_siz
     Raises:
         UserError: a model that the configuration cannot build.
     """
-    # What decides no tensor's size is left at its default, so that equal predictions are found again.
+    return _predicted(what_takes_memory(config), InputShape(num_classes, channels, image_size))
+
+
+def what_takes_memory(config: TrialConfig) -> TrialConfig:
+    """One worker's share of a run, with all that decides no tensor's size at its default: equal ones take the same."""
     known = fields_of(config.algorithm, config.model)
     neutral = {name: setting.default for name, setting in known.items() if not setting.memory and name != "dataset"}
     share = -(-config.batch_size // config.workers)
-    plain = config.replace(
+    return config.replace(
         **{**neutral, "dataset": "any", "batch_size": share, "workers": 1},
         # The file's signs and scales take the room that drawn ones take.
         pretrained=None,
         weight_scale=config.scale_kind,
         xnor=False,
     )
-    return _predicted(plain, InputShape(num_classes, channels, image_size))
 
 
 @lru_cache(maxsize=256)

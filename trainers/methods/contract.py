@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from trainers.binary.kernels.flips import words
 from trainers.binary.kernels.philox import MASKS, key_of, uniform
@@ -31,9 +32,14 @@ _UPDATE_WEIGHTS = 1 << 15
 
 
 def parts(rows: slice, grad: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """A block of gradient, whose output channels are `rows`, in the parts that are worked on at a time."""
+    """A block of gradient, whose output channels are `rows`, in the parts that are worked on at a time.
+
+    Where memory is predicted (`trainers.memory.predict`), of parts of one shape only the first two: the second finds in
+    memory what the first has left, and so do all that follow.
+    """
     step = max(1, part_size(_UPDATE_WEIGHTS, grad.device) * len(grad) // grad.numel())
-    for first in range(0, len(grad), step):
+    starts = range(0, len(grad), step)
+    for first in [*starts[:2], *starts[2:][-1:]] if isinstance(grad, FakeTensor) else starts:
         part = grad[first : first + step]
         yield slice(rows.start + first, rows.start + first + len(part)), part
 

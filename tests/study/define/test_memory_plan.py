@@ -1,5 +1,6 @@
 """What memory a study takes is known from its file alone, for the most demanding trial that a search may try."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from study.define.memory_plan import (
     MIB,
     PROCESS_BYTES,
     Need,
+    most_classes,
     need_of_cell,
     needs_of_cells,
     parse_bytes,
@@ -54,6 +56,14 @@ def test_cells_that_differ_in_classes_alone_share_the_larger_prediction() -> Non
     assert needs[pets.name].peak == needs[flowers.name].peak == need_of_cell(flowers).peak
     assert need_of_cell(pets).peak.total < need_of_cell(flowers).peak.total
     assert needs[pets.name].what == pets.name
+
+
+def test_cells_that_differ_in_how_their_data_are_split_share_it_too() -> None:
+    pets, flowers = cell(dataset="OxfordPets"), cell(dataset="OxfordFlowers")
+    pets = dataclasses.replace(pets, base=pets.base.replace(val_fraction=0.25, train_per_class=20))
+    assert most_classes([pets, flowers]) == {pets.name: 102, flowers.name: 102}
+    wider = dataclasses.replace(flowers, base=flowers.base.replace(hid_dim=128))
+    assert most_classes([pets, wider]) == {pets.name: 37, flowers.name: 102}
 
 
 def test_a_plan_has_a_line_a_cell_whose_categories_add_up_and_says_what_does_not_fit() -> None:

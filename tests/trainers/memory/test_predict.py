@@ -12,8 +12,10 @@ from benchmarks.step import input_shape, make_step
 from tests.trainers.memory.small import METHODS, make
 from trainers.binary import bits
 from trainers.config import TrialConfig
+from trainers.memory import predict
 from trainers.memory.predict import predict_step
 from trainers.memory.report import CATEGORIES, MemoryReport
+from trainers.methods import contract
 
 CLOSE = 0.10  # what a plan promises
 # Small networks' predictions are within a hundredth on the CPUs that the sizes in `kernels` were taken from.
@@ -50,6 +52,26 @@ SMALL = [
 @pytest.mark.parametrize(("model", "method", "batch_size"), SMALL)
 def test_small_networks_are_predicted(model: str, method: str, batch_size: int) -> None:
     assert abs(error(make(model, method, batch_size=batch_size))) <= CLOSE_HERE
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"algorithm": "binary", "inertia_bits": 4},
+        {"algorithm": "latent", "latent_bits": 8},
+        {"algorithm": "bold", "bold_bits": 4},
+        {"algorithm": "bop_channel"},
+        {"algorithm": "real_adam8"},
+    ],
+)
+def test_a_few_parts_of_a_layer_stand_for_all(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contract, "_UPDATE_WEIGHTS", 1 << 10)  # a layer in many parts, as large networks are
+    config = make("MLP", hid_dim=128, depth=3, batch_size=9, image_size=16, **settings)
+    few = predicted(config)
+    predict._predicted.cache_clear()
+    monkeypatch.setattr(contract, "FakeTensor", ())  # no gradient is one, so every part is taken
+    assert predicted(config) == few
+    predict._predicted.cache_clear()
 
 
 @pytest.mark.parametrize(
