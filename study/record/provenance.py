@@ -18,6 +18,7 @@ from trainers.machine import allowed_cpus
 
 HERE = Path(__file__).resolve()
 UNKNOWN = "unknown"
+DISTRIBUTION = "binsfo-study"
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "pyarrow", "numpy")
 LONGEST_COMMAND = 1000  # characters; MLflow refuses tags above 8000, and nobody reads one that long
 
@@ -87,14 +88,12 @@ def command_line() -> str:
     return text if len(text) <= LONGEST_COMMAND else text[: LONGEST_COMMAND - 1] + "…"
 
 
-def package_version(package: str = "study") -> str:
-    """The installed distribution that provides `package`, with its version; `unknown` for a bare checkout."""
-    for distribution in metadata.packages_distributions().get(package, []):
-        try:
-            return f"{distribution} {metadata.version(distribution)}"
-        except metadata.PackageNotFoundError:
-            continue
-    return UNKNOWN
+def package_version(distribution: str = DISTRIBUTION) -> str:
+    """An installed distribution with its version; `unknown` for a bare checkout."""
+    try:
+        return f"{distribution} {metadata.version(distribution)}"
+    except metadata.PackageNotFoundError:
+        return UNKNOWN
 
 
 def _processor() -> str:

@@ -2,11 +2,20 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from study.record.provenance import LONGEST_COMMAND, UNKNOWN, command_line, git_commit, package_version, provenance
+from study.record.provenance import (
+    DISTRIBUTION,
+    LONGEST_COMMAND,
+    UNKNOWN,
+    command_line,
+    git_commit,
+    package_version,
+    provenance,
+)
 
 
 @pytest.fixture
@@ -62,5 +71,10 @@ def test_the_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(command_line()) == LONGEST_COMMAND
 
 
-def test_a_package_of_no_distribution_has_an_unknown_version() -> None:
-    assert package_version("no_such_package") == UNKNOWN
+def test_a_distribution_that_is_not_installed_has_an_unknown_version() -> None:
+    assert package_version("no-such-distribution") == UNKNOWN
+
+
+def test_the_distribution_is_the_one_that_is_built() -> None:
+    pyproject = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+    assert pyproject["project"]["name"] == DISTRIBUTION
