@@ -34,6 +34,7 @@ PARTS = {
     "steps": Part("steps.ladder", 150, "Step and memory: AdamBNN, 256 pixels, batch 96"),
     "synchronisations": Part("steps.synchronisations", 45, "Device synchronisations inside a step"),
     "products": Part("kernels.products", 60, "Products of signs against torch's convolution"),
+    "units": Part("units.units", 60, "Residual units, fused and not"),
     "training": Part("training.both_devices", 75, "A short training on CPU and GPU"),
     "memory": Part("sharing.out_of_memory", 30, "Out of memory as an outcome of its own"),
     "sharing": Part("sharing.side_by_side", 75, "Processes that share the GPU"),

@@ -1,16 +1,20 @@
 """Both backward products of a binary layer from rows of dL/dz and words of signs: dL/ds = dL/dz·W, dL/dW = dL/dz^T·S.
 
-Rows are pixels (N·H'·W', O); some of their columns belong to the layer in question. By table look-up where that is
-faster (`trainers.binary.kernels.table_products`), else by matrix products of floats, one tap of the window after the
-other, so that signs exist as floats for one tap of one chunk of images at a time.
+Rows are pixels (N·H'·W', O); some of their columns belong to the layer in question. On a CPU by table look-up where
+that is faster (`trainers.binary.kernels.table_products`), else by matrix products of floats, one tap of a window after
+the other, so that signs exist as floats for one tap of one chunk of images at a time. On a GPU by its library's
+convolutions, on one chunk's signs as floats.
 """
 
 from collections.abc import Iterator
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
+from trainers.binary import kernels
 from trainers.binary.kernels import Geometry, SignWords, WeightWords, table_products, unit_passes
+from trainers.binary.products import Convolution
 from trainers.binary.weights import WeightStore
 
 
@@ -23,6 +27,8 @@ class WeightProduct(Protocol):
 
 def weight_product(grad: Tensor, columns: slice, signs: SignWords, geometry: Geometry) -> WeightProduct:
     """dL/dW from dL/dz, of which `columns` are the layer's, and its inputs."""
+    if kernels.units_on_gpu(grad) is not None:
+        return _ConvolutionProduct(grad, columns, signs, geometry)
     if table_products.worthwhile(grad, signs.channels, geometry):
         return table_products.TableProduct(grad, columns, signs, geometry)
     return _FloatProduct(grad, columns, signs, geometry)
@@ -52,6 +58,44 @@ class _FloatProduct:
         return total
 
 
+class _ConvolutionProduct:
+    def __init__(self, grad: Tensor, columns: slice, signs: SignWords, geometry: Geometry) -> None:
+        high, wide = geometry.side(signs.high), geometry.side(signs.wide)
+        self.grad = _planes(grad, signs.images, high, wide)[:, columns]
+        self.signs, self.geometry = signs, geometry
+
+    def rows(self, rows: slice, added_to: Tensor | None = None) -> Tensor:
+        s, kernel = unit_passes.unpack(self.signs, self.grad.dtype), self.geometry.kernel
+        inputs = _planes(s, self.signs.images, self.signs.high, self.signs.wide)
+        shape = torch.Size((rows.stop - rows.start, self.signs.channels, kernel, kernel))
+        found = _convolution(self.geometry).weight_gradient(self.grad[:, rows], inputs, shape)
+        return found if added_to is None else added_to.add_(found)
+
+
+def _convolution(geometry: Geometry) -> Convolution:
+    return Convolution(geometry.stride, geometry.padding, geometry.ones)
+
+
+def _planes(rows: Tensor, images: int, high: int, wide: int) -> Tensor:
+    """Rows of pixels as (N, C, H, W), channels last."""
+    return rows.view(images, high, wide, -1).permute(0, 3, 1, 2)
+
+
+def _sign_gradients_by_convolution(
+    grad: Tensor, columns: slice, store: WeightStore, signs: SignWords, geometry: Geometry
+) -> Tensor:
+    own = _planes(grad, signs.images, geometry.side(signs.high), geometry.side(signs.wide))[:, columns]
+    unread = grad.new_zeros(()).expand(signs.images, signs.channels, signs.high, signs.wide)
+    total: Tensor | None = None
+    for rows in store.blocks():
+        # Laid out as the rows are, so that the library works channels last.
+        weight = store.signs(rows, grad.dtype).contiguous(memory_format=torch.channels_last)
+        part = _convolution(geometry).input_gradient(own[:, rows], unread, weight)
+        total = part if total is None else total.add_(part)
+    assert total is not None
+    return total.permute(0, 2, 3, 1).contiguous().view(-1, signs.channels)
+
+
 def sign_gradients(
     grad: Tensor, columns: slice, store: WeightStore, weights: WeightWords, signs: SignWords, geometry: Geometry
 ) -> Tensor:
@@ -61,6 +105,8 @@ def sign_gradients(
         store, weights: the layer's weights and their words.
         signs: the layer's inputs; only their shape matters.
     """
+    if kernels.units_on_gpu(grad) is not None:
+        return _sign_gradients_by_convolution(grad, columns, store, signs, geometry)
     if table_products.worthwhile(grad, signs.channels, geometry):
         return table_products.sign_gradients(grad, columns, weights, signs, geometry)
     plain = geometry == Geometry()

@@ -21,6 +21,7 @@ from trainers.binary.backward import WeightGradient, sign_gradients
 from trainers.binary.functional import surrogate_gradient
 from trainers.binary.kernels import Geometry, SignWords, unit_passes
 from trainers.binary.layers import BinaryLayer, SignActivation
+from trainers.binary.parts import part_size
 from trainers.binary.weights import PackedWeight
 from trainers.models.branch import (
     INT16_LIMIT,
@@ -34,7 +35,7 @@ from trainers.models.branch import (
 from trainers.models.pixels import Pixels
 
 CHUNK_ELEMENTS = 1 << 18
-"""Floats of a unit's input or output that are worked on at a time."""
+"""Floats of a unit's input or output that a CPU works on at a time (`part_size`)."""
 
 
 class Product:
@@ -49,8 +50,13 @@ class Product:
 
     def half(self, dtype: torch.dtype) -> Tensor:
         """What an integer is multiplied by, () or (out,): half the weight scale."""
-        scale = self.layer.store.scale()
-        return torch.full((), 0.5, dtype=dtype) if scale is None else 0.5 * scale.detach().to(dtype)
+        store = self.layer.store
+        scale = store.scale()
+        return (
+            torch.full((), 0.5, dtype=dtype, device=store.bits.device)
+            if scale is None
+            else 0.5 * scale.detach().to(dtype)
+        )
 
     def words(self) -> kernels.WeightWords:
         """The weights as the kernels read them; made once a pass."""
@@ -120,7 +126,7 @@ class FusedPreactivation:
         return all(
             product.inputs <= INT16_LIMIT
             and product.geometry.taps <= kernels.MOST_TAPS
-            and kernels.usable(x, product.layer.kernels)
+            and kernels.fuses(x, product.layer.kernels)
             for product in self.products
         )
 
@@ -137,7 +143,7 @@ class FusedPreactivation:
         elements = max(x.high * x.wide * x.rows.shape[1], 1)
         if weights > x.images * elements:
             return [slice(0, x.images)]
-        count = max(1, max(CHUNK_ELEMENTS, 2 * weights) // elements)
+        count = max(1, max(part_size(CHUNK_ELEMENTS, x.rows.device), 2 * weights) // elements)
         return [slice(start, min(start + count, x.images)) for start in range(0, x.images, count)]
 
     def forward(self, x: Pixels) -> tuple[Pixels, "Kept"]:
@@ -175,7 +181,7 @@ class FusedPreactivation:
         norm, count = self.norms[0], len(x.rows)
         if not norm.training:
             return norm_statistics(norm, (), x.rows.dtype)
-        total = squares = torch.zeros(x.rows.shape[1], dtype=torch.float64)
+        total = squares = torch.zeros(x.rows.shape[1], dtype=torch.float64, device=x.rows.device)
         for images in chunks:
             part = x.part(images).rows.to(torch.float64, copy=True)
             total = total + part.sum(dim=0)
@@ -289,7 +295,7 @@ def _words_of(rows: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
 
 def _empty_words(x: Pixels) -> SignWords:
     channels = x.rows.shape[1]
-    words = torch.empty((len(x.rows), -(-channels // kernels.WORD)), dtype=torch.int64)
+    words = torch.empty((len(x.rows), -(-channels // kernels.WORD)), dtype=torch.int64, device=x.rows.device)
     return SignWords(words, x.images, channels, x.high, x.wide)
 
 

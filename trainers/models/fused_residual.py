@@ -45,7 +45,7 @@ class FusedUnit:
             and len(geometries) == 1
             and geometries.pop().taps <= kernels.MOST_TAPS
             and all(branch.exact for branch in unit.branches)
-            and all(kernels.usable(x, layer.kernels) for layer in layers)
+            and all(kernels.fuses(x, layer.kernels) for layer in layers)
         )
 
     # ---- forward
@@ -145,7 +145,7 @@ class FusedUnit:
         """
         unit, dtype = self.unit, x.rows.dtype
         weights, numbers, chunks = self.weights(), self.numbers(known, dtype), unit.chunks(x.planes())
-        totals = torch.zeros((4, unit.slope.numel()), dtype=torch.float64)
+        totals = torch.zeros((4, unit.slope.numel()), dtype=torch.float64, device=x.rows.device)
         for images in chunks:
             part = x.part(images)
             z = self.products(self.words(part), weights)
@@ -280,5 +280,6 @@ def fused(x: Tensor, units: list[ResidualUnit]) -> bool:
 
 def _scale(branch: Branch, dtype: torch.dtype) -> Tensor:
     """The scale of a branch's integers: () or (out,)."""
-    scale = branch.products[0][0].store.scale()
-    return torch.ones((), dtype=dtype) if scale is None else scale.detach().to(dtype)
+    store = branch.products[0][0].store
+    scale = store.scale()
+    return torch.ones((), dtype=dtype, device=store.bits.device) if scale is None else scale.detach().to(dtype)

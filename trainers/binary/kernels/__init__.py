@@ -1,8 +1,8 @@
 """Products of signs computed on the bits themselves: what may run them, chosen here, and the tensors they work on.
 
-`trainers.binary.kernels.cpu` holds the compiled functions, `gpu` those for GPUs, `reference` says the same in plain
-torch. A product of signs is an exact integer, so all give the same; `torch` as a layer's kind keeps to torch's own
-float products, as does a tensor or a machine that the compiled functions do not serve.
+`trainers.binary.kernels.cpu` holds the compiled functions, `gpu` and `gpu_unit` those for GPUs, `reference` says the
+same in plain torch. A product of signs is an exact integer, so all give the same; `torch` as a layer's kind keeps to
+torch's own float products, as does a tensor or a machine that the compiled functions do not serve.
 
 Every buffer is a torch tensor made here, so that whoever counts memory sees it. On simulated tensors
 (`trainers.memory.predict`) the buffers are made and nothing is computed.
@@ -62,6 +62,31 @@ def _triton() -> Any | None:
         return None
 
 
+def fuses(tensor: Tensor, kind: str) -> bool:
+    """Whether a fused unit's products and passes take tensors such as this one, under a layer's `kind`."""
+    floats = tensor.dtype in (torch.float32, torch.float64)
+    return usable(tensor, kind) or (floats and kind == "auto" and units_on_gpu(tensor) is not None)
+
+
+def units_on_gpu(tensor: Tensor) -> Any | None:
+    """The module of Triton's passes of a fused unit, for tensors on a GPU; None where they do not run."""
+    return _triton_unit() if tensor.device.type == "cuda" else None
+
+
+@lru_cache(maxsize=1)
+def _triton_unit() -> Any | None:
+    """The module; None where one of its passes differs from its compiled twin on the CPU, or that is missing."""
+    if _triton() is None or compiled() is None:
+        return None
+    try:
+        unit = importlib.import_module("trainers.binary.kernels.gpu_unit")
+        agrees = importlib.import_module("trainers.binary.kernels.unit_passes").agrees
+        return unit if agrees(unit, torch.device("cuda")) else None
+    except Exception as error:  # whatever keeps Triton from compiling for this GPU
+        warnings.warn(f"residual units are not fused on this GPU: {error!r}", stacklevel=2)
+        return None
+
+
 @dataclass(frozen=True)
 class Geometry:
     """A convolution's k x k window, its stride and its padding; 1x1 for a matrix product.
@@ -98,7 +123,7 @@ class SignWords:
 
 @dataclass(frozen=True)
 class WeightWords:
-    """Signs (out, in, k, k) as the products read them (`trainers.binary.kernels.cpu` says how they lie)."""
+    """Signs (out, in, k, k) as the products read them (`trainers.binary.kernels.cpu`, or `gpu`, says how they lie)."""
 
     words: Tensor
     counts: Tensor
@@ -130,6 +155,9 @@ def pack_signs(x: Tensor) -> SignWords | None:
 def pack_weights(bits: list[Tensor], channels: int, geometry: Geometry) -> WeightWords:
     """The words of layers' packed weights, uint8 (out, ceil(channels·k²/8)) each, one after the other along `out`."""
     outputs = sum(len(rows) for rows in bits)
+    if (gpu := on_gpu(bits[0], "auto")) is not None:
+        words = torch.cat([gpu.pack_weights(rows, channels, geometry.taps) for rows in bits])
+        return WeightWords(words, words.new_empty(0), outputs, channels)
     blocks, width, taps = -(-outputs // loaded().LANES), -(-channels // WORD), geometry.taps
     words = torch.zeros((blocks, taps * width, loaded().LANES), dtype=torch.int64)
     counts = torch.empty((taps, blocks * loaded().LANES), dtype=torch.int32)
@@ -153,8 +181,11 @@ def product(signs: SignWords, weights: WeightWords, geometry: Geometry, added_to
     z = added_to
     if z is None:
         kind = torch.int16 if geometry.taps * signs.channels <= _INT16_MOST else torch.int32
-        z = torch.empty((signs.images * image[2] * image[3], weights.outputs), dtype=kind)
-    if not simulated(signs.words):
+        z = torch.empty((signs.images * image[2] * image[3], weights.outputs), dtype=kind, device=signs.words.device)
+    if (gpu := on_gpu(z, "auto")) is not None:
+        sizes = (signs.images, signs.high, signs.wide)
+        gpu.product(signs.words, sizes, weights.words, signs.channels, geometry, z, added_to is not None)
+    elif not simulated(signs.words):
         shape = (signs.channels, geometry.kernel, geometry.stride, geometry.padding, int(geometry.ones))
         loaded().products.split(
             loaded().groups(len(z)),

@@ -25,14 +25,18 @@ PIXELS, OUTPUTS, CHANNELS = 64, 64, 64
 
 
 @triton.jit
-def _pack_signs(x, bias, words, area, channels, halves, BIASED: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+def _pack_signs(  # type: ignore[no-untyped-def]
+    x, bias, words, area, channels, halves, step_image, step_channel, step_pixel,
+    BIASED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     """[x + bias >= 0] of 32 channels of one image at some pixels, as half a word each."""
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     half, image = tl.program_id(1), tl.program_id(2).to(tl.int64)
     lane = tl.arange(0, 32)
     channel = half * 32 + lane
     inside = (pixel < area)[:, None] & (channel < channels)[None, :]
-    value = tl.load(x + (image * channels + channel[None, :]) * area + pixel[:, None], mask=inside, other=-1.0)
+    at = image * step_image + channel.to(tl.int64)[None, :] * step_channel + pixel.to(tl.int64)[:, None] * step_pixel
+    value = tl.load(x + at, mask=inside, other=-1.0)
     if BIASED:
         value += tl.load(bias + channel, mask=channel < channels, other=0.0)[None, :]
     bit = ((value >= 0) & inside).to(tl.int32)
@@ -98,11 +102,23 @@ def pack_signs(x: Tensor, bias: Tensor | None = None) -> Tensor:
     """The words of sgn(x + bias), (N·H·W, ceil(C/64)) int64, from floats (N, C, H, W) or (N, C) and a bias of C."""
     images, channels = x.shape[:2]
     area = x[0, 0].numel()
+    return _packed(x.contiguous(), bias, (images, channels, area), (channels * area, area, 1))
+
+
+def pack_rows(x: Tensor, bias: Tensor) -> Tensor:
+    """The words of sgn(x + bias), (pixels, ceil(C/64)) int64, from rows of floats (pixels, C) and a bias of C."""
+    pixels, channels = x.shape
+    return _packed(x, bias, (1, channels, pixels), (0, 1, channels))
+
+
+def _packed(x: Tensor, bias: Tensor | None, shape: tuple[int, int, int], steps: tuple[int, int, int]) -> Tensor:
+    """Of images, channels and pixels that lie `steps` apart."""
+    images, channels, area = shape
     words = torch.empty(images * area, -(-channels // 64), dtype=torch.int64, device=x.device)
     halves = 2 * words.shape[1]
     block = min(128, triton.next_power_of_2(area))
     _pack_signs[triton.cdiv(area, block), halves, images](
-        x.contiguous(), x if bias is None else bias.contiguous(), words.view(torch.int32), area, channels, halves,
+        x, x if bias is None else bias.contiguous(), words.view(torch.int32), area, channels, halves, *steps,
         BIASED=bias is not None, BLOCK=block,
     )  # fmt: skip
     return words
