@@ -2,7 +2,10 @@
 
 import copy
 import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -75,3 +78,14 @@ def test_a_unit_computes_what_the_plain_one_does(
         torch.testing.assert_close(
             found[name].cpu(), value, rtol=1e-9, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}"
         )
+
+
+def test_every_kernel_compiles_for_a_gpu() -> None:
+    program = Path(__file__).with_name("compile_for_gpu.py")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[4]), *sys.path])}
+    environment.pop("TRITON_INTERPRET", None)
+    done = subprocess.run([sys.executable, str(program)], env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    names = set(done.stdout.split())
+    assert {"_product", "_pack_signs", "_pack_weights", "_flip", "_count", "_count_by_bit"} <= names
+    assert {"_unpack", "_moments", "_output", "_backward_sums", "_backward_products", "_backward_signs"} <= names
