@@ -169,7 +169,7 @@ def sweep(options: argparse.Namespace) -> int:
         refuse_replaced(session.log.trials(), [cell.base])
         open_journal(folder.journal)  # a damaged one is said before Ray is started
         say("starting Ray ...")
-        connect()
+        connect(groups=cell.base.workers > 1)
         require_nodes(folder.path, [cell.base], say, folder.storage)
         course = run_cells([cell], study.confirm, folder, session.log, needs)
     result = course.searches[cell.name]

@@ -31,18 +31,20 @@ LONGEST_TEMPORARY_FOLDER = 38
 # Seconds in which a worker of a Ray that others started must answer; it may have to be started first.
 RUNNING_RAY_SECONDS = 60
 
-# Where the Rays are that this process is or was connected to and that do: ours, and others that were looked at once.
-_known: set[str] = set()
+# Where the Rays are that this process is or was connected to and that serve: ours, and others that were looked at once;
+# and whether they serve groups of workers too.
+_known: dict[str, bool] = {}
 
 
-def connect(num_cpus: int | None = None, quiet: bool = True) -> None:
+def connect(num_cpus: int | None = None, quiet: bool = True, groups: bool = True) -> None:
     """Start a Ray for this process alone, or join the cluster that `RAY_ADDRESS` names; nothing where one is connected.
 
     A Ray of its own is watched: where it dies, so does this process, saying how to go on.
 
-    The dashboard always runs: its cleaner is what frees the placement group of a trial that was stopped early, and
-    without it the next trial waits for ever. The cleaner finds its Ray by looking for *the* one on this machine, and
-    gives up where there are two, so it is told; the system picks a free port, and studies can run side by side.
+    For groups of workers the dashboard runs too: its cleaner is what frees the placement group of one that was stopped
+    early, and without it the next waits for ever. The cleaner finds its Ray by looking for *the* one on this machine,
+    and gives up where there are two, so it is told; the system picks a free port, and studies can run side by side.
+    Runs of one worker have no such group, and are spared the dashboard's ten processes.
 
     Ray's processes are started by a thread that lives as long as they do (`study.drive.ray_watch`): the system ends
     them with the thread that started them, and a study may be run from one that ends before the program.
@@ -50,6 +52,7 @@ def connect(num_cpus: int | None = None, quiet: bool = True) -> None:
     Args:
         num_cpus: CPUs to share out; all that this process may use where None. A cluster's own are used when joining.
         quiet: leave Ray's notices and its workers' output off the terminal; they stay in Ray's log files.
+        groups: whether runs of several workers may come.
 
     Raises:
         UserError: `num_cpus` is below 1, no cluster answers at `RAY_ADDRESS` or it is of another release, or the Ray
@@ -60,9 +63,10 @@ def connect(num_cpus: int | None = None, quiet: bool = True) -> None:
     if num_cpus is not None and num_cpus < 1:
         raise UserError(f"num_cpus is {num_cpus}; use 1 or more, or leave it out to use every CPU of this machine")
     if ray.is_initialized():
-        if (running := ray.get_runtime_context().gcs_address) not in _known:
-            check_running_ray()
-            _known.add(running)
+        running = ray.get_runtime_context().gcs_address
+        if not _known.get(running, False) and (groups or running not in _known):
+            check_running_ray(groups=groups)
+            _known[running] = groups
         return
     variables = worker_environment()
     options: dict[str, Any] = {
@@ -74,28 +78,29 @@ def connect(num_cpus: int | None = None, quiet: bool = True) -> None:
     if (address := cluster_address()) is not None:
         _join(address, options)
         watch_joined()
-        _known.add(ray.get_runtime_context().gcs_address)
+        _known[ray.get_runtime_context().gcs_address] = True
         return
     os.environ.pop(VARIABLE, None)  # `local`, by which Ray would leave a token in the home folder
     if not _has_own_token():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     _shorten_temporary_folder()
-    port = _free_port()
-    variables["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
+    dashboard: dict[str, Any] = {"include_dashboard": groups}
+    if groups:
+        port = _free_port()
+        variables["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
+        dashboard |= {"dashboard_host": "127.0.0.1", "dashboard_port": port}
 
     def start() -> None:
         ray.init(
             address="local",  # never another user's Ray that happens to run here
             num_cpus=num_cpus or allowed_cpus(),
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-            dashboard_port=port,
             object_store_memory=OBJECT_STORE_BYTES,
+            **dashboard,
             **options,
         )
 
     start_and_watch(start)
-    _known.add(ray.get_runtime_context().gcs_address)
+    _known[ray.get_runtime_context().gcs_address] = groups
 
 
 def _join(address: str, options: dict[str, Any]) -> None:
@@ -120,11 +125,11 @@ def _join(address: str, options: dict[str, Any]) -> None:
         ) from error
 
 
-def check_running_ray(packages: tuple[str, ...] = ("study", "trainers")) -> None:
-    """Refuse a Ray that others started in this process where it lacks what every study needs.
+def check_running_ray(packages: tuple[str, ...] = ("study", "trainers"), groups: bool = True) -> None:
+    """Refuse a Ray that runs in this process where it lacks what a study needs.
 
-    Its workers must find this code, and its dashboard must run: without that, what a trial that was stopped early had
-    taken is never free again, and the next trial waits for ever.
+    Its workers must find this code. For groups of workers its dashboard must run: without that, what a trial that was
+    stopped early had taken is never free again, and the next trial waits for ever.
 
     Raises:
         UserError: what it lacks.
@@ -137,6 +142,8 @@ def check_running_ray(packages: tuple[str, ...] = ("study", "trainers")) -> None
         for package in packages:
             if importlib.util.find_spec(package) is None:
                 return f"its workers find no package {package!r}"
+        if not groups:
+            return ""
         try:
             from ray.util.state import list_nodes
 

@@ -46,7 +46,7 @@ def run_study(
     say(f"study {study.name}: {len(study.cells)} sweeps, {runs} search trials, up to {again} confirmation runs")
     open_journal(folder.journal)  # a damaged one is said before Ray is started
     say("starting Ray ...")
-    connect()
+    connect(groups=any(cell.base.workers > 1 for cell in study.cells))
     require_nodes(folder.path, (cell.base for cell in study.cells), say, folder.storage)
 
     def searched(result: SweepResult) -> None:

@@ -165,6 +165,7 @@ import ray
 from study.drive.cluster import check_running_ray, connect
 from trainers.errors import UserError
 ray.init(address="local", num_cpus=1, log_to_driver=False, include_dashboard=False)
+connect(groups=False)  # a study without groups of workers needs no dashboard
 for look in (connect, lambda: check_running_ray(packages=("no_such_package",))):
     try:
         look()
@@ -178,6 +179,25 @@ for look in (connect, lambda: check_running_ray(packages=("no_such_package",))):
     assert all(
         line.endswith("call `ray.shutdown()` first: a study starts its own") for line in done.stdout.splitlines()
     )
+
+
+@pytest.mark.integration
+def test_a_ray_for_single_workers_has_no_dashboard_and_is_refused_to_groups(tmp_path: Path) -> None:
+    program = """
+import psutil
+from study.drive.cluster import connect
+from trainers.errors import UserError
+connect(num_cpus=1, groups=False)
+print(sum("ray-dashboard-" in " ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)))
+connect(groups=False)
+try:
+    connect()
+except UserError as error:
+    print(error)
+"""
+    count, refusal = run_program(program, tmp_path).stdout.splitlines()
+    assert "its dashboard" in refusal and refusal.endswith("call `ray.shutdown()` first: a study starts its own")
+    assert count == "0"
 
 
 def test_workers_find_the_running_code_first_and_keep_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
