@@ -34,6 +34,7 @@ from study.cli.arguments import Parser, add_option
 from study.record.provenance import hardware, provenance
 from trainers.binary import kernels
 from trainers.binary.bits import pack_bits
+from trainers.binary.layers import set_kernels
 from trainers.config import TrialConfig
 from trainers.errors import UserError
 
@@ -51,6 +52,7 @@ def measure(work: Work, threads: int, steps: int) -> dict[str, Any]:
     }
     made["lean"].lean_adam()
     step = by_turns(made, steps)
+    set_kernels(made["conventional"].learner.model, "torch")  # which evaluates on bits otherwise
     evaluation = by_turns({name: _evaluation(made[name]) for name in ("conventional", "packed")}, steps)
     peak = {name: one.memory().total for name, one in made.items()}
     return {

@@ -111,10 +111,14 @@ def multiply(inputs: Tensor, store: WeightStore, operator: ProductOperator) -> T
 
 
 def _multiply_bits(inputs: Tensor, store: WeightStore, operator: ProductOperator) -> Tensor | None:
-    """The same from bits alone; None where the inputs are no signs, or no kernel takes them."""
-    if not isinstance(store, PackedWeight) or not getattr(store.layer, "sign_inputs", True):
+    """The same from bits alone; None where the inputs are no signs, or no kernel takes them.
+
+    Latent weights are packed for it in evaluation only: conventional training is measured as it is.
+    """
+    layer = store.layer
+    if not getattr(layer, "sign_inputs", True) or (layer.training and not isinstance(store, PackedWeight)):
         return None
-    geometry, kind = operator.geometry(store.shape), getattr(store.layer, "kernels", "auto")
+    geometry, kind = operator.geometry(store.shape), getattr(layer, "kernels", "auto")
     if (gpu := kernels.on_gpu(inputs, kind)) is not None:
         product: Tensor = gpu.sign_product(inputs, store.bits, geometry)
         return product if _signs_seen(store, inputs) else None
@@ -123,7 +127,7 @@ def _multiply_bits(inputs: Tensor, store: WeightStore, operator: ProductOperator
     return kernels.sign_product(inputs, store.bits, geometry)
 
 
-def _signs_seen(store: PackedWeight, inputs: Tensor) -> bool:
+def _signs_seen(store: WeightStore, inputs: Tensor) -> bool:
     """Whether a layer on a GPU is given signs; looked at once, for to look is to wait for the GPU."""
     if store.signs_seen is None:
         store.signs_seen = bool((inputs.abs() == 1).all())

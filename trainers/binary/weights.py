@@ -41,9 +41,17 @@ class GradientConsumer(Protocol):
 
 
 class WeightStore(Protocol):
-    """What a binary product asks of its weights."""
+    """What a binary product asks of its weights.
 
+    Attributes:
+        layer: whose weights they are.
+        shape: of the weights.
+        signs_seen: whether the layer was given signs when a GPU's products asked; None before.
+    """
+
+    layer: nn.Module
     shape: torch.Size
+    signs_seen: bool | None
 
     @property
     def bits(self) -> Tensor:
@@ -83,6 +91,7 @@ class LatentWeight:
         self.layer = layer
         self.scale_kind = scale_kind
         self.shape = self.parameter.shape
+        self.signs_seen: bool | None = None
 
     @property
     def parameter(self) -> nn.Parameter:
@@ -116,7 +125,6 @@ class PackedWeight:
 
     Attributes:
         consumer: takes the layer's gradients.
-        signs_seen: whether the layer was given signs when a GPU's products asked; None before.
     """
 
     def __init__(self, layer: nn.Module, shape: torch.Size) -> None:

@@ -1,12 +1,15 @@
 """Both weight stores compute the same; the packed one keeps neither a float copy nor a gradient."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from tests.trainers.gradient_receiver import GradientReceiver
+from trainers.binary import kernels
+from trainers.binary.bits import sgn
 from trainers.binary.functional import sign_activation, surrogate_gradient
 from trainers.binary.layers import BinaryConv2d, BinaryLayer, BinaryLinear
 from trainers.settings import WEIGHT_SCALES
@@ -109,3 +112,23 @@ def test_surrogate_gradients_follow_their_formulas() -> None:
     near = 0.5 * 0.1**-0.5
     expected = [near, near, 0.5 * 0.5**-0.5, 0.5, 0.5 * 1.2**-0.5, 0]
     assert surrogate_gradient(x, "ReSTE", order).tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("scale", ["none", "channel"])
+def test_latent_weights_are_evaluated_on_their_bits_and_give_the_same(
+    scale: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = BinaryConv2d(70, 20, 3, stride=2)
+    layer.set_weight_scale(scale)
+    s = sgn(torch.randn(3, 70, 9, 9, generator=torch.Generator().manual_seed(1)))
+    trained = layer(s)
+    asked: list[Tensor] = []
+    on_bits = kernels.sign_product
+
+    def counted(inputs: Tensor, *others: Any) -> Tensor | None:
+        asked.append(inputs)
+        return on_bits(inputs, *others)
+
+    monkeypatch.setattr(kernels, "sign_product", counted)
+    assert torch.equal(layer(s), trained) and not asked
+    assert torch.equal(layer.eval()(s), trained) and len(asked) == (kernels.compiled() is not None)
