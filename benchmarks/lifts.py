@@ -1,0 +1,68 @@
+"""What fine-tuning by each method of a study gains, as one table: accuracy, lift over `frozen`, memory, bits a weight.
+
+    python -m benchmarks.lifts STUDY        STUDY: a folder in which `python -m study compare` has left its verdicts
+
+A data set whose methods are not all confirmed has the rows of those that are. A lift is a difference of mean test
+accuracies; the difference from the baseline, with its interval and verdict, is the one that the study's protocol gives.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from study.record.file_names import VERDICTS_FILE
+
+CONTROL = "frozen"
+MIB = 2**20
+
+
+def lines(verdicts: Mapping[str, Any]) -> Iterator[str]:
+    """The table, in Markdown; best accuracy first within a data set."""
+    yield "| data set | method | bits a weight | test accuracy, % | lift | minus baseline | peak, MiB | ratio |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for workload in verdicts["workloads"]:
+        confirmed = [method for method in workload["methods"] if method["phase"] == "confirm"]
+        control = [method for method in confirmed if method["method"] == CONTROL]
+        confirmed.sort(key=lambda method: -method["test_accuracy"]["mean"])
+        for method in confirmed:
+            yield _row(workload["dataset"], method, control[0] if control else None)
+
+
+def _row(dataset: str, method: Mapping[str, Any], control: Mapping[str, Any] | None) -> str:
+    accuracy, difference, ratio = method["test_accuracy"], method["difference_points"], method["memory_ratio"]
+    lift = (
+        ""
+        if control is None or method is control
+        else f"{100 * (accuracy['mean'] - control['test_accuracy']['mean']):+.1f}"
+    )
+    against = "baseline" if difference is None else f"{_interval(difference, '+.1f')} {method['kind']}"
+    cells = [
+        dataset,
+        f"`{method['label']}`",
+        f"{fmean(method['by_seed']['state_bits_per_weight'].values()):.3g}",
+        _interval({name: 100 * accuracy[name] for name in ("mean", "low", "high")}, ".1f"),
+        lift,
+        against,
+        f"{method['peak_memory_bytes']['mean'] / MIB:.1f}",
+        "" if ratio is None else f"{ratio['mean']:.2f}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _interval(value: Mapping[str, float], form: str) -> str:
+    return f"{value['mean']:{form}} [{value['low']:.1f}, {value['high']:.1f}]"
+
+
+def main(arguments: Sequence[str]) -> int:
+    if len(arguments) != 1:
+        print("usage: python -m benchmarks.lifts STUDY", file=sys.stderr)
+        return 2
+    print("\n".join(lines(json.loads((Path(arguments[0]) / VERDICTS_FILE).read_text()))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

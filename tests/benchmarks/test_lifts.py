@@ -1,0 +1,52 @@
+"""The table of lifts says what a study's verdicts say."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.lifts import lines, main
+
+
+def method(name: str, accuracy: float, bits: float, against: float | None, phase: str = "confirm") -> dict[str, Any]:
+    def near(value: float) -> dict[str, float]:
+        return {"mean": value, "low": value - 0.01, "high": value + 0.01}
+
+    return {
+        "method": name,
+        "label": name,
+        "phase": phase,
+        "test_accuracy": near(accuracy),
+        "difference_points": None if against is None else near(against),
+        "kind": "lower",
+        "peak_memory_bytes": {"mean": 3 * 2**20},
+        "memory_ratio": {"mean": 0.125},
+        "by_seed": {"state_bits_per_weight": {"1": bits, "2": bits}},
+    }
+
+
+def test_a_row_says_accuracy_lift_difference_memory_and_bits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    methods = [
+        method("frozen", 0.5, 1, -10.0),
+        method("binary", 0.55, 1, -5.0),
+        method("real-Adam", 0.6, 96, None),
+        method("bop", 0.9, 33, None, phase="search"),
+    ]
+    (tmp_path / "verdicts.json").write_text(json.dumps({"workloads": [{"dataset": "Digits", "methods": methods}]}))
+    assert main([str(tmp_path)]) == 0
+    adam, binary, frozen = capsys.readouterr().out.splitlines()[2:]
+    assert adam == "| Digits | `real-Adam` | 96 | 60.0 [59.0, 61.0] | +10.0 | baseline | 3.0 | 0.12 |"
+    assert binary == "| Digits | `binary` | 1 | 55.0 [54.0, 56.0] | +5.0 | -5.0 [-5.0, -5.0] lower | 3.0 | 0.12 |"
+    assert frozen == "| Digits | `frozen` | 1 | 50.0 [49.0, 51.0] |  | -10.0 [-10.0, -10.0] lower | 3.0 | 0.12 |"
+
+
+def test_without_a_control_there_is_no_lift() -> None:
+    (row,) = list(lines({"workloads": [{"dataset": "D", "methods": [method("binary", 0.5, 1, None)]}]}))[2:]
+    assert row == "| D | `binary` | 1 | 50.0 [49.0, 51.0] |  | baseline | 3.0 | 0.12 |"
+
+
+def test_a_study_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2 and "usage" in capsys.readouterr().err
