@@ -10,6 +10,7 @@ Every buffer is a torch tensor made here, so that whoever counts memory sees it.
 
 import importlib
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -51,15 +52,28 @@ def on_gpu(tensor: Tensor, kind: str) -> Any | None:
     return _triton() if kind == "auto" and tensor.device.type == "cuda" else None
 
 
+def tried(name: str, works: Callable[[Any], bool], otherwise: str) -> Any | None:
+    """The module `name` of GPU kernels, for one that `works` on this GPU; else None, which a warning says.
+
+    Args:
+        name: of a module of this package.
+        works: tries it out against what is known to be right.
+        otherwise: what is done without it, for the warning.
+    """
+    try:
+        module = importlib.import_module(f"{__name__}.{name}")
+        reason = "" if works(module) else "they give other results than the CPU"
+    except Exception as error:  # Triton is missing, or whatever keeps it from compiling for this GPU
+        reason = repr(error)
+    if reason:
+        warnings.warn(f"{otherwise} on this GPU, without kernels of its own: {reason}", stacklevel=3)
+    return None if reason else module
+
+
 @lru_cache(maxsize=1)
 def _triton() -> Any | None:
-    """The module; None where Triton is missing, or compiles nothing that is right here, which a warning says once."""
-    try:
-        gpu = importlib.import_module("trainers.binary.kernels.gpu")
-        return gpu if gpu.exact(torch.device("cuda")) else None
-    except Exception as error:  # whatever keeps Triton from compiling for this GPU
-        warnings.warn(f"products of bits run as float products on this GPU: {error!r}", stacklevel=2)
-        return None
+    """The module of products, where a small one comes out right."""
+    return tried("gpu", lambda gpu: bool(gpu.exact(torch.device("cuda"))), "products of bits run as float products")
 
 
 def fuses(tensor: Tensor, kind: str) -> bool:
@@ -75,16 +89,11 @@ def units_on_gpu(tensor: Tensor) -> Any | None:
 
 @lru_cache(maxsize=1)
 def _triton_unit() -> Any | None:
-    """The module; None where one of its passes differs from its compiled twin on the CPU, or that is missing."""
+    """The module of passes, where every one gives what its compiled twin gives on the CPU; so that must be there."""
     if _triton() is None or compiled() is None:
         return None
-    try:
-        unit = importlib.import_module("trainers.binary.kernels.gpu_unit")
-        agrees = importlib.import_module("trainers.binary.kernels.unit_passes").agrees
-        return unit if agrees(unit, torch.device("cuda")) else None
-    except Exception as error:  # whatever keeps Triton from compiling for this GPU
-        warnings.warn(f"residual units are not fused on this GPU: {error!r}", stacklevel=2)
-        return None
+    agrees = importlib.import_module(f"{__name__}.unit_passes").agrees
+    return tried("gpu_unit", lambda unit: bool(agrees(unit, torch.device("cuda"))), "residual units are not fused")
 
 
 @dataclass(frozen=True)

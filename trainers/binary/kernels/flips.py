@@ -11,9 +11,9 @@ Mean and sum of squared deviations of g are taken channel by channel, in float64
 a layer into blocks of channels.
 """
 
+import itertools
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,9 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
+from trainers.binary import kernels
+from trainers.binary.bits import pack_bits
+from trainers.binary.counters import pack_counters
 from trainers.binary.kernels.philox import LOW, MASKS, Key, words_reference
 
 try:
@@ -49,11 +52,12 @@ class Event:
 
 @lru_cache(maxsize=1)
 def _on_gpu() -> Any | None:
-    """The module of GPU kernels; None without Triton. Imported when a gradient lies on a GPU, not before."""
-    try:
-        return import_module("trainers.binary.kernels.gpu_flips")
-    except ImportError:
+    """The module of GPU kernels, where they flip what the CPU's do; imported when a gradient lies on a GPU."""
+    if cpu_flips is None:
         return None
+    return kernels.tried(
+        "gpu_flips", lambda module: agrees(module, torch.device("cuda")), "weights are flipped by tensor operations"
+    )
 
 
 def takes(grad: Tensor) -> bool:
@@ -110,6 +114,26 @@ def flip_channels(
         least=max(1, 4096 // g.shape[1]),
     )
     return int(flips.sum()), moments
+
+
+def agrees(module: Any, device: torch.device) -> bool:
+    """Whether a module's `flip_channels` changes the same bits and counters on a device as the one here on the CPU."""
+    draws = torch.Generator().manual_seed(1)
+    shape = (5, 70)
+    grad, temperature, key, step = torch.randn(shape, generator=draws), 0.7, (2**31 + 5, 7), 2**32 + 3
+    for mask_type, bits in itertools.product(KINDS, (0, 3, 4)):
+        here = pack_bits(torch.rand(shape, generator=draws) < 0.5)
+        counters = pack_counters(torch.zeros(shape, dtype=torch.int8), bits).clone() if bits else None
+        there, counters_there = here.to(device, copy=True), None if counters is None else counters.to(device, copy=True)
+        flip_channels(here, grad, 3, Event(mask_type, temperature, key, step), counters, bits)
+        event = (KINDS[mask_type], torch.full((), temperature, dtype=torch.float64, device=device), key, step)
+        module.flip_channels(there, grad.to(device), 3, *event, counters_there, bits)
+        same = torch.equal(here, there.cpu())
+        if counters is not None and counters_there is not None:
+            same &= torch.equal(counters, counters_there.cpu())
+        if not same:
+            return False
+    return True
 
 
 def _gpu_kernels() -> Any:

@@ -9,6 +9,7 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported, and where a kernel is defined
 pytest.importorskip("triton", reason="Triton comes with torch's CUDA build, or with the test extra on Linux")
 
+from trainers.binary import kernels
 from trainers.binary.bits import pack_bits
 from trainers.binary.counters import pack_counters
 from trainers.binary.kernels import flips, gpu_flips
@@ -57,3 +58,18 @@ def test_a_draw_of_zero_is_as_large_as_on_the_cpu() -> None:
     where = (grad.to(DEVICE), 4913, flips.KINDS["EWM"], torch.tensor(1.0, device=DEVICE), key_of(77), 33)
     counts, _ = gpu_flips.flip_channels(there, *where, None, 0)
     assert int(counts.sum()) == 0
+
+
+def test_kernels_are_tried_out_against_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert flips.agrees(gpu_flips, DEVICE)
+    right = gpu_flips.flip_channels
+    monkeypatch.setattr(gpu_flips, "flip_channels", lambda bits, *others: right(bits.clone(), *others))
+    assert not flips.agrees(gpu_flips, DEVICE)
+
+
+def test_kernels_that_are_wrong_or_missing_are_not_used_and_that_is_said() -> None:
+    assert kernels.tried("gpu_flips", lambda module: True, "it is slow") is gpu_flips
+    with pytest.warns(UserWarning, match=r"it is slow on this GPU.*other results than the CPU"):
+        assert kernels.tried("gpu_flips", lambda module: False, "it is slow") is None
+    with pytest.warns(UserWarning, match="No module named"):
+        assert kernels.tried("no_such", lambda module: True, "it is slow") is None
