@@ -47,7 +47,7 @@ def batch_moments(mean: Tensor, squares: Tensor, count: int, replicas: Replicas)
         mean, squares: (C,), this worker's mean and sum of squared deviations from it.
         count: how many values of a channel this worker has.
     """
-    parts = torch.stack(replicas.gather(torch.cat([mean, squares, mean.new_tensor([count])])))
+    parts = torch.stack(replicas.gather(torch.cat([mean, squares, mean.new_full((1,), count)])))
     channels = len(mean)
     means, all_squares, counts = parts[:, :channels], parts[:, channels:-1], parts[:, -1:]
     total = counts.sum()

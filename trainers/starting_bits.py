@@ -53,7 +53,7 @@ def flipped_since_start(run_dir: Path, model: nn.Module) -> dict[str, int] | Non
         with safe_open(start_file(run_dir), framework="pt") as file:
             for name, layer in binary_layers(model):
                 now = layer.store.bits
-                found[name] = differing(file.get_tensor(name).to(now.device), now)
+                found[name] = int(differing(file.get_tensor(name).to(now.device), now))
     except Exception as error:  # what a reader of any bytes may come upon
         if exhausted(error) is not None:
             raise

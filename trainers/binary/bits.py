@@ -50,10 +50,10 @@ def pack_bits(positive: Tensor) -> Tensor:
     return (octets * _GATHER).bitwise_right_shift_(56).to(torch.uint8)
 
 
-def differing(a: Tensor, b: Tensor) -> int:
-    """In how many bits two packed tensors of one shape differ."""
+def differing(a: Tensor, b: Tensor) -> Tensor:
+    """In how many bits two packed tensors of one shape differ, int64 ()."""
     changed = a ^ b
-    return int(sum(((changed >> bit) & 1).sum() for bit in range(8)))
+    return torch.stack([((changed >> bit) & 1).sum() for bit in range(8)]).sum()
 
 
 def unpack_bits(packed: Tensor, shape: torch.Size | tuple[int, ...]) -> Tensor:

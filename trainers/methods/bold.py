@@ -17,6 +17,7 @@ from torch import Tensor
 
 from trainers.binary.counters import counter_bytes, pack_counters, unpack_counters
 from trainers.binary.kernels.philox import ROUNDING, uniform
+from trainers.binary.parts import settled
 from trainers.config import TrialConfig
 from trainers.method import Fixed, Look, Method, PackedNumbers, Range, SearchSpace, real_parameters_lr
 from trainers.methods.contract import LayerRule
@@ -48,7 +49,8 @@ class BoldLayer(LayerRule):
         else:
             width = counter_bytes(latent.shape, self.bits)
             self.accumulator = torch.zeros(latent.shape[0], width, dtype=torch.uint8, device=latent.device)
-        self.beta, self._flipped = 1.0, 0
+        self.beta: float | Tensor = 1.0
+        self._flipped: float | Tensor = 0.0
         self.eta = config.bold_eta
 
     def start(self, rate: float, step: int, annealing: float = 1.0) -> None:
@@ -68,11 +70,11 @@ class BoldLayer(LayerRule):
             m.add_(uniform(self.words(rows, grad, ROUNDING))).floor_().clamp_(-limit, limit)
             flip = weight.mul_(m) >= limit
             self.accumulator[rows] = pack_counters(m.masked_fill_(flip, 0).to(torch.int8), self.bits)
-        self._flipped += int(torch.count_nonzero(flip))
+        self._flipped = self._flipped + settled(torch.count_nonzero(flip).double())
         return positive ^ flip
 
     def finish(self) -> None:
-        self.beta, self._flipped = 1 - self._flipped / self.shape.numel(), 0
+        self.beta, self._flipped = 1 - self._flipped / self.shape.numel(), 0.0
 
     def tensors(self) -> dict[str, Tensor]:
         return {"accumulator": self.accumulator}
@@ -84,7 +86,7 @@ class BoldLayer(LayerRule):
         return {"accumulator": PackedNumbers(self.accumulator, self.bits, -limit, limit)}
 
     def scalars(self) -> dict[str, float | None]:
-        return {"beta": self.beta}
+        return {"beta": float(self.beta)}
 
     def load_scalars(self, values: dict[str, float | None]) -> None:
         assert values["beta"] is not None

@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from trainers.binary.kernels.flips import words
 from trainers.binary.kernels.philox import MASKS, key_of, uniform
 from trainers.binary.layers import BinaryLayer, binary_layers, binary_sizes
-from trainers.binary.parts import part_size
+from trainers.binary.parts import part_size, settled
 from trainers.binary.weights import PackedWeight
 from trainers.config import TrialConfig, learning_rates
 from trainers.method import PackedNumbers
@@ -94,11 +94,11 @@ class LayerRule(ABC):
 
         Here by `update`, part by part; a rule that can work on the bits themselves does so instead.
         """
-        flips = 0
+        flips: int | Tensor = 0
         for channels, part in parts(rows, grad):
             before = store.positive(channels)
             after = self.update(channels, before, part)
-            flips += int(torch.count_nonzero(after ^ before))
+            flips = flips + settled(torch.count_nonzero(after ^ before))
             store.write(channels, after)
         return flips
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from trainers.binary.bits import differing, pack_bits
 from trainers.binary.layers import binary_layers
+from trainers.binary.parts import settled
 from trainers.config import TrialConfig
 from trainers.method import Look, Method, SimulatedCurve
 from trainers.methods.contract import Average, UpdateRule
@@ -50,7 +51,8 @@ class RealSpace(UpdateRule):
         for side, parameters in self._by_hand.items():
             self._descend(parameters, rates[side])
         self._step_optimizer()
-        self.flips = sum(differing(before[name], self._bits(latent)) for name, latent in self.latents.items())
+        changed = [differing(before[name], self._bits(latent)) for name, latent in self.latents.items()]
+        self.flips = settled(torch.stack(changed).sum()) if changed else 0
 
     @torch.no_grad()
     def _descend(self, parameters: list[nn.Parameter], rate: float) -> None:
