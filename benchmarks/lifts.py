@@ -43,7 +43,7 @@ def _row(dataset: str, method: Mapping[str, Any], control: Mapping[str, Any] | N
         dataset,
         f"`{method['label']}`",
         f"{fmean(method['by_seed']['state_bits_per_weight'].values()):.3g}",
-        _interval({name: 100 * accuracy[name] for name in ("mean", "low", "high")}, ".1f"),
+        _interval({name: _percent(accuracy[name]) for name in ("mean", "low", "high")}, ".1f"),
         lift,
         against,
         f"{method['peak_memory_bytes']['mean'] / MIB:.1f}",
@@ -52,7 +52,16 @@ def _row(dataset: str, method: Mapping[str, Any], control: Mapping[str, Any] | N
     return "| " + " | ".join(cells) + " |"
 
 
-def _interval(value: Mapping[str, float], form: str) -> str:
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _interval(value: Mapping[str, float | None], form: str) -> str:
+    """Mean and interval, as far as there are any: one seed gives none."""
+    if value["mean"] is None:
+        return "–"
+    if value["low"] is None or value["high"] is None:
+        return f"{value['mean']:{form}} [–]"
     return f"{value['mean']:{form}} [{value['low']:.1f}, {value['high']:.1f}]"
 
 

@@ -48,5 +48,12 @@ def test_without_a_control_there_is_no_lift() -> None:
     assert row == "| D | `binary` | 1 | 50.0 [49.0, 51.0] |  | baseline | 3.0 | 0.12 |"
 
 
+def test_one_seed_gives_no_interval() -> None:
+    alone = method("binary", 0.5, 1, -5.0) | {"test_accuracy": {"mean": 0.5, "low": None, "high": None}}
+    alone["difference_points"] = {"mean": None, "low": None, "high": None}
+    (row,) = list(lines({"workloads": [{"dataset": "D", "methods": [alone]}]}))[2:]
+    assert row == "| D | `binary` | 1 | 50.0 [–] |  | – lower | 3.0 | 0.12 |"
+
+
 def test_a_study_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2 and "usage" in capsys.readouterr().err
