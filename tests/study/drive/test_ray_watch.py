@@ -92,10 +92,12 @@ def test_a_joined_cluster_whose_raylet_dies_ends_the_command() -> None:
             [sys.executable, "-c", _JOINED], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert command.stdout is not None and "joined" in command.stdout.readline()
+        # What has ended meanwhile shows no command line: `process_iter` gives None for it, and raises nothing.
         raylets = [
             process
-            for process in psutil.process_iter()
-            if process.name() == "raylet" and f"--gcs-address={cluster.address}" in process.cmdline()
+            for process in psutil.process_iter(["name", "cmdline"])
+            if process.info["name"] == "raylet"
+            and f"--gcs-address={cluster.address}" in (process.info["cmdline"] or [])
         ]
         assert len(raylets) == 1
         raylets[0].send_signal(signal.SIGKILL)
