@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 
@@ -43,8 +43,7 @@ def start_and_watch(start: Callable[[], None], end: Callable[[str], None] | None
     def live() -> None:
         try:
             start()
-            children = psutil.Process().children()
-            essential = {child.name(): partial(_alive, child) for child in children if child.name() in _ESSENTIAL}
+            essential = _essential(psutil.Process().children())
         except BaseException as error:
             failure.append(error)
             return
@@ -56,6 +55,12 @@ def start_and_watch(start: Callable[[], None], end: Callable[[str], None] | None
     started.wait()
     if failure:
         raise failure[0]
+
+
+def _essential(children: Iterable[psutil.Process]) -> dict[str, Callable[[], bool]]:
+    """Looks at the parts of a Ray among a process's children, by name. What an earlier Ray of the same process has left
+    may still be there, dead and not waited for."""
+    return {child.name(): partial(_alive, child) for child in children if _alive(child) and child.name() in _ESSENTIAL}
 
 
 def watch_joined(end: Callable[[str], None] | None = None) -> None:

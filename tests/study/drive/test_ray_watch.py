@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -58,6 +59,21 @@ def test_the_end_names_what_died_and_how_to_go_on() -> None:
     )
     assert done.returncode == ray_watch.RAY_LOST
     assert "raylet has died" in done.stderr and "the same command goes on" in done.stderr
+
+
+def test_what_an_earlier_ray_has_left_dead_is_not_watched() -> None:
+    class Child:
+        def __init__(self, name: str, status: str) -> None:
+            self.name, self.status = lambda: name, lambda: status
+
+    children: Any = [
+        Child("raylet", psutil.STATUS_SLEEPING),
+        Child("gcs_server", psutil.STATUS_SLEEPING),
+        Child("raylet", psutil.STATUS_ZOMBIE),
+        Child("other", psutil.STATUS_SLEEPING),
+    ]
+    looks = ray_watch._essential(children)
+    assert looks.keys() == {"raylet", "gcs_server"} and all(lives() for lives in looks.values())
 
 
 def test_a_server_that_answers_lives_and_one_that_does_not_is_given_time() -> None:
