@@ -14,7 +14,7 @@ from torch import Tensor
 
 from trainers.binary import kernels
 from trainers.binary.kernels import Geometry, SignWords, WeightWords, table_products, unit_passes
-from trainers.binary.products import Convolution
+from trainers.binary.products import Convolution, multiply_back
 from trainers.binary.weights import WeightStore
 
 
@@ -86,13 +86,7 @@ def _sign_gradients_by_convolution(
 ) -> Tensor:
     own = _planes(grad, signs.images, geometry.side(signs.high), geometry.side(signs.wide))[:, columns]
     unread = grad.new_zeros(()).expand(signs.images, signs.channels, signs.high, signs.wide)
-    total: Tensor | None = None
-    for rows in store.blocks():
-        # Laid out as the rows are, so that the library works channels last.
-        weight = store.signs(rows, grad.dtype).contiguous(memory_format=torch.channels_last)
-        part = _convolution(geometry).input_gradient(own[:, rows], unread, weight)
-        total = part if total is None else total.add_(part)
-    assert total is not None
+    total = multiply_back(own, unread, store, _convolution(geometry))
     return total.permute(0, 2, 3, 1).contiguous().view(-1, signs.channels)
 
 
