@@ -30,7 +30,7 @@ ON_A_CPU_ALONE = {
 
 
 class Watch(TorchDispatchMode):
-    """Collects (file, function) of this repository that ask for a number."""
+    """Collects (file, function) of `trainers` that ask for a number."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Watch(TorchDispatchMode):
                 file = Path(frame.filename)
                 if "torch/optim" in frame.filename:
                     break  # an optimizer keeps its count of steps on the CPU
-                if file.is_relative_to(REPOSITORY) and file != Path(__file__):
+                if file.is_relative_to(REPOSITORY / "trainers"):  # an environment may lie in the checkout
                     self.places.add((str(file.relative_to(REPOSITORY)), frame.name))
                     break
         return func(*args, **(kwargs or {}))
