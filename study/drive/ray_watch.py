@@ -43,13 +43,13 @@ def start_and_watch(start: Callable[[], None], end: Callable[[str], None] | None
     def live() -> None:
         try:
             start()
-            essential = _essential(psutil.Process().children())
+            essential, connected = _essential(psutil.Process().children()), _this_ray()
         except BaseException as error:
             failure.append(error)
             return
         finally:
             started.set()
-        _watch(essential, end or end_command)
+        _watch(essential, connected, end or end_command)
 
     threading.Thread(target=live, name="ray", daemon=True).start()
     started.wait()
@@ -75,7 +75,21 @@ def watch_joined(end: Callable[[str], None] | None = None) -> None:
     looks: dict[str, Callable[[], bool]] = {"gcs_server": Answers(context.gcs_address)}
     if (raylet := _raylet(context.get_node_id())) is not None:
         looks["raylet"] = partial(_alive, raylet)
-    threading.Thread(target=_watch, args=(looks, end or end_command), name="ray", daemon=True).start()
+    threading.Thread(target=_watch, args=(looks, _this_ray(), end or end_command), name="ray", daemon=True).start()
+
+
+def _this_ray() -> Callable[[], bool]:
+    """Whether this process is still connected to the Ray that it is connected to now, and to no later one."""
+    import ray
+
+    def address() -> str | None:
+        with suppress(AttributeError, RuntimeError):  # it is being shut down
+            if ray.is_initialized():
+                return str(ray.get_runtime_context().gcs_address)
+        return None
+
+    at_first = address()
+    return lambda: at_first is not None and address() == at_first
 
 
 class Answers:
@@ -124,14 +138,14 @@ def end_command(part: str) -> None:
     os._exit(RAY_LOST)
 
 
-def _watch(essential: Mapping[str, Callable[[], bool]], end: Callable[[str], None]) -> None:
-    import ray
-
+def _watch(
+    essential: Mapping[str, Callable[[], bool]], connected: Callable[[], bool], end: Callable[[str], None]
+) -> None:
     pause = threading.Event()
-    while ray.is_initialized():
+    while connected():
         for part, lives in essential.items():
             if not lives():
-                if ray.is_initialized():
+                if connected():
                     end(part)
                 return
         pause.wait(_INTERVAL)

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import Any
 
 import psutil
 import pytest
-import ray
 
 from study.drive import ray_watch
 
@@ -27,27 +27,41 @@ def raylet() -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.integration
-def test_a_killed_part_of_ray_ends_the_command_though_it_is_a_zombie(
-    raylet: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+def test_a_killed_part_of_ray_ends_the_command_though_it_is_a_zombie(raylet: "subprocess.Popen[bytes]") -> None:
     ended: list[str] = []
     raylet.kill()
-    ray_watch._watch({"raylet": partial(ray_watch._alive, psutil.Process(raylet.pid))}, ended.append)
+    ray_watch._watch({"raylet": partial(ray_watch._alive, psutil.Process(raylet.pid))}, lambda: True, ended.append)
     assert ended == ["raylet"]
 
 
 @pytest.mark.integration
-def test_a_ray_that_is_shut_down_ends_nothing(
-    raylet: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_ray_that_is_shut_down_ends_nothing(raylet: "subprocess.Popen[bytes]") -> None:
     connected = [True, False]  # it disconnects between the look at the process and the verdict
-    monkeypatch.setattr(ray, "is_initialized", lambda: connected.pop(0) if connected else False)
     ended: list[str] = []
     process = psutil.Process(raylet.pid)
     raylet.kill()
-    ray_watch._watch({"raylet": partial(ray_watch._alive, process)}, ended.append)
-    assert ended == []
+    ray_watch._watch({"raylet": partial(ray_watch._alive, process)}, lambda: connected.pop(0), ended.append)
+    assert ended == [] and connected == []
+
+
+def test_a_later_ray_of_the_same_process_is_not_taken_for_the_one_that_is_watched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that was shut down and followed by another between two looks: its parts are dead, and end nothing."""
+    address: list[str | None] = ["127.0.0.1:1"]
+    # In `ray_watch` alone: the watch of a Ray that other tests use asks the same, and ends that Ray where it hears no.
+    there = types.SimpleNamespace(
+        is_initialized=lambda: address[0] is not None,
+        get_runtime_context=lambda: types.SimpleNamespace(gcs_address=address[0]),
+    )
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "ray", there)
+        connected = ray_watch._this_ray()
+    assert connected()
+    address[0] = "127.0.0.1:2"
+    assert not connected()
+    address[0] = None
+    assert not connected()
 
 
 @pytest.mark.integration
