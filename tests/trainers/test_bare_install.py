@@ -115,3 +115,11 @@ def test_every_method_prepares_and_trains_with_one_worker(tmp_path: Path) -> Non
         {"model": "AdamBNN", "image_size": 32, "width": 0.25, "algorithm": "binary", "activation_memory": "packed"}
     )
     assert run(PREPARE + TRAIN, str(tmp_path), json.dumps(runs)) == f"trained {len(runs)}\n"
+
+
+def test_a_run_of_flips_brings_no_compiler_into_memory(tmp_path: Path) -> None:
+    """torch's own takes some 70 MiB; torch's optimizers, and its newer profiler, import it unasked."""
+    own = {"model": "MLP", "hid_dim": 16, "depth": 2}
+    runs = [{**own, "algorithm": "binary"}, {**own, "algorithm": "bop"}]
+    said = run(PREPARE + TRAIN + "print('torch._dynamo' in sys.modules)", str(tmp_path), json.dumps(runs))
+    assert said == "trained 2\nFalse\n"

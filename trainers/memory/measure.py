@@ -1,6 +1,7 @@
 """Peak memory of a training step by category, measured: what the run holds before it plus what the allocator did.
 
-The profiler (`torch.profiler` with `profile_memory`) gives every allocation and free with its address, on CPU and CUDA
+The profiler (`torch.autograd.profiler` with `profile_memory`: `torch.profiler`, which is built on it, imports torch's
+compiler to ask for one of its settings, and that takes more memory than a small run) gives every allocation and free with its address, on CPU and CUDA
 alike, and, as empty records between them, the moments at which a tensor at an address was seen to be saved or to be a
 gradient (`trainers.memory.watch`). The total is the highest sum of it on CPU, and the allocator's own maximum
 (`torch.cuda.max_memory_allocated`) on CUDA. Equal steps give equal figures. Not counted: memory that no tensor
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile, record_function
+from torch.autograd.profiler import profile, record_function
 
 from trainers.learner import Learner
 from trainers.memory.report import Ledger, MemoryReport
@@ -55,7 +56,7 @@ def measured_step(step: Callable[[], Outcome], learner: Learner) -> tuple[Outcom
         torch.cuda.synchronize(learner.device)
         torch.cuda.reset_peak_memory_stats(learner.device)
     try:
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace, watched(learner.model, mark):
+        with profile(use_cpu=True, use_kineto=True, profile_memory=True) as trace, watched(learner.model, mark):
             outcome = step()
     finally:
         if collecting:
@@ -78,9 +79,9 @@ def measured_step(step: Callable[[], Outcome], learner: Learner) -> tuple[Outcom
 
 def _events_in_order(trace: profile) -> Iterator[Any]:
     """Every event of a trace, by the time at which it started."""
-    assert trace.profiler is not None and trace.profiler.kineto_results is not None
+    assert trace.kineto_results is not None
     events: list[Any] = []
-    waiting = list(trace.profiler.kineto_results.experimental_event_tree())
+    waiting = list(trace.kineto_results.experimental_event_tree())
     while waiting:
         event = waiting.pop()
         events.append(event)
