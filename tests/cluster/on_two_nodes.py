@@ -1,11 +1,13 @@
 """What a lab does with a cluster, on two nodes that are namespaces of this machine; `test_try_nodes` starts it there.
 
 Own data, a plug-in and a study file go from the laptop to the cluster by `study submit`, trials land on both nodes, a
-run has a worker on each, and a node is killed in the middle of a trial, which goes on elsewhere from its last epoch.
+run has a worker on each, `ray submit` runs a study and `ray job submit`, through the tunnel to the dashboard, finds it
+done, and a node is killed in the middle of a trial, which goes on elsewhere from its last epoch.
 """
 
 import importlib.util
 import json
+import shutil
 import sys
 import threading
 import time
@@ -40,7 +42,7 @@ def try_nodes() -> Any:
 
 
 def write_inputs(laptop: Path) -> None:
-    """Data, a plug-in and three study files of a user's own, named by relative paths."""
+    """Data, a plug-in and four study files of a user's own, named by relative paths."""
     digits = load_digits()
     for number, (image, label) in enumerate(zip(digits.images[:400], digits.target[:400], strict=True)):
         folder = laptop / "pictures" / f"digit{label}"
@@ -63,6 +65,12 @@ def write_inputs(laptop: Path) -> None:
             "search": {"trials": 1, "asha": False},
             "confirm": {"k": 0},
             "resources": {"workers": 2},
+        },
+        "short": {
+            "cells": [{"datasets": ["Digits"], "models": ["MLP"], "methods": ["real-SGD"]}],
+            "fixed": {**fixed, "epochs": 1},
+            "search": {"trials": 1, "asha": False},
+            "confirm": {"k": 0},
         },
         "long": {
             "cells": [{"datasets": ["Digits"], "models": ["MLP"], "methods": ["real-SGD"]}],
@@ -119,6 +127,23 @@ def bring_up(module: Any, scratch: Path) -> tuple[Any, str]:
     return nodes, cluster
 
 
+def by_rays_own_commands(module: Any, nodes: Any, cluster: str) -> None:
+    """Run a study file that lies on the cluster by `ray submit`, and the same one once more by `ray job submit`."""
+    home, ray = nodes.scratch / "home", str(module.RAY)
+    shutil.copy(nodes.scratch / "laptop" / "short.yaml", nodes.scratch / "shared")
+    output, data = home / "shared" / "studies" / "short", home / "shared" / "data"
+    study = [str(home / "shared" / "short.yaml"), "--output", str(output), "--data-root", str(data)]
+    nodes.step("ray submit", [ray, "submit", cluster, "study/run.py", "--", *study])
+    told = check_log(nodes.scratch / "shared" / "studies" / "short", trials=1)
+    with nodes.dashboard(cluster) as address:
+        job = [ray, "job", "submit", "--address", address, "--", "python", "-m", "study", "run", *study]
+        nodes.step("ray job submit", job, RAY_AUTH_MODE="token")
+    again = check_log(nodes.scratch / "shared" / "studies" / "short", trials=1)
+    assert [event for event in again if event["event"] == "start"] == [
+        event for event in told if event["event"] == "start"
+    ]
+
+
 def live(module: Any, nodes: Any, cluster: str) -> None:
     """All that a lab does with it; an assertion or a failed command ends it."""
     scratch, ray = nodes.scratch, str(module.RAY)
@@ -143,6 +168,7 @@ def live(module: Any, nodes: Any, cluster: str) -> None:
     check_log(laptop / "studies" / "both", trials=1)
     assert {path.name for path in (shared / "seen").iterdir()} == {"node1", "node2"}, "a worker on each node"
 
+    by_rays_own_commands(module, nodes, cluster)
     folder = shared / "studies" / "long"
 
     def kill() -> None:
