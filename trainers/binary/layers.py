@@ -30,7 +30,10 @@ class BinaryLayer(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], operator: ProductOperator) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(shape).normal_(std=LATENT_STD))
+        weight = torch.empty(shape)
+        if not weight.is_meta:  # where it is, there is nothing to draw, and to say so torch imports its compiler
+            weight.normal_(std=LATENT_STD)
+        self.weight = nn.Parameter(weight)
         self.store = LatentWeight(self)
         self.operator = operator
 

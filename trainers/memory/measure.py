@@ -1,9 +1,9 @@
 """Peak memory of a training step by category, measured: what the run holds before it plus what the allocator did.
 
-The profiler (`torch.autograd.profiler` with `profile_memory`: `torch.profiler`, which is built on it, imports torch's
-compiler to ask for one of its settings, and that takes more memory than a small run) gives every allocation and free with its address, on CPU and CUDA
-alike, and, as empty records between them, the moments at which a tensor at an address was seen to be saved or to be a
-gradient (`trainers.memory.watch`). The total is the highest sum of it on CPU, and the allocator's own maximum
+The profiler gives every allocation and free with its address, on CPU and CUDA alike, and, as empty records between
+them, the moments at which a tensor at an address was seen to be saved or to be a gradient (`trainers.memory.watch`). It
+is `torch.autograd.profiler`: `torch.profiler`, built on it, imports torch's compiler to ask for one of its settings,
+which takes more memory than a small run. The total is the highest sum of it on CPU, and the allocator's own maximum
 (`torch.cuda.max_memory_allocated`) on CUDA. Equal steps give equal figures. Not counted: memory that no tensor
 allocator sees (the interpreter, images in NumPy arrays, libraries' scratch outside torch).
 """

@@ -2,6 +2,7 @@
 
 import json
 import math
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from trainers.config import TrialConfig
 from trainers.errors import UserError
 from trainers.learner import Learner
 from trainers.memory.state import state_bits_per_weight
-from trainers.methods.real_parameters import cosine_rate, own_rate
+from trainers.methods.real_parameters import cosine_rate, optimizer_of, own_rate
 from trainers.progress import Progress
 from trainers.registry import METHODS, declared
 from trainers.testing import CNN_IMAGE, learner_of, train
@@ -137,3 +138,20 @@ def test_a_checkpoint_of_before_is_refused_by_the_setting_that_has_come(tmp_path
     assert json.loads(checkpoint.read_checkpoint(checkpoint.last_checkpoint(tmp_path))[1]["config"])
     with pytest.raises(UserError, match="real_optimizer was 'published', is 'Adam'"):
         checkpoint.restore(tmp_path, learner(**settings))
+
+
+@pytest.mark.parametrize("kind", ["Adam", "SGD"])
+def test_the_optimizer_is_torchs_own_bit_by_bit_and_reads_its_state(kind: str) -> None:
+    """It differs in nothing but that it leaves torch's compiler alone."""
+    start = torch.randn(7, 5, generator=torch.Generator().manual_seed(3))
+    ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    own, other = optimizer_of(kind, [ours], 0.01), getattr(torch.optim, kind)([theirs], lr=0.01)
+    assert isinstance(own, type(other))
+    for _ in range(4):
+        for parameter, optimizer in ((ours, own), (theirs, other)):
+            optimizer.zero_grad()
+            (parameter**3).sum().backward()
+            optimizer.step()
+        assert torch.equal(ours, theirs)
+        own.load_state_dict(deepcopy(other.state_dict()))  # tensors are taken as they are
+        other.load_state_dict(deepcopy(own.state_dict()))
