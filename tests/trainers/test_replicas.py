@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
 from tests.trainers.models.networks import use
+from tests.trainers.pair import run_pair
 from trainers.batch_norm import synchronize_batch_norm
 from trainers.binary.weights import BLOCK_WEIGHTS
 from trainers.checkpoint import last_checkpoint
@@ -69,7 +69,7 @@ def _norm_and_data(shape: tuple[int, ...]) -> tuple[nn.Module, torch.Tensor, tor
 
 @pytest.mark.parametrize("shape", [(8, 4, 3, 3), (8, 5)])
 def test_synchronized_batch_norm_equals_batch_norm_over_the_whole_batch(shape: tuple[int, ...], tmp_path: Path) -> None:
-    mp.spawn(_normalize_half, (str(tmp_path), shape), nprocs=2)
+    run_pair(_normalize_half, str(tmp_path), shape)
     parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     model, x, weights = _norm_and_data(shape)
     x.requires_grad_()
@@ -105,7 +105,7 @@ def test_two_workers_with_half_the_batch_train_what_one_worker_trains(
     two.mkdir()
     alone = run_local(config, one)
     pair = config.replace(workers=2)
-    mp.spawn(_train_as_one_of_two, (str(two), pair.to_dict()), nprocs=2)
+    run_pair(_train_as_one_of_two, str(two), pair.to_dict())
     first, second = (load_file(last_checkpoint(folder)) for folder in (one, two))
     differing = total = 0
     for name, tensor in first.items():
@@ -142,7 +142,7 @@ def _block_and_data() -> tuple[nn.Module, torch.Tensor]:
 
 @pytest.mark.parametrize("path", ["packed", "generic"])
 def test_packed_activations_of_two_workers_are_those_of_one(path: str, tmp_path: Path) -> None:
-    mp.spawn(_block_half, (str(tmp_path), path), nprocs=2)
+    run_pair(_block_half, str(tmp_path), path)
     parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     block, x = _block_and_data()
     x.requires_grad_()
@@ -163,7 +163,7 @@ def test_averaging_over_workers_brings_no_gradient_buffer_back(
     config = digits(algorithm, hid_dim=1024, lr=1e-2, epochs=1, activation_memory="packed")
     alone = run_local(config, tmp_path / "one")["peak_memory_bytes"]
     pair = config.replace(workers=2, batch_size=2 * config.batch_size)  # the same share for each worker
-    mp.spawn(_train_as_one_of_two, (str(tmp_path), pair.to_dict()), nprocs=2)
+    run_pair(_train_as_one_of_two, str(tmp_path), pair.to_dict())
     together = json.loads((tmp_path / "result.json").read_text())["peak_memory_bytes"]
     assert together <= alone + 4 * BLOCK_WEIGHTS  # one block of float gradients
 
@@ -183,7 +183,7 @@ def test_two_workers_train_fifty_eight_pictures_in_any_batch(batch_size: int, tm
     )  # fmt: skip
     run_dir = tmp_path / "run"
     run_dir.mkdir()
-    mp.spawn(_train_as_one_of_two, (str(run_dir), config.to_dict()), nprocs=2)
+    run_pair(_train_as_one_of_two, str(run_dir), config.to_dict())
     final = json.loads((run_dir / "result.json").read_text())
     assert np.isfinite(final["train_loss"]) and "test_accuracy_top5" not in final
     assert 12 * final["test_accuracy"] == pytest.approx(round(12 * final["test_accuracy"]))

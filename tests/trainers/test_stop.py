@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file
 
+from tests.trainers.pair import run_pair
 from trainers.attempt import Attempt
 from trainers.checkpoint import last_checkpoint
 from trainers.config import TrialConfig
@@ -110,7 +110,7 @@ def test_two_workers_stop_at_the_same_step_and_go_on_to_the_same_bits_and_metric
     config = digits(**settings, epochs=2, workers=2)
     for name, stops in (("whole", ()), ("stopped", (2, 20))):
         (tmp_path / name).mkdir()
-        mp.spawn(_one_of_two, (str(tmp_path / name), config.to_dict(), stops), nprocs=2)
+        run_pair(_one_of_two, str(tmp_path / name), config.to_dict(), stops)
     told = {path.read_text() for path in tmp_path.glob("*/epochs-*.txt")}
     assert len(told) == 1
     assert same_bits(tmp_path / "whole", tmp_path / "stopped")
