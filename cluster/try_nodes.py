@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -99,10 +99,14 @@ class Nodes:
         count: how many.
         install: let the set-up install the project in each node's home, as on a machine that has only Python; else
             the nodes have this Python's packages already.
+        variables: environment variables that a node has for whoever logs in.
     """
 
-    def __init__(self, scratch: Path, count: int, *, install: bool = False) -> None:
+    def __init__(
+        self, scratch: Path, count: int, *, install: bool = False, variables: Mapping[str, str] | None = None
+    ) -> None:
         self.scratch, self.count, self._install = scratch, count, install
+        self._variables = dict(variables or {})
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         laptop, temporary = scratch / "laptop", scratch / "l"
         for folder in (laptop, temporary, scratch / "home", scratch / "shared"):
@@ -124,6 +128,7 @@ class Nodes:
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(keys / name)], check=True)
         shutil.copy(keys / "user_key.pub", keys / "authorized_keys")
         home = self.scratch / "home"
+        variables = " ".join(f"{name}={value}" for name, value in {"TMPDIR": f"{home}/t", **self._variables}.items())
         (keys / "sshd_config").write_text(
             f"""Port 22
 HostKey {keys}/host_key
@@ -133,7 +138,7 @@ KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 StrictModes no
 UsePAM no
-SetEnv TMPDIR={home}/t
+SetEnv {variables}
 """
         )
         # Who logs in to a node has a home there; ssh asks the system for it, whatever HOME says.

@@ -1,8 +1,9 @@
 """What a lab does with a cluster, on two nodes that are namespaces of this machine; `test_try_nodes` starts it there.
 
-Own data, a plug-in and a study file go from the laptop to the cluster by `study submit`, trials land on both nodes, a
-run has a worker on each, `ray submit` runs a study and `ray job submit`, through the tunnel to the dashboard, finds it
-done, and a node is killed in the middle of a trial, which goes on elsewhere from its last epoch.
+Own data, a plug-in and a study file go from the laptop to the cluster by `study submit`, trials land on both nodes, and
+a run has a worker on each. Then, by `ray submit` and with an S3 server on the laptop in place of a disk in common: a
+node is killed in the middle of a trial, which goes on elsewhere from its last epoch; and `ray job submit`, through the
+tunnel to the dashboard, finds that study done.
 """
 
 import importlib.util
@@ -16,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from moto.server import ThreadedMotoServer
 from PIL import Image
+from pyarrow import fs
 from sklearn.datasets import load_digits
 
 from trainers.config import TrialConfig
@@ -24,6 +27,7 @@ from trainers.host import run_local
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RULE = REPOSITORY / "examples" / "own_rule.py"
+BUCKET, S3_PORT = "binsfo", 9000
 # A worker tells the test where it is by a file of its node's name, on the disk that all nodes share.
 TELL = """
 import pathlib, socket
@@ -42,7 +46,7 @@ def try_nodes() -> Any:
 
 
 def write_inputs(laptop: Path) -> None:
-    """Data, a plug-in and four study files of a user's own, named by relative paths."""
+    """Data, a plug-in and three study files of a user's own, named by relative paths."""
     digits = load_digits()
     for number, (image, label) in enumerate(zip(digits.images[:400], digits.target[:400], strict=True)):
         folder = laptop / "pictures" / f"digit{label}"
@@ -66,15 +70,9 @@ def write_inputs(laptop: Path) -> None:
             "confirm": {"k": 0},
             "resources": {"workers": 2},
         },
-        "short": {
-            "cells": [{"datasets": ["Digits"], "models": ["MLP"], "methods": ["real-SGD"]}],
-            "fixed": {**fixed, "epochs": 1},
-            "search": {"trials": 1, "asha": False},
-            "confirm": {"k": 0},
-        },
         "long": {
             "cells": [{"datasets": ["Digits"], "models": ["MLP"], "methods": ["real-SGD"]}],
-            "fixed": {**fixed, "epochs": 300},
+            "fixed": {**fixed, "epochs": 100},
             "search": {"trials": 2, "asha": False},
             "confirm": {"k": 0},
         },
@@ -117,31 +115,20 @@ def same_bits(told: list[dict[str, Any]], trial_id: str, folder: Path, data: Pat
 
 def bring_up(module: Any, scratch: Path) -> tuple[Any, str]:
     """Two nodes and the file of their cluster, which is up."""
-    nodes = module.Nodes(scratch, 2)
+    server = f"{module.LAPTOP}:{S3_PORT}"
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    variables = {"AWS_ENDPOINT_URL": f"http://{server}", "AWS_EC2_METADATA_DISABLED": "true", **keys}
+    nodes = module.Nodes(scratch, 2, variables=variables)
     write_inputs(scratch / "laptop")
     cluster, ray = str(nodes.start()), str(module.RAY)
+    ThreadedMotoServer(ip_address=module.LAPTOP, port=S3_PORT, verbose=False).start()
+    s3 = {"access_key": "test", "secret_key": "test", "scheme": "http", "allow_bucket_creation": True}
+    fs.S3FileSystem(endpoint_override=server, **s3).create_dir(BUCKET)
     nodes.step("a token", [ray, "get-auth-token", "--generate"])
     nodes.step("ray up", [ray, "up", "-y", "--disable-usage-stats", cluster])
     said = module.wait_for_workers(nodes, cluster)
     assert said.count("fit for trials") == 2, said
     return nodes, cluster
-
-
-def by_rays_own_commands(module: Any, nodes: Any, cluster: str) -> None:
-    """Run a study file that lies on the cluster by `ray submit`, and the same one once more by `ray job submit`."""
-    home, ray = nodes.scratch / "home", str(module.RAY)
-    shutil.copy(nodes.scratch / "laptop" / "short.yaml", nodes.scratch / "shared")
-    output, data = home / "shared" / "studies" / "short", home / "shared" / "data"
-    study = [str(home / "shared" / "short.yaml"), "--output", str(output), "--data-root", str(data)]
-    nodes.step("ray submit", [ray, "submit", cluster, "study/run.py", "--", *study])
-    told = check_log(nodes.scratch / "shared" / "studies" / "short", trials=1)
-    with nodes.dashboard(cluster) as address:
-        job = [ray, "job", "submit", "--address", address, "--", "python", "-m", "study", "run", *study]
-        nodes.step("ray job submit", job, RAY_AUTH_MODE="token")
-    again = check_log(nodes.scratch / "shared" / "studies" / "short", trials=1)
-    assert [event for event in again if event["event"] == "start"] == [
-        event for event in told if event["event"] == "start"
-    ]
 
 
 def live(module: Any, nodes: Any, cluster: str) -> None:
@@ -168,8 +155,19 @@ def live(module: Any, nodes: Any, cluster: str) -> None:
     check_log(laptop / "studies" / "both", trials=1)
     assert {path.name for path in (shared / "seen").iterdir()} == {"node1", "node2"}, "a worker on each node"
 
-    by_rays_own_commands(module, nodes, cluster)
-    folder = shared / "studies" / "long"
+    without_a_disk_in_common(module, nodes, cluster)
+    nodes.step("ray down", [ray, "down", "-y", cluster])
+    print("\nthe cluster works")
+
+
+def without_a_disk_in_common(module: Any, nodes: Any, cluster: str) -> None:
+    """A study whose folder and data lie on the head's own disk, by Ray's own commands; all else goes through S3."""
+    ray, folder = str(module.RAY), nodes.scratch / "node1" / "own" / "long"
+    folder.parent.mkdir()
+    shutil.copy(nodes.scratch / "laptop" / "long.yaml", folder.parent)
+    own = nodes.scratch / "home" / "own"  # what the head calls it
+    study = [str(own / "long.yaml"), "--output", str(own / "long"), "--data-root", str(own / "data")]
+    study += ["--storage", f"s3://{BUCKET}/lab"]
 
     def kill() -> None:
         while len({event["trial_id"] for event in events(folder) if event.get("epoch", 0) >= 10}) < 2:
@@ -181,16 +179,20 @@ def live(module: Any, nodes: Any, cluster: str) -> None:
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    submit("long")
+    nodes.step("ray submit", [ray, "submit", cluster, "study/run.py", "--", *study])
     killer.join(timeout=1)
-    told = check_log(laptop / "studies" / "long", trials=2)
+    told = check_log(folder, trials=2)
     died = [event["trial_id"] for event in told if event["event"] == "attempt_end"]
     assert died, "a trial was on the node that was killed"
     begun = [event["event"] for event in told if event.get("trial_id") == died[0]]
     assert "epoch" in begun[: begun.index("attempt_end")], "it had come some way"
-    same_bits(told, died[0], scratch / "again", shared / "data")
-    nodes.step("ray down", [ray, "down", "-y", cluster])
-    print("\nthe cluster works")
+    assert (folder.parent / "data").exists() and not (nodes.scratch / "node2" / "own" / "data").exists()
+    same_bits(told, died[0], nodes.scratch / "again", folder.parent / "data")
+    with nodes.dashboard(cluster) as address:
+        job = [ray, "job", "submit", "--address", address, "--", "python", "-m", "study", "run", *study]
+        nodes.step("ray job submit", job, RAY_AUTH_MODE="token")
+    again = check_log(folder, trials=2)
+    assert [event for event in again if event["event"] == "start"] == [e for e in told if e["event"] == "start"]
 
 
 if __name__ == "__main__":
