@@ -86,11 +86,13 @@ def test_the_second_signal_ends_the_command_at_once_with_all_that_it_started(tmp
     started = psutil.Process(process.pid).children(recursive=True)
     assert started
     process.send_signal(signal.SIGINT)
-    while not (tmp_path / ".stop").exists():
-        assert process.poll() is None
+    assert process.stderr is not None
+    while "finishing the current step" not in (line := process.stderr.readline()):
+        assert line, "it has ended without a word"
+    assert (tmp_path / ".stop").exists()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == INTERRUPTED
-    assert errors.index("finishing the current step") < errors.index("stopped now")
+    assert "stopped now" in errors
     _, alive = psutil.wait_procs(started, timeout=30)
     assert [child for child in alive if child.status() != psutil.STATUS_ZOMBIE] == []
