@@ -1,9 +1,9 @@
 """What a lab does with a cluster, on two nodes that are namespaces of this machine; `test_try_nodes` starts it there.
 
 Own data, a plug-in and a study file go from the laptop to the cluster by `study submit`, trials land on both nodes, and
-a run has a worker on each. Then, by `ray submit` and with an S3 server on the laptop in place of a disk in common: a
-node is killed in the middle of a trial, which goes on elsewhere from its last epoch; and `ray job submit`, through the
-tunnel to the dashboard, finds that study done.
+a run has a worker on each. Then, by `ray submit` and with an S3 server on the laptop in place of a disk in common: the
+driver is killed, and the same command goes on; a node is killed in the middle of a trial, which goes on elsewhere from
+its last epoch; and `ray job submit`, through the tunnel to the dashboard, finds that study done.
 """
 
 import importlib.util
@@ -13,9 +13,12 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 from moto.server import ThreadedMotoServer
 from PIL import Image
@@ -168,31 +171,57 @@ def without_a_disk_in_common(module: Any, nodes: Any, cluster: str) -> None:
     own = nodes.scratch / "home" / "own"  # what the head calls it
     study = [str(own / "long.yaml"), "--output", str(own / "long"), "--data-root", str(own / "data")]
     study += ["--storage", f"s3://{BUCKET}/lab"]
+    submit = [ray, "submit", cluster, "study/run.py", "--", *study]
 
-    def kill() -> None:
-        while len({event["trial_id"] for event in events(folder) if event.get("epoch", 0) >= 10}) < 2:
-            time.sleep(0.2)
-        nodes.cut_off(2)
-        time.sleep(2)
-        nodes.kill_node(2)
-        print("\n-- node2 is dead", flush=True)
-
-    killer = threading.Thread(target=kill, daemon=True)
-    killer.start()
-    nodes.step("ray submit", [ray, "submit", cluster, "study/run.py", "--", *study])
-    killer.join(timeout=1)
+    with once_both_are_past(folder, 5, lambda: kill_driver(study[0])):
+        nodes.step("ray submit", submit, may_fail=True)
+    assert any(event["event"] != "end" for event in events(folder)[-1:]), "it was killed before its end"
+    with once_both_are_past(folder, 20, lambda: lose_node(nodes, 2)):
+        nodes.step("ray submit again", submit)
     told = check_log(folder, trials=2)
-    died = [event["trial_id"] for event in told if event["event"] == "attempt_end"]
-    assert died, "a trial was on the node that was killed"
-    begun = [event["event"] for event in told if event.get("trial_id") == died[0]]
-    assert "epoch" in begun[: begun.index("attempt_end")], "it had come some way"
+    ends = Counter(event["trial_id"] for event in told if event["event"] == "attempt_end")
+    assert set(ends.values()) == {1, 2}, "the driver's death ends both trials' attempts, the node's that of one"
     assert (folder.parent / "data").exists() and not (nodes.scratch / "node2" / "own" / "data").exists()
-    same_bits(told, died[0], nodes.scratch / "again", folder.parent / "data")
+    for number, trial_id in enumerate(ends):
+        same_bits(told, trial_id, nodes.scratch / f"again-{number}", folder.parent / "data")
     with nodes.dashboard(cluster) as address:
         job = [ray, "job", "submit", "--address", address, "--", "python", "-m", "study", "run", *study]
         nodes.step("ray job submit", job, RAY_AUTH_MODE="token")
     again = check_log(folder, trials=2)
     assert [event for event in again if event["event"] == "start"] == [e for e in told if e["event"] == "start"]
+
+
+@contextmanager
+def once_both_are_past(folder: Path, epoch: int, strike: Callable[[], None]) -> Iterator[None]:
+    """Strike, once, while the context is open: when two trials of the study have logged so many epochs."""
+
+    def wait() -> None:
+        while len({event["trial_id"] for event in events(folder) if event.get("epoch", 0) >= epoch}) < 2:
+            time.sleep(0.2)
+        strike()
+        struck.set()
+
+    struck = threading.Event()
+    threading.Thread(target=wait, daemon=True).start()
+    yield
+    assert struck.wait(timeout=1)
+
+
+def kill_driver(study_file: str) -> None:
+    """End the study's command on the head, and leave `ray submit`, which has the same words, and all else."""
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if study_file in words and words[1].endswith("run.py"):
+            process.kill()
+            print("\n-- the driver is dead", flush=True)
+
+
+def lose_node(nodes: Any, number: int) -> None:
+    """Cut a node off, then end all that runs on it."""
+    nodes.cut_off(number)
+    time.sleep(2)
+    nodes.kill_node(number)
+    print(f"\n-- node{number} is dead", flush=True)
 
 
 if __name__ == "__main__":
