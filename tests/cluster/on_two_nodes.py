@@ -75,7 +75,7 @@ def write_inputs(laptop: Path) -> None:
         },
         "long": {
             "cells": [{"datasets": ["Digits"], "models": ["MLP"], "methods": ["real-SGD"]}],
-            "fixed": {**fixed, "epochs": 100},
+            "fixed": {**fixed, "epochs": 200},
             "search": {"trials": 2, "asha": False},
             "confirm": {"k": 0},
         },
