@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.patches import network_of
+from benchmarks.patches import confirmed, network_of
 from study.record.file_names import LOG_FILE
 from study.record.study_log import TrialRecord, fold, read_events
 
@@ -23,11 +23,7 @@ def lines(trials: Iterable[TrialRecord]) -> Iterator[str]:
     """The table, in Markdown, by data set and method."""
     yield "| data set | method | runs | flips | flipped | undone | first | middle | last | loss |"
     yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
-    groups: dict[tuple[str, str], list[TrialRecord]] = {}
-    for trial in trials:
-        if trial.phase == "confirm" and trial.flipped_by_layer:
-            groups.setdefault((trial.config["dataset"], trial.method), []).append(trial)
-    for (dataset, method), runs in groups.items():
+    for (dataset, method), runs in confirmed(trials).items():
         flips, flipped, loss = (
             fmean(run.metrics[name] for run in runs) for name in ("flips_per_weight", "flipped_share", "train_loss")
         )

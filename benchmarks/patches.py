@@ -10,7 +10,7 @@ statistics and the head, all of which a run moves. `whole` is the export that ne
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -41,12 +41,18 @@ def lines(weights: int = WEIGHTS) -> list[str]:
     return found
 
 
+def confirmed(trials: Iterable[TrialRecord]) -> dict[tuple[str, str], list[TrialRecord]]:
+    """The confirmation runs of which it is known what they flipped, by data set and method."""
+    groups: dict[tuple[str, str], list[TrialRecord]] = {}
+    for trial in trials:
+        if trial.phase == "confirm" and trial.flipped_by_layer:
+            groups.setdefault((trial.config["dataset"], trial.method), []).append(trial)
+    return groups
+
+
 def lines_of_study(log: Path) -> list[str]:
     """A table of the fine-tuned runs that a study's log confirms, by data set and method."""
-    groups: dict[tuple[str, str], list[TrialRecord]] = {}
-    for trial in fold(read_events(log)).values():
-        if trial.phase == "confirm" and trial.config.get("pretrained") and trial.flipped_by_layer:
-            groups.setdefault((trial.config["dataset"], trial.method), []).append(trial)
+    groups = confirmed(trial for trial in fold(read_events(log)).values() if trial.config.get("pretrained"))
     found = [
         "| data set | method | runs | flipped | flips, kB | real, kB | patch, kB | whole, kB |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",

@@ -62,6 +62,15 @@ for number, settings in enumerate(json.loads(sys.argv[3])):
 print("trained", number + 1)
 """
 
+# A model that is only described, as one is before an exported one is loaded; then whether torch's compiler has come.
+DESCRIBE = """
+import torch
+from trainers.learner import new_model
+with torch.device("meta"):
+    new_model(TrialConfig("Digits", "MLP", "binary"), 10, 1, 8)
+print("torch._dynamo" in sys.modules)
+"""
+
 
 def installed_with(requirements: list[Requirement]) -> set[str]:
     """The distributions that installing these brings along, by their canonical names."""
@@ -110,9 +119,9 @@ def test_every_module_of_a_run_imports() -> None:
 
 
 def test_every_method_prepares_and_trains_with_one_worker_and_none_brings_torchs_compiler(tmp_path: Path) -> None:
-    """The compiler takes some 70 MiB; torch's optimizers import it unasked, and so does its newer profiler."""
+    """It takes some 70 MiB; torch's optimizers and newer profiler import it unasked, and so do draws without memory."""
     runs = [{"model": "MLP", "hid_dim": 16, "depth": 2, "algorithm": name} for name in METHODS.all()]
     network = {"model": "AdamBNN", "image_size": 32, "width": 0.25, "activation_memory": "packed"}
     runs.append({**network, "algorithm": "binary", "real_optimizer": "Adam"})
-    said = run(PREPARE + TRAIN + "print('torch._dynamo' in sys.modules)", str(tmp_path), json.dumps(runs))
+    said = run(PREPARE + TRAIN + DESCRIBE, str(tmp_path), json.dumps(runs))
     assert said == f"trained {len(runs)}\nFalse\n"
