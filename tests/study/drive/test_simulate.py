@@ -202,6 +202,7 @@ def test_options_that_mean_nothing_together_are_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("running_ray")
 def test_a_whole_study_runs_simulated_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +223,7 @@ def test_a_whole_study_runs_simulated_and_says_so(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("running_ray")
 def test_a_study_searches_again_where_repeats_are_added_and_says_that_it_did_so_after_a_look(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
