@@ -2,7 +2,8 @@
 
     need of a run = workers x (predicted peak of a training step + what a process takes by itself)
 
-The peak is `trainers.memory.predict`'s. Runs that cannot fit are refused; the others are placed by their need.
+The peak is `trainers.memory.predict`'s, looked up where it was predicted before. Runs that cannot fit are refused; the
+others are placed by their need.
 """
 
 import re
@@ -76,9 +77,9 @@ def need_of(config: TrialConfig, what: str, variants: Sequence[TrialConfig] = ()
     """
     own, channels, side = input_shape(config)
     classes = classes or own
-    from trainers.memory.predict import predict_step
+    from trainers.memory.predictions import predicted_step
 
-    reports = [predict_step(variant, classes, channels, side) for variant in variants or [config]]
+    reports = [predicted_step(variant, classes, channels, side) for variant in variants or [config]]
     return Need(what, max(reports, key=lambda report: report.total), config.workers)
 
 
@@ -99,7 +100,7 @@ def needs_of_cells(cells: Sequence[Cell]) -> dict[str, Need]:
 def most_classes(cells: Sequence[Cell]) -> dict[str, int]:
     """For each cell, by name, the most classes among the cells whose runs take the same memory but for their data: a
     network's head shows classes, and little else does, so that one of these cells may stand for all."""
-    from trainers.memory.predict import what_takes_memory
+    from trainers.memory.workload import what_takes_memory
 
     most: dict[tuple[object, ...], int] = {}
     alike = {}

@@ -290,9 +290,9 @@ def _without_draws(config: TrialConfig) -> TrialConfig:
 
 @lru_cache(maxsize=256)
 def _memory(config: TrialConfig) -> dict[str, int]:
-    from trainers.memory.predict import predict_step
+    from trainers.memory.predictions import predicted_step
 
-    return predict_step(config, *input_shape(config)).metrics()
+    return predicted_step(config, *input_shape(config)).metrics()
 
 
 @lru_cache(maxsize=1)

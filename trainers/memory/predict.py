@@ -24,7 +24,7 @@ from trainers.learner import InputShape, Learner
 from trainers.memory.kernels import kernel_scratch
 from trainers.memory.report import Ledger, MemoryReport
 from trainers.memory.watch import held, watched
-from trainers.registry import fields_of
+from trainers.memory.workload import what_takes_memory
 from trainers.replicas import Replicas
 
 
@@ -40,20 +40,6 @@ def predict_step(config: TrialConfig, num_classes: int, channels: int, image_siz
         UserError: a model that the configuration cannot build.
     """
     return _predicted(what_takes_memory(config), InputShape(num_classes, channels, image_size))
-
-
-def what_takes_memory(config: TrialConfig) -> TrialConfig:
-    """One worker's share of a run, with all that decides no tensor's size at its default: equal ones take the same."""
-    known = fields_of(config.algorithm, config.model)
-    neutral = {name: setting.default for name, setting in known.items() if not setting.memory and name != "dataset"}
-    share = -(-config.batch_size // config.workers)
-    return config.replace(
-        **{**neutral, "dataset": "any", "batch_size": share, "workers": 1},
-        # The file's signs and scales take the room that drawn ones take.
-        pretrained=None,
-        weight_scale=config.scale_kind,
-        xnor=False,
-    )
 
 
 @lru_cache(maxsize=256)

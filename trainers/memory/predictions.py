@@ -1,0 +1,98 @@
+"""Predicted peaks of memory, kept in the user's cache folder: a study that goes on need not predict them again.
+
+A prediction takes a second of computing and, the first one, torch's compiler, whose import takes four; it depends on
+nothing but the configuration, the data's shape, this package's code and the libraries below it. All of that is in a
+kept prediction's name, so that none is ever out of date. Where the folder cannot be used, each is made anew.
+"""
+
+import hashlib
+import json
+import platform
+import shutil
+from contextlib import suppress
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from trainers.atomic import write_json
+from trainers.config import TrialConfig
+from trainers.data.prepared_folders import user_cache
+from trainers.memory.report import CATEGORIES, MemoryReport
+from trainers.memory.workload import what_takes_memory
+from trainers.registry import METHODS, MODELS
+
+# Whose releases decide what a step takes; without numba there are no kernels of our own.
+_LIBRARIES = ("torch", "numpy", "numba")
+# Folders of other code or libraries that stay: those of a few checkouts side by side.
+_OTHERS_KEPT = 4
+
+
+def predicted_step(config: TrialConfig, num_classes: int, channels: int, image_size: int) -> MemoryReport:
+    """What `trainers.memory.predict.predict_step` says, looked up where it was said before."""
+    if METHODS.origin(config.algorithm) or MODELS.origin(config.model):  # a plug-in's code may read anything
+        return _predict(config, num_classes, channels, image_size)
+    subject = [what_takes_memory(config).to_dict(), num_classes, channels, image_size]
+    name = hashlib.sha256(json.dumps(subject, sort_keys=True).encode()).hexdigest()
+    folder = predictions_folder()
+    if folder is not None and (report := _read(folder / f"{name}.json")) is not None:
+        return report
+    report = _predict(config, num_classes, channels, image_size)
+    if folder is not None:
+        with suppress(OSError):  # read-only, or a full disk
+            _make_room(folder)
+            write_json(folder / f"{name}.json", report.by_category(), durable=False)
+    return report
+
+
+def predictions_folder() -> Path | None:
+    """Where predictions of this code lie; None for a user without a home folder."""
+    cache = user_cache()
+    return None if cache is None else cache / "binsfo" / "predictions" / _code()
+
+
+def _predict(config: TrialConfig, num_classes: int, channels: int, image_size: int) -> MemoryReport:
+    from trainers.memory.predict import predict_step  # brings torch's compiler
+
+    return predict_step(config, num_classes, channels, image_size)
+
+
+@lru_cache(maxsize=1)
+def _code() -> str:
+    """A digest of this package, the libraries that it computes with, and what they make of this processor."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parent.parent
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())
+    releases = [f"{name} {_release(name)}" for name in _LIBRARIES]
+    capability = torch.backends.cpu.get_cpu_capability()
+    digest.update(repr((releases, platform.python_version(), platform.machine(), capability)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _release(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
+
+
+def _read(file: Path) -> MemoryReport | None:
+    """A kept prediction; None where there is none, or none that can be read."""
+    try:
+        numbers = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return None
+    whole = isinstance(numbers, dict) and sorted(numbers) == sorted(CATEGORIES)
+    return MemoryReport(**numbers) if whole and all(type(value) is int for value in numbers.values()) else None
+
+
+def _make_room(folder: Path) -> None:
+    """Make the folder; of those that other code has left, only the latest stay."""
+    if folder.is_dir():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    others = sorted((path for path in folder.parent.iterdir() if path != folder), key=lambda path: path.stat().st_mtime)
+    for path in others[:-_OTHERS_KEPT]:
+        shutil.rmtree(path, ignore_errors=True)
