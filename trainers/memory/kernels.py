@@ -3,9 +3,9 @@
 Two of the operators of a training step take much. The convolution: torch hands it to oneDNN, which first copies its
 operands into layouts of its own, with channels padded to the width of a vector, and copies the result back (not so
 where they lie channels last). And a sum in another type than its input's, which converts the whole input first. The
-sizes below follow the allocations that the profiler sees within one call (torch 2.13, AVX-512); reduction buffers of
-several threads, at most a few weight tensors in size, are left out, as are convolutions in float64. On CUDA the
-library's workspaces are not known beforehand and not predicted.
+sizes below follow the allocations that the profiler sees within one call (torch 2.13, AVX-512 and AVX2); reduction
+buffers of several threads, at most a few weight tensors in size, are left out, as are convolutions in float64. On CUDA
+the library's workspaces are not known beforehand and not predicted.
 """
 
 import math
@@ -45,7 +45,7 @@ def kernel_scratch(func: Any, args: tuple[Any, ...], outcome: Any, threads: int)
         if wanted[0]:
             peak, made = _input_gradient(grad, x, weight, stride), _bytes(x)
         if wanted[1]:
-            peak = max(peak, made + _weight_gradient(grad, x, weight))
+            peak = max(peak, made + _weight_gradient(grad, x, weight, threads))
         return peak
     return 0
 
@@ -64,10 +64,19 @@ def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: list[int]) 
     return max(_blocked(grad) + _bytes(weight, padded=True) + made, made + plain)
 
 
-def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> int:
-    """The result, copies of both operands and the result in blocks; then three times the result."""
+def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, threads: int) -> int:
+    """Copies of both operands and the result in blocks, then the result plain beside it; with them a copy of a weight
+    that does not lie in one piece, though no value of it is read. (On AVX-512 that was always seen.)
+
+    An image narrower than the weight AVX2 has no vectors for: it is unfolded, and multiplied into four sums a thread.
+    """
     own, blocked = _bytes(weight), _bytes(weight, padded=True)
-    return max(own + _blocked(grad) + _blocked(x) + blocked, 2 * own + blocked)
+    narrow = torch.backends.cpu.get_cpu_capability() == "AVX2"
+    copied = 0 if narrow and weight.is_contiguous() else own
+    if narrow and x.shape[-1] < weight.shape[-1]:
+        unfolded = weight[0].numel() * math.prod(grad.shape[2:]) * x.element_size()
+        return copied + own + threads * (4 * own + unfolded)
+    return copied + max(_blocked(grad) + _blocked(x) + blocked, own + blocked)
 
 
 def _by_onednn(x: Tensor, weight: Tensor, stride: list[int], threads: int) -> bool:
