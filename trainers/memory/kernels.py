@@ -9,6 +9,7 @@ the library's workspaces are not known beforehand and not predicted.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,47 +25,60 @@ _PLAIN_CHANNELS = 3
 _SUMS = (torch.ops.aten.sum, torch.ops.aten.mean, torch.ops.aten.cumsum)
 
 
-def kernel_scratch(func: Any, args: tuple[Any, ...], outcome: Any, threads: int) -> int:
-    """The most bytes alive at once within a call `outcome = func(*args)` that were not before: results count too.
+@dataclass(frozen=True)
+class Scratch:
+    """The most bytes alive at once within a call that were not before it.
 
-    0 for every operator that takes nothing beside its results.
+    Attributes:
+        before: until its results are made.
+        beside: from then on, results included.
     """
+
+    before: int = 0
+    beside: int = 0
+
+
+def kernel_scratch(func: Any, args: tuple[Any, ...], outcome: Any, threads: int) -> Scratch:
+    """What a call `outcome = func(*args)` takes; nothing for every operator that takes nothing beside its results."""
     if func.overloadpacket in _SUMS:
         x, result = args[0], outcome
-        return 0 if x.dtype == result.dtype else x.numel() * result.element_size() + _bytes(result)
+        converted = x.numel() * result.element_size()
+        return Scratch() if x.dtype == result.dtype else Scratch(converted, converted + _bytes(result))
     if func is torch.ops.aten.convolution.default:
         x, weight, stride, padding = args[0], args[1], args[3], args[4]
         if not _by_onednn(x, weight, stride, threads):
-            return 0
+            return Scratch()
         return _forward(x, weight, _output_bytes(x, weight, stride, padding))
     if func is torch.ops.aten.convolution_backward.default:
-        grad, x, weight, stride, wanted = args[0], args[1], args[2], args[4], args[10]
+        grad, x, weight, stride, (input_wanted, weight_wanted, _) = args[0], args[1], args[2], args[4], args[10]
         if not _by_onednn(x, weight, stride, threads):
-            return 2 * _bytes(weight) if wanted[1] else 0
-        peak, made = 0, 0
-        if wanted[0]:
-            peak, made = _input_gradient(grad, x, weight, stride), _bytes(x)
-        if wanted[1]:
-            peak = max(peak, made + _weight_gradient(grad, x, weight, threads))
-        return peak
-    return 0
+            return Scratch(beside=2 * _bytes(weight)) if weight_wanted else Scratch()
+        if not weight_wanted:
+            return _input_gradient(grad, x, weight, stride) if input_wanted else Scratch()
+        of_weight = _weight_gradient(grad, x, weight, threads)
+        if not input_wanted:
+            return of_weight
+        of_input = _input_gradient(grad, x, weight, stride)
+        then = _bytes(x) + max(of_weight.before, of_weight.beside)
+        return Scratch(of_input.before, max(of_input.beside, then))
+    return Scratch()
 
 
-def _forward(x: Tensor, weight: Tensor, output: int) -> int:
+def _forward(x: Tensor, weight: Tensor, output: int) -> Scratch:
     """Copies of both operands and the result in blocks; then the result plain beside itself in blocks."""
     blocked_output = output * _padded(weight.shape[0]) // weight.shape[0]
     operands = _blocked(x) + _bytes(weight, padded=True)
-    return max(operands + blocked_output, blocked_output + output)
+    return Scratch(operands + blocked_output, blocked_output + output)
 
 
-def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: list[int]) -> int:
+def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: list[int]) -> Scratch:
     """As forward; with a stride the plain result is made twice."""
     made = _bytes(x) if x.shape[1] <= _PLAIN_CHANNELS else _blocked(x)
     plain = _bytes(x) * (2 if max(stride) > 1 else 1)
-    return max(_blocked(grad) + _bytes(weight, padded=True) + made, made + plain)
+    return Scratch(_blocked(grad) + _bytes(weight, padded=True) + made, made + plain)
 
 
-def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, threads: int) -> int:
+def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, threads: int) -> Scratch:
     """Copies of both operands and the result in blocks, then the result plain beside it; with them a copy of a weight
     that does not lie in one piece, though no value of it is read. (On AVX-512 that was always seen.)
 
@@ -75,8 +89,8 @@ def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, threads: int) -> i
     copied = 0 if narrow and weight.is_contiguous() else own
     if narrow and x.shape[-1] < weight.shape[-1]:
         unfolded = weight[0].numel() * math.prod(grad.shape[2:]) * x.element_size()
-        return copied + own + threads * (4 * own + unfolded)
-    return copied + max(_blocked(grad) + _blocked(x) + blocked, own + blocked)
+        return Scratch(copied + own + threads * (4 * own + unfolded), copied + 2 * own)
+    return Scratch(copied + _blocked(grad) + _blocked(x) + blocked, copied + own + blocked)
 
 
 def _by_onednn(x: Tensor, weight: Tensor, stride: list[int], threads: int) -> bool:

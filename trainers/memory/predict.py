@@ -94,10 +94,15 @@ class _Allocator(TorchDispatchMode):
         if func is torch.ops.aten._local_scalar_dense.default:
             return _harmless(args[0].dtype)
         outcome = func(*args, **(kwargs or {}))
+        scratch = kernel_scratch(func, args, outcome, self.threads)
+        self._passing(scratch.before)
         made = sum(self._enter(value) for value in tree_iter(outcome) if isinstance(value, Tensor))
-        if self.ledger is not None:
-            self.ledger.passing(kernel_scratch(func, args, outcome, self.threads) - made)
+        self._passing(scratch.beside - made)
         return outcome
+
+    def _passing(self, size: int) -> None:
+        if self.ledger is not None:
+            self.ledger.passing(size)
 
     def _enter(self, tensor: Tensor) -> int:
         """The bytes that are new."""
