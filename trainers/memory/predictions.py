@@ -7,6 +7,7 @@ kept prediction's name, so that none is ever out of date. Where the folder canno
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 from contextlib import suppress
@@ -66,8 +67,9 @@ def _code() -> str:
     for path in sorted(package.rglob("*.py")):
         digest.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())
     releases = [f"{name} {_release(name)}" for name in _LIBRARIES]
-    capability = torch.backends.cpu.get_cpu_capability()
-    digest.update(repr((releases, platform.python_version(), platform.machine(), capability)).encode())
+    # What torch makes use of, and whether it was told to make use of less than our own kernels do.
+    processor = (platform.machine(), torch.backends.cpu.get_cpu_capability(), os.environ.get("ATEN_CPU_CAPABILITY"))
+    digest.update(repr((releases, platform.python_version(), processor)).encode())
     return digest.hexdigest()[:16]
 
 
