@@ -68,9 +68,9 @@ def versions() -> str:
 
 @lru_cache(maxsize=1)
 def hardware() -> str:
-    """Processor, cores, memory and accelerators of this machine, e.g. `2 x Xeon 8481C, 24 GiB, Linux x86_64`."""
+    """Processors with vectors, memory, system, accelerators: `2 x Xeon 8481C (AVX512), 24 GiB, Linux x86_64`."""
     cores = allowed_cpus()
-    parts = [f"{cores} x {_processor()}"]
+    parts = [f"{cores} x {_processor()}{_vectors()}"]
     with contextlib.suppress(ValueError, OSError, AttributeError):
         parts.append(f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB")
     parts.append(f"{platform.system()} {platform.machine()}")
@@ -104,6 +104,17 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine() or UNKNOWN
+
+
+def _vectors() -> str:
+    """The vectors that torch computes with, ` (AVX2)`: in these, processors of one name may differ, and with them time,
+    memory and rounding. Nothing where torch is absent or uses none."""
+    try:
+        import torch
+    except ImportError:
+        return ""
+    capability = torch.backends.cpu.get_cpu_capability()
+    return "" if capability == "DEFAULT" else f" ({capability})"
 
 
 def _accelerators() -> list[str]:

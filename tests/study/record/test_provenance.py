@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
 from study.record.provenance import (
     DISTRIBUTION,
@@ -13,6 +14,7 @@ from study.record.provenance import (
     UNKNOWN,
     command_line,
     git_commit,
+    hardware,
     package_version,
     provenance,
 )
@@ -60,6 +62,15 @@ def test_origin_is_four_short_strings_that_name_what_decides_a_result() -> None:
     assert set(origin) == {"git_commit", "versions", "hardware", "command"}
     assert all(isinstance(text, str) and 0 < len(text) <= LONGEST_COMMAND for text in origin.values())
     assert "python 3" in origin["versions"] and "torch 2" in origin["versions"]
+
+
+def test_processors_of_one_name_with_other_vectors_are_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for vectors in ("AVX2", "AVX512", "DEFAULT"):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda vectors=vectors: vectors)
+        found.append(hardware.__wrapped__())
+    assert "(AVX2), " in found[0] and found[1] == found[0].replace("AVX2", "AVX512")
+    assert found[2] == found[0].replace(" (AVX2)", "")
 
 
 def test_the_command_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
