@@ -37,7 +37,6 @@ _libc = ctypes.CDLL(None)
 _held = 0  # bytes, when that was last done
 MOST_MODULES = 100  # that may be imported before they are forgotten in turn, at the end of a file of tests
 _modules = 0
-_ray_ran = False  # whether a Ray ran in this process before the test that runs
 _breaches: list[str] | None = None  # of the unit test that runs; None while another test does, or none
 
 
@@ -70,9 +69,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    global _breaches, _ray_ran
+    global _breaches
     unit = not any(item.get_closest_marker(tier) for tier in ("slow", "integration"))
-    _breaches, _ray_ran = [] if unit else None, _ray_runs()
+    _breaches = [] if unit else None
     try:
         return (yield)
     finally:
@@ -103,15 +102,9 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
-    """Give back what the test has left in memory, where that is much; forget what it has imported, where that is.
-
-    A Ray that it has left running is of a kind that the next test may not be able to use: all ask for the one.
-    """
+    """Give back what the test has left in memory, where that is much; forget what it has imported, where that is."""
     global _held
     result = yield
-    if "one_ray" not in getattr(item, "fixturenames", ()) and _ray_runs() and not _ray_ran:
-        sys.modules["ray"].shutdown()
-        raise AssertionError("the test has started a Ray in this process; let it ask for `running_ray`")
     if (nextitem is None or nextitem.path != item.path) and len(sys.modules) > _modules + MOST_MODULES:
         forget_imported()
     if resident() > _held + MOST_GROWTH:
@@ -120,11 +113,6 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
             _libc.malloc_trim(0)
         _held = resident()
     return result
-
-
-def _ray_runs() -> bool:
-    """Whether this process is connected to a Ray."""
-    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
 
 
 def resident() -> int:
