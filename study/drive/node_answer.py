@@ -3,7 +3,6 @@
 The question travels to the node by value, since one that this project was never installed on must answer too.
 """
 
-import hashlib
 import platform
 import socket
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from study.record.provenance import versions
+from trainers.sources import sources_sha256
 
 DECIDING = ("python", "torch", "ray", "numpy", "pyarrow")
 """Whose releases decide whether a run is the same anywhere."""
@@ -126,16 +126,11 @@ def question(probe: str = PROBE, share: str = SHARE) -> Callable[..., dict[str, 
 
 
 def code_hash() -> str:
-    """SHA-256 of the project's sources as this process imports them: names and contents, in order."""
+    """SHA-256 of the project's sources as this process imports them."""
     import search_spaces
     import trainers
 
-    digest = hashlib.sha256()
-    for root in (*map(Path, search_spaces.__path__), Path(__file__).parents[1], *map(Path, trainers.__path__)):
-        for path in sorted(root.rglob("*.py")):
-            digest.update(f"{root.name}/{path.relative_to(root).as_posix()}\0".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+    return sources_sha256(*map(Path, search_spaces.__path__), Path(__file__).parents[1], *map(Path, trainers.__path__))
 
 
 def releases() -> dict[str, str]:

@@ -85,9 +85,9 @@ def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, threads: int) -> S
     An image narrower than the weight AVX2 has no vectors for: it is unfolded, and multiplied into four sums a thread.
     """
     own, blocked = _bytes(weight), _bytes(weight, padded=True)
-    narrow = torch.backends.cpu.get_cpu_capability() == "AVX2"
-    copied = 0 if narrow and weight.is_contiguous() else own
-    if narrow and x.shape[-1] < weight.shape[-1]:
+    avx2 = torch.backends.cpu.get_cpu_capability() == "AVX2"
+    copied = 0 if avx2 and weight.is_contiguous() else own
+    if avx2 and x.shape[-1] < weight.shape[-1]:
         unfolded = weight[0].numel() * math.prod(grad.shape[2:]) * x.element_size()
         return Scratch(copied + own + threads * (4 * own + unfolded), copied + 2 * own)
     return Scratch(copied + _blocked(grad) + _blocked(x) + blocked, copied + own + blocked)

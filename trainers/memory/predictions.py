@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,6 +24,7 @@ from trainers.data.prepared_folders import user_cache
 from trainers.memory.report import CATEGORIES, MemoryReport
 from trainers.memory.workload import what_takes_memory
 from trainers.registry import METHODS, MODELS
+from trainers.sources import sources_sha256
 
 # Whose releases decide what a step takes; without numba there are no kernels of our own.
 _LIBRARIES = ("torch", "numpy", "numba")
@@ -35,15 +37,15 @@ def predicted_step(config: TrialConfig, num_classes: int, channels: int, image_s
     if METHODS.origin(config.algorithm) or MODELS.origin(config.model):  # a plug-in's code may read anything
         return _predict(config, num_classes, channels, image_size)
     subject = [what_takes_memory(config).to_dict(), num_classes, channels, image_size]
-    name = hashlib.sha256(json.dumps(subject, sort_keys=True).encode()).hexdigest()
     folder = predictions_folder()
-    if folder is not None and (report := _read(folder / f"{name}.json")) is not None:
-        return report
-    report = _predict(config, num_classes, channels, image_size)
-    if folder is not None:
+    if folder is None:
+        return _predict(config, num_classes, channels, image_size)
+    file = folder / f"{_digest(subject)}.json"
+    if (report := _read(file)) is None:
+        report = _predict(config, num_classes, channels, image_size)
         with suppress(OSError):  # read-only, or a full disk
             _make_room(folder)
-            write_json(folder / f"{name}.json", report.by_category(), durable=False)
+            write_json(file, report.by_category(), durable=False)
     return report
 
 
@@ -62,15 +64,15 @@ def _predict(config: TrialConfig, num_classes: int, channels: int, image_size: i
 @lru_cache(maxsize=1)
 def _code() -> str:
     """A digest of this package, the libraries that it computes with, and what they make of this processor."""
-    digest = hashlib.sha256()
-    package = Path(__file__).parent.parent
-    for path in sorted(package.rglob("*.py")):
-        digest.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())
+    code = sources_sha256(Path(__file__).parents[1])
     releases = [f"{name} {_release(name)}" for name in _LIBRARIES]
     # What torch makes use of, and whether it was told to make use of less than our own kernels do.
     processor = (platform.machine(), torch.backends.cpu.get_cpu_capability(), os.environ.get("ATEN_CPU_CAPABILITY"))
-    digest.update(repr((releases, platform.python_version(), processor)).encode())
-    return digest.hexdigest()[:16]
+    return _digest([code, releases, platform.python_version(), processor])[:16]
+
+
+def _digest(subject: Any) -> str:
+    return hashlib.sha256(json.dumps(subject, sort_keys=True).encode()).hexdigest()
 
 
 def _release(library: str) -> str | None:

@@ -78,7 +78,6 @@ def test_without_a_folder_to_write_each_is_made_anew(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(predictions, "user_cache", lambda: Path(os.environ["XDG_CACHE_HOME"]))
     right = predict_step(make("MLP", "binary"), *SHAPE)
     assert predicted_step(make("MLP", "binary"), *SHAPE) == right
     monkeypatch.setattr(predictions, "user_cache", lambda: None)  # a user without a home

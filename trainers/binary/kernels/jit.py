@@ -6,7 +6,6 @@ cannot be written, a full disk or a damaged file means compiling without a cache
 torch's own number of threads, by threads that wait where no kernel runs; a forked child makes its own.
 """
 
-import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,16 +17,15 @@ from typing import Any
 import numba
 import torch
 
+from trainers.sources import sources_sha256
+
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
 @lru_cache(maxsize=1)
 def _stamp() -> str:
     """A digest of all sources that compiled functions may come from."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return sources_sha256(Path(__file__).parent)
 
 
 class Compiled:
