@@ -43,6 +43,6 @@ def begin_worker() -> None:
 def main() -> int:
     """Run the command line; returns the exit status."""
     prefer_own_packages()
-    from study.__main__ import main as study_main
+    from study.__main__ import program
 
-    return study_main()
+    return program()

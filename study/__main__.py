@@ -15,7 +15,7 @@ from study.cli import pretrain as pretraining
 from study.cli.arguments import Parser, add_config_options, add_option
 from study.cli.output import add_output_options, display_of
 from study.cli.prepare import prepare as prepare_data
-from study.drive.interrupt import INTERRUPTED
+from study.drive.interrupt import INTERRUPTED, to_the_end
 from study.record.display import use
 from trainers.errors import StoppedError, UserError
 from trainers.plugins import load_plugin
@@ -174,6 +174,11 @@ def parser(command: str = "") -> Parser:
     return whole
 
 
+def program(arguments: list[str] | None = None) -> int:
+    """`main` for a process that does nothing else: once it has returned, a signal ends the process at once."""
+    return to_the_end(lambda: main(arguments))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line (without the program's name) and return the exit status."""
     try:
@@ -278,4 +283,4 @@ def _add_at_once(command: Parser) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

@@ -19,11 +19,11 @@ def main(arguments: list[str]) -> int:
     if (folder / "__init__.py").is_file():
         # Run from the checkout: Python put this very package's folder first, where its modules are no top-level names.
         sys.path[0] = str(folder.parent)
-    from study.__main__ import main as study_main
+    from study.__main__ import program
 
     if arguments[:1] == ["--"]:
         arguments = arguments[1:]
-    return study_main(["run", *arguments])
+    return program(["run", *arguments])
 
 
 class _CallableModule(ModuleType):

@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 def called(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The argument lists that reached the command line."""
     lists: list[list[str]] = []
-    monkeypatch.setattr(study.__main__, "main", lambda argv: lists.append(argv) or 7)
+    monkeypatch.setattr(study.__main__, "program", lambda argv: lists.append(argv) or 7)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("RAY_ADDRESS", "")  # so that what the script sets is taken back after the test
     monkeypatch.delenv("RAY_ADDRESS")

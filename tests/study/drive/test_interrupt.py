@@ -96,3 +96,35 @@ def test_the_second_signal_ends_the_command_at_once_with_all_that_it_started(tmp
     assert "stopped now" in errors
     _, alive = psutil.wait_procs(started, timeout=30)
     assert [child for child in alive if child.status() != psutil.STATUS_ZOMBIE] == []
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("status", [0, INTERRUPTED])
+def test_a_signal_while_a_process_ends_takes_nothing_from_its_status(status: int) -> None:
+    process = command(f"""
+        import atexit, sys, time
+        from study.drive.interrupt import to_the_end
+
+        def slow_end():
+            print("ending", flush=True)
+            time.sleep(600)
+
+        atexit.register(slow_end)
+        sys.exit(to_the_end(lambda: {status}))
+    """)
+    assert process.stdout is not None and process.stdout.readline() == "ending\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (status, "")
+
+
+@pytest.mark.integration
+def test_a_second_interruption_while_the_first_is_told_is_no_traceback() -> None:
+    process = command("""
+        import signal, sys
+        from study.drive.interrupt import to_the_end
+
+        sys.exit(to_the_end(lambda: signal.raise_signal(signal.SIGINT)))
+    """)
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == INTERRUPTED
