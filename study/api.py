@@ -173,6 +173,7 @@ def run(
         StoppedError: it was interrupted; what was done is saved, and the same call goes on from there.
     """
     from study.cli import commands
+    from study.cli.command_line import parser
     from study.define.study_file import load_study
 
     for plugin in plugins:
@@ -195,8 +196,6 @@ def run(
         words += [f"--{name}" for name, wanted in flags.items() if wanted]
         if simulate:
             words += ["--simulate", *([] if simulate is True else [str(simulate)])]
-        from study.__main__ import parser
-
         with use(Quiet()) if quiet else nullcontext():
             commands.run(parser("run").parse_args(words))
     return Study(output)

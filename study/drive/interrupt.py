@@ -3,8 +3,8 @@
 Schedulers end a job by SIGTERM, and kill it some seconds later; it is answered like Ctrl-C. The first signal writes the
 study's stop file, which every run looks for after each step (`trainers.stop`); so nothing of what a run has done is
 lost. The second kills the processes that this one started, those of its Ray above all, and leaves at once: what was
-saved before is whole, and the same command goes on from there. A process whose command has ended is only putting
-itself away; a signal then hastens that (`to_the_end`).
+saved before is whole, and the same command goes on from there. A process that is only beginning, or
+putting itself away, leaves at the first (`whole_process`).
 """
 
 import os
@@ -63,20 +63,31 @@ def interruptible(stop_file: Path, tell: Callable[[str], None] = _tell) -> Itera
         clear_stop(stop_file)
 
 
-def to_the_end(command: Callable[[], int]) -> int:
-    """Run a process's whole command and return its exit status; from then on a signal ends the process at once with it.
+def whole_process(load: Callable[[], Callable[[], int]]) -> int:
+    """Run the command that a process was started for, and return its exit status; Ctrl-C is plain at any moment of it.
 
-    What Python and Ray still do as a process ends takes a second or more. An exception in the midst of that, as Ctrl-C
-    raises it, has brought the process down with a segmentation fault in place of its status.
+    While the command is loaded, nothing is lost by leaving at once. When it has returned, what Python and Ray still do
+    takes a second or more, and an exception in its midst, as Ctrl-C raises it, has brought processes down with a
+    segmentation fault in place of their status: a signal ends the process with the status that it has by then.
+
+    Args:
+        load: imports the command, and returns it.
     """
-    try:
-        status = command()
-    except KeyboardInterrupt:  # once more, while the command was saying that it had been interrupted
-        status = INTERRUPTED
+    status = INTERRUPTED
 
     def answer(number: int, frame: FrameType | None) -> None:
+        if not loaded:
+            os.write(2, b"\nstopped before anything was done\n")
         leave_now(status)
 
+    loaded = False
+    earlier = {number: signal.signal(number, answer) for number in SIGNALS}
+    command = load()
+    loaded = True
+    for number, handler in earlier.items():
+        signal.signal(number, handler)
+    with suppress(KeyboardInterrupt):  # once more, while the command was saying that it had been interrupted
+        status = command()
     for number in SIGNALS:
         signal.signal(number, answer)
     for stream in (sys.stdout, sys.stderr):

@@ -11,7 +11,7 @@ from runpy import run_path
 import pyarrow.parquet as pq
 import pytest
 
-from study.__main__ import main
+from study.cli.command_line import main
 from trainers.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from study.__main__ import main, parser
 from study.cli import commands
 from study.cli.arguments import config_values
+from study.cli.command_line import main, parser
 from tests.study.recorded_study import begin_study
 from trainers.config import TrialConfig
 from trainers.errors import UserError
@@ -207,7 +207,7 @@ def test_ctrl_c_is_one_line_and_status_130(capsys: pytest.CaptureFixture[str], m
 @pytest.mark.integration
 def test_help_imports_nothing_heavy() -> None:
     program = (
-        "import sys; from study.__main__ import parser; parser().format_help(); "
+        "import sys; from study.cli.command_line import parser; parser().format_help(); "
         "print([name for name in ('torch', 'ray', 'mlflow') if name in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from study.__main__ import main
+from study.cli.command_line import main
 from study.cli.export import export_run, find_run
 from study.drive.pretrain import pretrain
 from tests.study.recorded_study import ORIGIN, begin_study, write_study_file

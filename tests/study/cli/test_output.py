@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from study.__main__ import main, parser
+from study.cli.command_line import main, parser
 from study.cli.output import display_of
 from study.record.display import JsonLines, Plain, Quiet
 from tests.study.small_study import content

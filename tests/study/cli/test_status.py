@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from study.__main__ import main
+from study.cli.command_line import main
 from study.record.working_alone import only_one
 from tests.study.record.test_study_state import offer
 from tests.study.recorded_study import begin_study, record_run, record_search, record_sweep
@@ -120,7 +120,7 @@ def test_list_says_where_there_is_none(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.integration
 def test_asking_imports_neither_torch_nor_ray(half_done: Path) -> None:
     code = (
-        f"import sys; from study.__main__ import main; main(['status', {str(half_done)!r}]);"
+        f"import sys; from study.cli.command_line import main; main(['status', {str(half_done)!r}]);"
         "sys.exit(any(name in sys.modules for name in ('torch', 'ray', 'mlflow', 'pandas')))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from study.__main__ import main
+from study.cli.command_line import main
 from study.submit import submission
 from tests.study.submit.played_cluster import cluster_file
 

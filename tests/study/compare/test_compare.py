@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from study.__main__ import main
+from study.cli.command_line import main
 from study.compare.compare import compare
 from study.record.study_log import StudyLog
 from tests.study.made_up_runs import OFFER

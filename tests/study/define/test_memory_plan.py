@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from study.__main__ import main
+from study.cli.command_line import main
 from study.define.cells import Cell, ResourcesConfig, SearchConfig, StudyConfig, make_cell
 from study.define.memory_plan import (
     CONTEXT_BYTES,

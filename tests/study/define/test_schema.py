@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from study.__main__ import main
+from study.cli.command_line import main
 from study.define.study_file import PRESETS, SCHEMA, schema
 from study.define.yaml_reader import read_yaml
 from tests.study.small_study import content

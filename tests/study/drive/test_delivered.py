@@ -30,7 +30,7 @@ PROGRAM = """\
 import sys
 from study.drive.cluster import connect
 connect(num_cpus=8)
-from study.__main__ import main
+from study.cli.command_line import main
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -99,18 +99,39 @@ def test_the_second_signal_ends_the_command_at_once_with_all_that_it_started(tmp
 
 
 @pytest.mark.integration
+def test_a_signal_while_the_command_is_loaded_is_one_line() -> None:
+    process = command("""
+        import sys, time
+        from study.drive.interrupt import whole_process
+
+        def load():
+            print("loading", flush=True)
+            try:
+                time.sleep(600)
+            except BaseException as error:  # as some packages do that bring compiled code
+                raise ImportError("partially initialized module") from error
+
+        sys.exit(whole_process(load))
+    """)
+    assert process.stdout is not None and process.stdout.readline() == "loading\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (INTERRUPTED, "\nstopped before anything was done\n")
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize("status", [0, INTERRUPTED])
 def test_a_signal_while_a_process_ends_takes_nothing_from_its_status(status: int) -> None:
     process = command(f"""
         import atexit, sys, time
-        from study.drive.interrupt import to_the_end
+        from study.drive.interrupt import whole_process
 
         def slow_end():
             print("ending", flush=True)
             time.sleep(600)
 
         atexit.register(slow_end)
-        sys.exit(to_the_end(lambda: {status}))
+        sys.exit(whole_process(lambda: lambda: {status}))
     """)
     assert process.stdout is not None and process.stdout.readline() == "ending\n"
     process.send_signal(signal.SIGINT)
@@ -122,9 +143,9 @@ def test_a_signal_while_a_process_ends_takes_nothing_from_its_status(status: int
 def test_a_second_interruption_while_the_first_is_told_is_no_traceback() -> None:
     process = command("""
         import signal, sys
-        from study.drive.interrupt import to_the_end
+        from study.drive.interrupt import whole_process
 
-        sys.exit(to_the_end(lambda: signal.raise_signal(signal.SIGINT)))
+        sys.exit(whole_process(lambda: lambda: signal.raise_signal(signal.SIGINT)))
     """)
     assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == INTERRUPTED

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from study.__main__ import main
+from study.cli.command_line import main
 from study.drive.pretrain import pretrain, pretrain_cells
 from tests.study.small_study import load
 from trainers.config import TrialConfig

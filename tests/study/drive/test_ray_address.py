@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from study.__main__ import main
+from study.cli.command_line import main
 from study.drive.ray_address import check_address, cluster_address
 from trainers.errors import UserError
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import study
-from study.__main__ import main
+from study.cli.command_line import main
 from study.cli.export import export_run
 from study.define.trial_spec import trial_spec
 from study.drive import mirror as mirroring

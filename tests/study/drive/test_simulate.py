@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from study.__main__ import main
+from study.cli.command_line import main
 from study.define.cells import ResourcesConfig, SearchConfig, StudyConfig, make_cell
 from study.drive.simulate import (
     SYNTHETIC,
