@@ -40,12 +40,13 @@ def check(found: Tensor, expected: Tensor) -> None:
     assert float(worst) <= CLOSE[found.dtype]
 
 
-@pytest.mark.parametrize("tables", [True, False], ids=["tables", "floats"])
+@pytest.mark.parametrize("how", ["registers", "memory", "floats"])
 @settings(max_examples=40, deadline=None)
 @given(st.data())
-def test_both_products_are_the_convolutions_adjoints(tables: bool, data: Any) -> None:
-    if tables and not table_products.worthwhile(torch.empty(0), 256, Geometry()):
+def test_both_products_are_the_convolutions_adjoints(how: str, data: Any) -> None:
+    if how == "registers" and not table_products.permutes():
         pytest.skip("this processor does not permute 16 floats")
+    tables = how != "floats"
     draw = lambda low, high: data.draw(st.integers(low, high))  # noqa: E731
     kernel = data.draw(st.sampled_from([1, 3, 5]))
     geometry = Geometry(kernel, draw(1, 3), draw(0, kernel // 2), data.draw(st.booleans()))
@@ -65,6 +66,7 @@ def test_both_products_are_the_convolutions_adjoints(tables: bool, data: Any) ->
     assert words is not None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(table_products, "_LEAST_COLUMNS", 0 if tables else 1 << 40)
+        patch.setattr(table_products, "permutes", lambda: how == "registers")
         patch.setattr("trainers.binary.weights.BLOCK_WEIGHTS", draw(1, 1 << 16))
         check(sign_gradients(rows, columns, store, weights, words, geometry), expected_s)
         product = weight_product(rows, columns, words, geometry)
@@ -76,12 +78,19 @@ def test_both_products_are_the_convolutions_adjoints(tables: bool, data: Any) ->
         check(product.rows(part, product.rows(part)), 2 * expected_w[part])
 
 
+@pytest.mark.parametrize("side", [3, 12])  # several images share a row of lanes, or none
 @pytest.mark.parametrize("threads", [2, 3])
-def test_any_number_of_threads_gives_the_same_bits(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("in_registers", [True, False], ids=["registers", "memory"])
+def test_any_number_of_threads_gives_the_same_bits(
+    in_registers: bool, threads: int, side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if in_registers and not table_products.permutes():
+        pytest.skip("this processor does not permute 16 floats")
+    monkeypatch.setattr(table_products, "permutes", lambda: in_registers)
     geometry = Geometry(3, 1, 1)
-    x, layer = signs(2, 64, 12, 12, seed=1), BinaryConv2d(64, 96, 3)
+    x, layer = signs(8, 64, side, side, seed=1), BinaryConv2d(64, 96, 3)
     store = layer.pack()
-    grad = torch.randn(2 * 12 * 12, 96)
+    grad = torch.randn(8 * side * side, 96)
     words, weights = kernels.pack_signs(x), kernels.pack_weights([store.bits], 64, geometry)
     assert words is not None
 

@@ -9,8 +9,7 @@ made once and serve all columns. The sums are float32 sums in another order. (Th
 Russians, 1970; with tables in registers for binary weights it is that of T-MAC, EuroSys 2025.)
 
 Both backward products of a binary layer are of this kind: dL/ds = dL/dz·W, with tables over four output channels, and
-dL/dW = dL/dz^T·S, with tables over four pixels. Signs lie as codes: 32 of them along K in a word, 64 columns side by
-side. Numbers beyond the end of K are 0, so their signs do not matter.
+dL/dW = dL/dz^T·S, with tables over four pixels. Signs lie as codes (`trainers.binary.kernels.cpu_sign_codes`).
 """
 
 from typing import Any
@@ -18,72 +17,11 @@ from typing import Any
 import numpy as np
 
 from trainers.binary.kernels import WORD
+from trainers.binary.kernels.cpu_sign_codes import CODED, PIXELS
 from trainers.binary.kernels.jit import Compiled
-from trainers.binary.kernels.vectors import COLUMNS, ROWS, TABLE, look_up_tile, sign_table, turn_words
+from trainers.binary.kernels.vectors import COLUMNS, ROWS, TABLE, look_up_tile, sign_table
 
-CODED = 32  # signs in a word of codes
 OUTPUTS = 32  # rows of dL/dW that are summed up at a time
-PIXELS = 256  # pixels whose tables exist at a time for dL/dW
-
-
-@Compiled
-def weight_codes(start: int, stop: int, packed: Any, channels: int, taps: int, lanes: int, codes: Any) -> None:
-    """Weights as `pack_weights` lays them, (blocks, taps·words, lanes), to codes along the output channels.
-
-    codes (words, taps, out/32, 64): for the 64 channels of a word, tap and 32 output channels. Works on the words
-    from `start` to `stop`; output channels beyond the last one are -1.
-    """
-    width = (channels + WORD - 1) // WORD
-    column = np.empty(CODED, np.uint64)
-    for word in range(start, stop):
-        for tap in range(taps):
-            for part in range(codes.shape[2]):
-                for row in range(CODED):
-                    output = part * CODED + row
-                    block, lane = output // lanes, output % lanes
-                    column[row] = packed[block, tap * width + word, lane] if block < len(packed) else np.uint64(0)
-                place = (word * taps + tap) * codes.shape[2] + part
-                turn_words(column.ctypes.data, codes.ctypes.data + place * COLUMNS * 4)
-
-
-@Compiled
-def pixel_codes(start: int, stop: int, words: Any, image: Any, geometry: Any, codes: Any) -> None:
-    """Words of signs to codes along the output pixels, for groups of 32 of them from `start` to `stop`.
-
-    codes (pixels/PIXELS, C·taps/64, PIXELS/32, 64): a channel's taps are neighbouring columns, as they are in dL/dW.
-    The sign of a tap is that of the pixel that it falls on; outside the image it is +1.
-    """
-    high, wide, high_out, wide_out = image
-    channels, kernel, stride, padding = geometry
-    pixels = len(words) // (high * wide) * (high_out * wide_out)
-    width, taps, tiles, parts = words.shape[1], kernel * kernel, codes.shape[1], codes.shape[2]
-    flat = codes.reshape(-1)
-    turned = np.empty(COLUMNS, np.int32)
-    corners = np.empty((CODED, 3), np.int64)  # of each pixel's window: image, top, left
-    sources = np.empty(CODED, np.int64)
-    column = np.empty(CODED, np.uint64)
-    for group in range(start, stop):
-        for index in range(CODED):
-            pixel = min(group * CODED + index, pixels - 1)
-            number, place = pixel // (high_out * wide_out), pixel % (high_out * wide_out)
-            corners[index, 0] = number
-            corners[index, 1] = place // wide_out * stride - padding
-            corners[index, 2] = place % wide_out * stride - padding
-        for tap in range(taps):
-            line, across = tap // kernel, tap % kernel
-            for index in range(CODED):
-                y, x = corners[index, 1] + line, corners[index, 2] + across
-                inside = 0 <= y < high and 0 <= x < wide
-                sources[index] = (corners[index, 0] * high + y) * wide + x if inside else -1
-            for word in range(width):
-                for index in range(CODED):
-                    source = sources[index]
-                    column[index] = words[source, word] if source >= 0 else ~np.uint64(0)
-                turn_words(column.ctypes.data, turned.ctypes.data)
-                for channel in range(min(WORD, channels - word * WORD)):
-                    place = (word * WORD + channel) * taps + tap
-                    tile = (group // parts * tiles + place // COLUMNS) * parts + group % parts
-                    flat[tile * COLUMNS + place % COLUMNS] = turned[channel]
 
 
 @Compiled
@@ -95,7 +33,7 @@ def sign_gradients(
     Args:
         grad: dL/dz, (pixels', all O).
         columns: (first, count) of grad's columns that belong to these weights.
-        codes: of `weight_codes`.
+        codes: of `cpu_sign_codes.weight_codes`.
         image, geometry: (H, W, H', W') and (k, stride, padding).
         tables: room for this thread: (k rows of pixels' + 1, a row's tables).
         grad_s: (pixels, C), set.
@@ -182,28 +120,6 @@ def sign_gradients(
 
 
 @Compiled
-def outside_sums(start: int, stop: int, grad: Any, columns: Any, image: Any, geometry: Any, sums: Any) -> None:
-    """sums[o, tap] = sum of dL/dz over the output pixels whose tap lies outside the image; taps from start to stop."""
-    high, wide, high_out, wide_out = image
-    kernel, stride, padding = geometry
-    first, count = columns
-    total = np.empty(count, np.float32)
-    for tap in range(start, stop):
-        total[:] = 0
-        for y in range(high_out):
-            line = y * stride - padding + tap // kernel
-            for x in range(wide_out):
-                across = x * stride - padding + tap % kernel
-                if 0 <= line < high and 0 <= across < wide:
-                    continue
-                for pixel in range(y * wide_out + x, len(grad), high_out * wide_out):
-                    for output in range(count):
-                        total[output] += grad[pixel, first + output]
-        for output in range(count):
-            sums[output, tap] = total[output]
-
-
-@Compiled
 def weight_gradients(
     start: int, stop: int, grad: Any, columns: Any, codes: Any, outside: Any, room: Any, adds: bool, grad_w: Any
 ) -> None:
@@ -211,7 +127,7 @@ def weight_gradients(
 
     Args:
         grad, columns: as for `sign_gradients`.
-        codes: of `pixel_codes`.
+        codes: of `cpu_sign_codes.pixel_codes`.
         outside: (rows, taps) of `outside_sums`, which every channel's +1 outside the image added too much.
         room: for this thread, float32: OUTPUTS·(PIXELS/4)·TABLE for tables, the rest for sums of as many tiles of
             OUTPUTS x COLUMNS as fit.

@@ -1,6 +1,8 @@
-"""The two backward products of a binary layer by table look-up: `trainers.binary.kernels.cpu_tables` on torch tensors.
+"""The two backward products of a binary layer by table look-up, on torch tensors.
 
-dL/dz comes as rows of pixels (N·H'·W', O), float32; some of its columns belong to the weights in question.
+Tables lie in registers where the processor permutes 16 floats at once (`trainers.binary.kernels.cpu_tables`), in memory
+elsewhere (`trainers.binary.kernels.cpu_lane_tables`). dL/dz comes as rows of pixels (N·H'·W', O), float32; some of its
+columns belong to the weights in question.
 """
 
 import importlib
@@ -16,26 +18,34 @@ from trainers.binary.kernels import WORD, Geometry, SignWords, WeightWords, arra
 Image = tuple[int, int, int, int]
 
 _LEAST_COLUMNS = 256  # fewer do not pay for the tables (measured on an EPYC of 2023)
-_ROOM = (
-    1 << 16
-)  # floats of one thread's sums for dL/dW, beside half as many of tables: they stay in the second-level cache
+_ROOM = 1 << 16  # floats of one thread's sums for dL/dW: they stay in the second-level cache
 
 
 @lru_cache(maxsize=1)
-def _tables() -> Any:
+def _codes() -> Any:
+    return importlib.import_module("trainers.binary.kernels.cpu_sign_codes")
+
+
+@lru_cache(maxsize=1)
+def _in_registers() -> Any:
     return importlib.import_module("trainers.binary.kernels.cpu_tables")
 
 
 @lru_cache(maxsize=1)
-def _permutes() -> bool:
-    """Whether the processor permutes 16 floats at once; elsewhere tables are slower than float products."""
+def _in_memory() -> Any:
+    return importlib.import_module("trainers.binary.kernels.cpu_lane_tables")
+
+
+@lru_cache(maxsize=1)
+def permutes() -> bool:
+    """Whether the processor permutes 16 floats at once, as tables in registers need it."""
     binding = importlib.import_module("llvmlite.binding")
     return bool(binding.get_host_cpu_features().get("avx512f", False))
 
 
 def worthwhile(tensor: Tensor, channels: int, geometry: Geometry) -> bool:
-    """Whether tables are faster than torch's products: they must serve some columns, on a processor that permutes."""
-    return tensor.dtype is torch.float32 and channels * geometry.taps >= _LEAST_COLUMNS and _permutes()
+    """Whether tables are faster than torch's products: they must serve some columns."""
+    return tensor.dtype is torch.float32 and channels * geometry.taps >= _LEAST_COLUMNS
 
 
 def image_of(signs: SignWords, geometry: Geometry) -> Image:
@@ -46,19 +56,28 @@ def image_of(signs: SignWords, geometry: Geometry) -> Image:
 def sign_gradients(grad: Tensor, columns: slice, weights: WeightWords, signs: SignWords, geometry: Geometry) -> Tensor:
     """dL/ds (N·H·W, C) from dL/dz, for the weights to which `columns` of it belong."""
     image = image_of(signs, geometry)
-    words, parts = -(-signs.channels // WORD), -(-weights.outputs // _tables().CODED)
+    words, parts = -(-signs.channels // WORD), -(-weights.outputs // _codes().CODED)
     codes = torch.empty((words, geometry.taps, parts, WORD), dtype=torch.int32)
-    row = image[3] * parts * _tables().CODED * (_tables().TABLE // 4)
-    threads = torch.get_num_threads()
-    rooms = torch.empty((threads, geometry.kernel * row + row // image[3]), dtype=torch.float32)
     grad_s = grad.new_empty((len(signs.words), signs.channels))
+    threads, shape = torch.get_num_threads(), _shape(geometry)
+    if permutes():
+        row = image[3] * parts * _codes().CODED * (_in_registers().TABLE // 4)
+        room, items = geometry.kernel * row + row // image[3], signs.images * signs.high
+        compute = _in_registers().sign_gradients
+    else:
+        room = parts * _in_memory().TABLES + 2 * _in_memory().TILE
+        # Whole images, so that no two threads add to one pixel; small ones share a row of lanes.
+        together = max(1, _in_memory().LANES // (image[2] * image[3]))
+        items, shape = -(-signs.images // together), (*shape, together)
+        compute = _in_memory().sign_gradients
+    rooms = torch.empty((threads, room), dtype=torch.float32)
     if not simulated(grad):
-        _tables().weight_codes.split(
+        _codes().weight_codes.split(
             words, array(weights.words), signs.channels, geometry.taps, kernels.loaded().LANES, codes.numpy()
         )
-        _tables().sign_gradients.split(
-            signs.images * signs.high,
-            *(grad.numpy(), (columns.start, weights.outputs), codes.numpy(), image, _shape(geometry)),
+        compute.split(
+            items,
+            *(grad.numpy(), (columns.start, weights.outputs), codes.numpy(), image, shape),
             list(rooms.numpy()),
             grad_s.numpy(),
         )
@@ -78,12 +97,12 @@ class TableProduct:
         self.grad, self.columns, self.geometry, self.channels = grad, columns, geometry, signs.channels
         self.image = image_of(signs, geometry)
         pixels, tiles = len(grad), -(-signs.channels * geometry.taps // WORD)
-        blocks, parts = -(-pixels // _tables().PIXELS), _tables().PIXELS // _tables().CODED
+        blocks, parts = -(-pixels // _codes().PIXELS), _codes().PIXELS // _codes().CODED
         self.codes = torch.empty((blocks, tiles, parts, WORD), dtype=torch.int32)
         if not simulated(grad):
             shape = (signs.channels, *_shape(geometry))
-            _tables().pixel_codes.split(
-                -(-pixels // _tables().CODED), array(signs.words), self.image, shape, self.codes.numpy()
+            _codes().pixel_codes.split(
+                -(-pixels // _codes().CODED), array(signs.words), self.image, shape, self.codes.numpy()
             )
 
     def rows(self, rows: slice, added_to: Tensor | None = None) -> Tensor:
@@ -93,16 +112,21 @@ class TableProduct:
         if grad_w is None:
             grad_w = self.grad.new_empty((count, self.channels, self.geometry.kernel, self.geometry.kernel))
         outside = self.grad.new_zeros((count, taps))
-        tables = _tables().OUTPUTS * (_tables().PIXELS // 4) * _tables().TABLE
+        if permutes():
+            outputs, compute = _in_registers().OUTPUTS, _in_registers().weight_gradients
+            tables = outputs * (_codes().PIXELS // 4) * _in_registers().TABLE
+        else:
+            outputs, compute = _in_memory().LANES, _in_memory().weight_gradients
+            tables = _in_memory().TABLES + _in_memory().TILE
         rooms = torch.empty((torch.get_num_threads(), tables + _ROOM))
         if not simulated(self.grad):
             columns = (self.columns.start + rows.start, count)
             if self.geometry.padding and not self.geometry.ones:
-                _tables().outside_sums.split(
+                _codes().outside_sums.split(
                     taps, self.grad.numpy(), columns, self.image, _shape(self.geometry), outside.numpy()
                 )
-            _tables().weight_gradients.split(
-                -(-count // _tables().OUTPUTS),
+            compute.split(
+                -(-count // outputs),
                 *(self.grad.numpy(), columns, self.codes.numpy(), outside.numpy()),
                 list(rooms.numpy()),
                 added_to is not None,
@@ -111,5 +135,5 @@ class TableProduct:
         return grad_w
 
 
-def _shape(geometry: Geometry) -> tuple[int, int, int]:
+def _shape(geometry: Geometry) -> tuple[int, ...]:
     return geometry.kernel, geometry.stride, geometry.padding
