@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from study.compare.figure_labels import Point, place_labels, set_side_by_side
-from study.compare.figure_page import FAINT_INK, INK, blank_page, panels, plain_axes, write_figure, write_title
+from study.compare.figure_page import FAINT_INK, INK, blank_page, panels, plain_axes, settle, write_figure, write_title
 from study.compare.findings import Findings
 from study.compare.looks import styles_of
 from study.compare.scores import CellGroup, MethodSummary
@@ -130,8 +130,7 @@ def _panels(
         (axis, *_draw_frame(axis, workload, styles, across, inches[0], captioned))
         for axis, workload in zip(axes, workloads, strict=True)
     ]
-    figure.canvas.draw()  # the layout settles, and with it where every point lies on the page
-    figure.set_layout_engine("none")
+    settle(figure)  # and with it where every point lies on the page
     for axis, points, line in drawn:
         set_side_by_side(axis, points)
         _draw_points(axis, points)

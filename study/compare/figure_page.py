@@ -52,8 +52,16 @@ def write_title(figure: Figure, text: str, banners: Sequence[str]) -> None:
     figure.suptitle("\n".join([*lines, *textwrap.wrap(text, width)]), fontsize=12, color=colour)
 
 
+def settle(figure: Figure) -> None:
+    """Lay a figure out once, for all the files that are made of it; it takes as long as drawing it."""
+    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+
+
 def write_figure(figure: Figure, stem: Path) -> tuple[Path, Path]:
     """Write a figure as `<stem>.png` and `<stem>.svg`, each whole or not at all; raises `UserError` where it cannot."""
+    settle(figure)
     paths = (stem.with_suffix(".png"), stem.with_suffix(".svg"))
     for path in paths:
         try:

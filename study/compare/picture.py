@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from study.compare.figure import PEAK_MEMORY, STATE, Across, draw_figure
+from study.compare.figure_page import settle
 from study.compare.findings import Findings
 from study.compare.looks import styles_of
 from trainers.errors import UserError
@@ -109,6 +110,7 @@ def curves_picture(epochs: pa.Table, measure: str, phase: str, study: str) -> Pi
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False, fontsize=8)
     figure.suptitle(f"{study}: {phase} runs, mean and range", fontsize=10)
+    settle(figure)
     return Picture(_saved(figure, "png"), _saved(figure, "svg"))
 
 

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from study.compare import figure_page
-from study.compare.figure_page import INK, blank_page
+from study.compare.figure_page import INK, blank_page, settle
 from trainers.atomic import write_atomically, write_text
 from trainers.errors import UserError
 
@@ -124,6 +124,7 @@ def legend_below(figure: Figure, axis: Axes, columns: int = 2) -> None:
 
 
 def _rendered(figure: Figure, kind: str, name: str) -> bytes:
+    settle(figure)
     stream = io.BytesIO()
     metadata = {"Date": None, "Creator": None} if kind == "svg" else None
     # Words of a font, not outlines; and names that are the same whenever it is drawn.

@@ -9,6 +9,7 @@ The published splits of Oxford Flowers and Pets are pooled (see `DatasetInfo.has
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -130,11 +131,13 @@ _READERS: dict[str, Callable[[DatasetInfo, str, bool], ImageSource]] = {
 
 def digits_source() -> ImageSource:
     """scikit-learn's digits: 1,797 real 8x8 pictures inside the package, grey 0..16 scaled to 0..255; no split."""
-    from sklearn.datasets import load_digits  # slow to import, and only this data set needs it
-
-    digits = load_digits()
-    values = np.round(digits.images * (255 / 16)).astype(np.uint8)
-    labels = digits.target.astype(np.int64)
+    # Its file is read as `load_digits` reads it: importing scikit-learn takes seconds at every start of a study.
+    package = find_spec("sklearn")
+    if package is None or not package.submodule_search_locations:
+        raise UserError("the data set Digits lies in scikit-learn, which is not installed: pip install scikit-learn")
+    table = np.loadtxt(Path(package.submodule_search_locations[0]) / "datasets/data/digits.csv.gz", delimiter=",")
+    values = np.round(table[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    labels = table[:, -1].astype(np.int64)
     fingerprint = hashlib.sha256(values.tobytes() + labels.tobytes()).hexdigest()
     names = tuple(str(index) for index in range(10))
     part = ArrayPart(values, labels, "load_digits")

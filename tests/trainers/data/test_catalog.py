@@ -1,7 +1,10 @@
 """What the catalogue promises to everyone who reads a name from a command line."""
 
+from io import BytesIO
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from trainers.data.catalog import CATALOG, lookup
 from trainers.data.originals import digits_source
@@ -46,6 +49,11 @@ def test_digits_statistics_are_those_of_its_pixels() -> None:
     assert len(source.train.labels) == 1797 and source.test is None
     from sklearn.datasets import load_digits
 
-    scaled = load_digits().images / 16
+    digits = load_digits()
+    assert np.array_equal(source.train.labels, digits.target)
+    for row in (0, 1, 1796):
+        with Image.open(BytesIO(source.train.picture(row))) as picture:
+            assert np.array_equal(np.asarray(picture), np.round(digits.images[row] * (255 / 16)))
+    scaled = digits.images / 16
     assert np.allclose(CATALOG["Digits"].mean, scaled.mean(), atol=1e-4)
     assert np.allclose(CATALOG["Digits"].std, scaled.std(), atol=1e-4)
