@@ -3,7 +3,7 @@
     /mnt/shared/binsfo, file:///mnt/shared/binsfo     a folder that all machines mount under one path
     s3://BUCKET/PREFIX                                Amazon S3, or a server that speaks it (AWS_ENDPOINT_URL, or
                                                       ?endpoint_override=HOST:PORT&scheme=http)
-    gs://BUCKET/PREFIX                                Google Cloud Storage
+    gs://BUCKET/PREFIX                                Google Cloud Storage, or its emulator (STORAGE_EMULATOR_HOST)
 
 Who may do what there is said by the environment (AWS_ACCESS_KEY_ID, ~/.aws, a machine's role,
 GOOGLE_APPLICATION_CREDENTIALS), never by the address, which stands in records and messages.
@@ -42,7 +42,7 @@ _PIECE = 4 * 2**20  # bytes read or sent at a time
 # How the services' errors read, which pyarrow passes on as text.
 _DENIED = re.compile(
     "ACCESS_DENIED|INVALID_ACCESS_KEY|InvalidAccessKeyId|SIGNATURE|INVALID_CLIENT_TOKEN|PERMISSION_DEN|UNAUTHENTICATED|"
-    "HTTP response code 40[13]|could not create .*credentials|default credentials",
+    "HTTP response code 40[13]|could not create .*(credentials|access token)|default credentials",
     re.IGNORECASE,
 )
 _NO_BUCKET = re.compile(r"NO_SUCH_BUCKET|NoSuchBucket|bucket does not exist|Bucket '[^']*' not found", re.IGNORECASE)
@@ -280,7 +280,8 @@ class Storage:
 
     def _refusal(self, error: OSError, reason: str) -> str:
         """Why another try would end alike, and what to do; empty where it might not."""
-        if _NO_BUCKET.search(reason):
+        # A write needs nothing to be in a bucket, and what only looks takes absence for an answer.
+        if _NO_BUCKET.search(reason) or (self._scheme != "file" and isinstance(error, FileNotFoundError)):
             return f"the storage {self.uri} does not exist: no such bucket; make it, or give another --storage"
         if self._scheme in CREDENTIALS and _DENIED.search(reason):
             return (

@@ -21,6 +21,8 @@ _OPTIONS = {"s3": ("endpoint_override", "scheme", "region"), "gs": ("endpoint_ov
 _KINDS = "a path that all machines share, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"
 _ADDRESSES = {"endpoint_override": "AWS_ENDPOINT_URL_S3 AWS_ENDPOINT_URL", "region": "AWS_REGION AWS_DEFAULT_REGION"}
 
+_GOOGLES_PATIENCE = timedelta(seconds=5)  # within a call; the call itself is tried again by `trainers.storage`
+
 
 class Address(NamedTuple):
     """Where storage is.
@@ -77,7 +79,12 @@ def filesystem(address: Address) -> fs.FileSystem:
     if scheme == "file":
         return fs.LocalFileSystem()
     if scheme == "gs":
-        return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=20), **options)
+        emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
+        if emulator and not options:  # as Google's own libraries read it: a server that asks for no credentials
+            kind, _, place = emulator.rpartition("://")
+            options = {"scheme": kind or "http", "endpoint_override": place.rstrip("/")}
+            return fs.GcsFileSystem(anonymous=True, retry_time_limit=_GOOGLES_PATIENCE, **options)
+        return fs.GcsFileSystem(retry_time_limit=_GOOGLES_PATIENCE, **options)
     for option, variables in _ADDRESSES.items():  # which pyarrow does not read in every release
         found = [os.environ[name] for name in variables.split() if os.environ.get(name)]
         if found and option not in options:

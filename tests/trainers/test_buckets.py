@@ -1,9 +1,10 @@
-"""A real S3 server, on loopback: a killed run goes on without its folder, and what is wrong there is one line."""
+"""Real servers of buckets, on loopback, S3's and Google's: a killed run goes on without its folder; errors are a line."""
 
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -58,10 +59,29 @@ def server() -> Iterator[str]:
     running.stop()
 
 
+@pytest.fixture(scope="module")
+def google() -> Iterator[str]:
+    """The same of Google's kind."""
+    emulator = pytest.importorskip("gcp_storage_emulator.server", reason="pip install gcp-storage-emulator")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    running = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket="binsfo")
+    running.start()
+    yield f"http://127.0.0.1:{port}"
+    running.stop()
+
+
+@pytest.fixture(params=["s3", "gs"])
+def bucket(request: pytest.FixtureRequest) -> str:
+    """A bucket's address, of either kind."""
+    return f"{request.param}://binsfo"
+
+
 @pytest.fixture(autouse=True)
-def machine(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def machine(server: str, google: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "AWS_ENDPOINT_URL": server,
+        "STORAGE_EMULATOR_HOST": google,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -72,12 +92,14 @@ def machine(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(run_data, "_data", {})
 
 
-def test_a_killed_run_goes_on_without_its_folder_and_data_to_the_same_bits(digits: MakeConfig, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_without_its_folder_and_data_to_the_same_bits(
+    bucket: str, digits: MakeConfig, tmp_path: Path
+) -> None:
     prepare("Digits", tmp_path / "head")
     config = digits(epochs=4, test=True, data_root=str(tmp_path / "head"))
     expected: list[Metrics] = []
     final = run_local(config, tmp_path / "whole", expected.append)
-    storage = Storage("s3://binsfo/here")
+    storage = Storage(f"{bucket}/here")
     storage.require()
     place = RunPlace(storage.uri, "studies/s", "id", "t", share_inputs(storage, [config]))
     shutil.rmtree(config.data_root)
@@ -96,9 +118,9 @@ def test_a_killed_run_goes_on_without_its_folder_and_data_to_the_same_bits(digit
     assert first.keys() == second.keys() and all((first[name] == second[name]).all() for name in first)
 
 
-def test_a_flipped_byte_of_the_data_is_found(digits: MakeConfig, tmp_path: Path) -> None:
+def test_a_flipped_byte_of_the_data_is_found(bucket: str, digits: MakeConfig, tmp_path: Path) -> None:
     prepare("Digits", tmp_path / "head")
-    config, storage = digits(data_root=str(tmp_path / "head")), Storage("s3://binsfo/flipped")
+    config, storage = digits(data_root=str(tmp_path / "head")), Storage(f"{bucket}/flipped")
     inputs = share_inputs(storage, [config])
     place = RunPlace(storage.uri, "studies/s", "id", "t", inputs)
     shutil.rmtree(config.data_root)
@@ -112,7 +134,7 @@ def test_a_flipped_byte_of_the_data_is_found(digits: MakeConfig, tmp_path: Path)
     shutil.rmtree(cache_folder())
     (manifest,) = inputs["data"].values()
     storage.write(f"data/{manifest}/{shard.name}", flipped)
-    with pytest.raises(DataChangedError, match=f"{shard.name} in the storage s3://binsfo/flipped is not what was put"):
+    with pytest.raises(DataChangedError, match=f"{shard.name} in the storage {bucket}/flipped is not what was put"):
         bring_inputs(config, place)
 
 
@@ -134,8 +156,21 @@ def test_what_is_wrong_with_a_bucket_is_one_line(server: str, monkeypatch: pytes
     Storage("s3://binsfo/a").require()
 
 
-def test_a_server_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket_of_googles_that_is_not_there_or_lets_nobody_in_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="gs://no-bucket/a does not exist: no such bucket"):
+        Storage("gs://no-bucket/a").require()
+    # Without credentials, which every other server asks for.
+    monkeypatch.setenv("CLOUDSDK_CONFIG", "/nowhere")
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST")
+    with pytest.raises(UserError, match=r"refuses this machine .*GOOGLE_APPLICATION_CREDENTIALS"):
+        Storage("gs://binsfo/a").require()
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_a_server_that_does_not_answer_is_one_line(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainers.storage.FIRST_PATIENCE", 0.5)
-    with pytest.raises(UserError, match=r"s3://binsfo/a.* cannot be reached") as said:
-        Storage("s3://binsfo/a?endpoint_override=127.0.0.1:9&scheme=http").require()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    options = "?endpoint_override=127.0.0.1:9&scheme=http" if scheme == "s3" else ""
+    with pytest.raises(UserError, match=rf"{scheme}://binsfo/a.* cannot be reached") as said:
+        Storage(f"{scheme}://binsfo/a{options}").require()
     assert "\n" not in str(said.value)
