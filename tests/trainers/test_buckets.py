@@ -1,4 +1,4 @@
-"""Real servers of buckets, on loopback, S3's and Google's: a killed run goes on without its folder; errors are a line."""
+"""Real servers of buckets on loopback, S3's and Google's: killed runs go on without their folders; errors are one line."""
 
 import json
 import os
