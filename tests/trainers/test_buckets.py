@@ -1,4 +1,4 @@
-"""Real servers of buckets on loopback, S3's and Google's: killed runs go on without their folders; errors are one line."""
+"""Servers of buckets on loopback, S3's and Google's: killed runs go on without their folders, errors are a line."""
 
 import json
 import os
