@@ -145,6 +145,7 @@ def test_a_second_interruption_while_the_first_is_told_is_no_traceback() -> None
         import signal, sys
         from study.drive.interrupt import whole_process
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs do not have
         sys.exit(whole_process(lambda: lambda: signal.raise_signal(signal.SIGINT)))
     """)
     assert process.communicate(timeout=60) == ("", "")
