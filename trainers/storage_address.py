@@ -79,19 +79,19 @@ def filesystem(address: Address) -> fs.FileSystem:
     if scheme == "file":
         return fs.LocalFileSystem()
     if scheme == "gs":
+        google: dict[str, Any] = {**options, "retry_time_limit": _GOOGLES_PATIENCE}
         emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
         if emulator and not options:  # as Google's own libraries read it: a server that asks for no credentials
-            kind, _, place = emulator.rpartition("://")
-            options = {"scheme": kind or "http", "endpoint_override": place.rstrip("/")}
-            return fs.GcsFileSystem(anonymous=True, retry_time_limit=_GOOGLES_PATIENCE, **options)
-        return fs.GcsFileSystem(retry_time_limit=_GOOGLES_PATIENCE, **options)
+            kind, place = _server(emulator)
+            google |= {"anonymous": True, "scheme": kind or "http", "endpoint_override": place}
+        return fs.GcsFileSystem(**google)
     for option, variables in _ADDRESSES.items():  # which pyarrow does not read in every release
         found = [os.environ[name] for name in variables.split() if os.environ.get(name)]
         if found and option not in options:
             options = {**options, option: found[0]}
     if (endpoint := options.get("endpoint_override", "")) and "://" in endpoint:
-        options = {"scheme": endpoint.partition("://")[0], **options}
-        options["endpoint_override"] = endpoint.partition("://")[2].rstrip("/")
+        kind, place = _server(endpoint)
+        options = {"scheme": kind, **options, "endpoint_override": place}
     elif not endpoint and "region" not in options:
         options = {**options, "region": fs.resolve_s3_region(base.partition("/")[0])}
     settings: dict[str, Any] = {**options, "background_writes": False, "connect_timeout": 10, "request_timeout": 60}
@@ -99,3 +99,9 @@ def filesystem(address: Address) -> fs.FileSystem:
         return fs.S3FileSystem(allow_delayed_open=True, **settings)  # small files: one request, not three
     except TypeError:  # an earlier pyarrow
         return fs.S3FileSystem(**settings)
+
+
+def _server(address: str) -> tuple[str, str]:
+    """Scheme (empty where there is none) and HOST:PORT of a server's address."""
+    scheme, _, place = address.rpartition("://")
+    return scheme, place.rstrip("/")

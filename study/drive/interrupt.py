@@ -77,7 +77,7 @@ def whole_process(load: Callable[[], Callable[[], int]]) -> int:
 
     def answer(number: int, frame: FrameType | None) -> None:
         if not loaded:
-            os.write(2, b"\nstopped before anything was done\n")
+            os.write(2, b"\nstopped before anything was done; the same command goes on from here\n")
         leave_now(status)
 
     loaded = False

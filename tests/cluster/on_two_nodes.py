@@ -176,7 +176,7 @@ def without_a_disk_in_common(module: Any, nodes: Any, cluster: str) -> None:
     submit = [ray, "submit", cluster, "study/run.py", "--", *study]
     apart = ["--tmux"] if shutil.which("tmux") else []  # the command stays when the laptop is closed
 
-    with once_both_are_past(folder, 5, lambda: kill_driver(study[0])):
+    with once_both_are_past(folder, 5, lambda: kill_driver(study[0]), patience=300 if apart else 1):
         nodes.step("ray submit", [ray, "submit", *apart, *submit[2:]], may_fail=not apart)
     assert not any(event["event"] == "end" for event in events(folder)), "it was killed before its end"
     with once_both_are_past(folder, 20, lambda: lose_node(nodes, 2)):
@@ -195,8 +195,11 @@ def without_a_disk_in_common(module: Any, nodes: Any, cluster: str) -> None:
 
 
 @contextmanager
-def once_both_are_past(folder: Path, epoch: int, strike: Callable[[], None]) -> Iterator[None]:
-    """Strike, once, while the context is open: when two trials of the study have logged so many epochs."""
+def once_both_are_past(folder: Path, epoch: int, strike: Callable[[], None], patience: float = 1) -> Iterator[None]:
+    """Strike, once, while the context is open: when two trials of the study have logged so many epochs.
+
+    It stays open for at most `patience` seconds after its body, which need not wait for the study.
+    """
 
     def wait() -> None:
         while len({event["trial_id"] for event in events(folder) if event.get("epoch", 0) >= epoch}) < 2:
@@ -207,7 +210,7 @@ def once_both_are_past(folder: Path, epoch: int, strike: Callable[[], None]) -> 
     struck = threading.Event()
     threading.Thread(target=wait, daemon=True).start()
     yield
-    assert struck.wait(timeout=300)
+    assert struck.wait(timeout=patience)
 
 
 def kill_driver(study_file: str) -> None:

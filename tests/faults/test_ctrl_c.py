@@ -49,7 +49,7 @@ def test_an_interrupted_study_says_how_to_go_on_and_comes_to_the_same(
         time.sleep(draws.uniform(0.05, 0.5))
         press(command)
     assert command.wait(LONGEST_GOODBYE) == INTERRUPTED, command.tail()
-    assert any(text in command.tail() for text in ("the same command goes on", "stopped before anything was done"))
+    assert "the same command goes on" in command.tail()
     assert command.left_over() == []
     if times == 1:  # whatever was running has stopped by itself, and said so
         running: set[str] = set()

@@ -7,11 +7,10 @@ that bits are those of the twin in torch.
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from trainers.binary.kernels.erf import BELOW_ONE, FROM_ONE
-from trainers.binary.kernels.jit import Compiled
+from trainers.binary.kernels.jit import Compiled, inlined
 from trainers.binary.kernels.philox import SMALLEST_DRAW
 
 EWM, WPM, RAND = 0, 1, 2
@@ -24,10 +23,8 @@ _SMALLEST_DRAW = np.float32(SMALLEST_DRAW)
 _ERFINV_HALF = np.float32(0.4769362762044699)
 _GATHER, _TOP = np.uint64(0x0102040810204080), np.uint64(56)  # eight bytes of 0 and 1 -> the bits of one byte
 
-_inlined = numba.njit(nogil=True, error_model="numpy", inline="always")
 
-
-@_inlined
+@inlined
 def _fill(drawn: Any, row: Any, step: Any, stream: Any, k0: Any, k1: Any) -> None:
     """The words of one output channel, uint32 (4, h)."""
     for place in range(drawn.shape[1]):
@@ -48,7 +45,7 @@ def _fill(drawn: Any, row: Any, step: Any, stream: Any, k0: Any, k1: Any) -> Non
         drawn[3, place] = c3
 
 
-@_inlined
+@inlined
 def _erf(x: Any) -> Any:
     z = x * x
     small = ((((_B5 * z + _B4) * z + _B3) * z + _B2) * z + _B1) * z + _B0
@@ -60,7 +57,7 @@ def _erf(x: Any) -> Any:
     return small * x if x < _ONE else _ONE - _ONE / power
 
 
-@_inlined
+@inlined
 def _take_moments(grad: Any, lanes: Any, moments: Any) -> None:
     """moments[0] = mean g, moments[1] = sum (g - mean)^2 of one channel, in float64, relative to its first entry."""
     n, origin = grad.shape[0], np.float64(grad[0])
@@ -82,7 +79,7 @@ def _take_moments(grad: Any, lanes: Any, moments: Any) -> None:
     moments[1] = squares - total * total / n
 
 
-@_inlined
+@inlined
 def _events(grad: Any, words: Any, kind: Any, temperature: Any, event: Any) -> None:
     """event = [u < p(|g|, T)], 0 or 1 a column; RAND's p whatever g."""
     for column in range(grad.shape[0]):
@@ -97,13 +94,13 @@ def _events(grad: Any, words: Any, kind: Any, temperature: Any, event: Any) -> N
             event[column] = u < temperature
 
 
-@_inlined
+@inlined
 def _byte(flags: Any, place: Any) -> Any:
     """Eight flags as the bits of a byte, the first in the lowest."""
     return np.uint8((flags[place] * _GATHER) >> _TOP)
 
 
-@_inlined
+@inlined
 def _count_by_bit(counters: Any, bits: Any, event: Any, same: Any, flip: Any, n: Any) -> None:
     """`_count` for counters whose bits lie in rows of their own."""
     width = counters.shape[0] // bits
@@ -125,7 +122,7 @@ def _count_by_bit(counters: Any, bits: Any, event: Any, same: Any, flip: Any, n:
             counters[at] = (counters[at] & ~(np.uint8(1) << shift)) | (one << shift)
 
 
-@_inlined
+@inlined
 def _count(counters: Any, bits: Any, event: Any, same: Any, flip: Any, n: Any) -> None:
     """Counters take note of the events of one channel; flip = [c has reached K], where c starts at 0 again."""
     width = counters.shape[0]

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from trainers.binary.kernels import WORD
-from trainers.binary.kernels.cpu_sign_codes import CODED, PIXELS
-from trainers.binary.kernels.jit import Compiled
+from trainers.binary.kernels.cpu_sign_codes import CODED, PIXELS, tap_pixels, window_corners
+from trainers.binary.kernels.jit import Compiled, inlined
 from trainers.binary.kernels.lane_vectors import (
     COLUMNS,
     LANES,
@@ -28,6 +28,14 @@ from trainers.binary.kernels.lane_vectors import (
 )
 
 TILE = COLUMNS * LANES  # floats of one tile of sums
+
+
+@inlined
+def turn(source: int, row: int, target: int, high: int, wide: int) -> None:
+    """Turn `high` rows of `wide` floats, `row` floats apart at one address, into `wide` rows of `high` at another."""
+    for down in range(0, high, SQUARE):
+        for across in range(0, wide, SQUARE):
+            turn_square(source + (down * row + across) * 4, row * 4, target + (across * high + down) * 4, high * 4)
 
 
 @Compiled
@@ -54,29 +62,19 @@ def sign_gradients(
     sums = room[parts * TABLES : parts * TABLES + TILE].reshape((COLUMNS, LANES))
     turned = room[parts * TABLES + TILE : parts * TABLES + 2 * TILE].reshape((LANES, COLUMNS))
     rows = np.zeros((CODED, LANES), np.float32)
-    corners = np.empty((LANES, 3), np.int64)  # of each pixel's window: image, top, left
+    corners = np.empty((LANES, 3), np.int64)
     places = np.empty(LANES, np.int64)
     for group in range(start, stop):
         last = min((group + 1) * together, images)
         grad_s[group * together * high * wide : last * high * wide] = 0
         for base in range(group * together * area, last * area, LANES):
             length = min(LANES, last * area - base)
-            for index in range(length):
-                number, place = (base + index) // area, (base + index) % area
-                corners[index, 0] = number
-                corners[index, 1] = place // wide_out * stride - padding
-                corners[index, 2] = place % wide_out * stride - padding
+            window_corners(base, base + length - 1, image, stride, padding, corners)
             for part in range(parts):
                 most = min(CODED, count - part * CODED)
                 if length == LANES and most == CODED:
-                    for across in range(0, CODED, SQUARE):
-                        for down in range(0, LANES, SQUARE):
-                            turn_square(
-                                grad.ctypes.data + ((base + down) * grad.shape[1] + first + part * CODED + across) * 4,
-                                grad.shape[1] * 4,
-                                rows.ctypes.data + (across * LANES + down) * 4,
-                                LANES * 4,
-                            )
+                    source = grad.ctypes.data + (base * grad.shape[1] + first + part * CODED) * 4
+                    turn(source, grad.shape[1], rows.ctypes.data, LANES, CODED)
                 else:
                     rows[:] = 0
                     for index in range(length):
@@ -84,27 +82,15 @@ def sign_gradients(
                             rows[output, index] = grad[base + index, first + part * CODED + output]
                 lane_tables(rows.ctypes.data, tables + part * TABLES * 4)
             for tap in range(taps):
-                met = False
-                for index in range(length):
-                    y, x = corners[index, 1] + tap // kernel, corners[index, 2] + tap % kernel
-                    inside = 0 <= y < high and 0 <= x < wide
-                    places[index] = (corners[index, 0] * high + y) * wide + x if inside else -1
-                    met = met or inside
-                if not met:
+                tap_pixels(corners, tap, image, kernel, places)
+                if places.max() < 0:
                     continue
                 for word in range(len(codes)):
                     sums[:] = 0
                     source = codes.ctypes.data + (word * taps + tap) * parts * COLUMNS * 4
                     for part in range(parts):
                         look_up_lanes(sums.ctypes.data, tables + part * TABLES * 4, source + part * COLUMNS * 4)
-                    for across in range(0, COLUMNS, SQUARE):
-                        for down in range(0, LANES, SQUARE):
-                            turn_square(
-                                sums.ctypes.data + (across * LANES + down) * 4,
-                                LANES * 4,
-                                turned.ctypes.data + (down * COLUMNS + across) * 4,
-                                COLUMNS * 4,
-                            )
+                    turn(sums.ctypes.data, LANES, turned.ctypes.data, COLUMNS, LANES)
                     begin = word * WORD
                     many = min(channels - begin, WORD)
                     for index in range(length):
@@ -162,14 +148,7 @@ def weight_gradients(
                         sums.ctypes.data + column * TILE * 4, tables, codes.ctypes.data + source * COLUMNS * 4
                     )
             for column in range(some):
-                for across in range(0, COLUMNS, SQUARE):
-                    for down in range(0, LANES, SQUARE):
-                        turn_square(
-                            sums.ctypes.data + (column * TILE + across * LANES + down) * 4,
-                            LANES * 4,
-                            turned.ctypes.data + (down * COLUMNS + across) * 4,
-                            COLUMNS * 4,
-                        )
+                turn(sums.ctypes.data + column * TILE * 4, LANES, turned.ctypes.data, COLUMNS, LANES)
                 begin = (tile + column) * COLUMNS
                 wide = min(COLUMNS, width - begin)
                 for index in range(many):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trainers.binary.kernels import WORD
-from trainers.binary.kernels.jit import Compiled
+from trainers.binary.kernels.jit import Compiled, inlined
 from trainers.binary.kernels.vectors import COLUMNS, turn_words
 
 CODED = 32  # signs in a word of codes
@@ -37,6 +37,28 @@ def weight_codes(start: int, stop: int, packed: Any, channels: int, taps: int, l
                 turn_words(column.ctypes.data, codes.ctypes.data + place * COLUMNS * 4)
 
 
+@inlined
+def window_corners(first: int, last: int, image: Any, stride: int, padding: int, corners: Any) -> None:
+    """corners (n, 3): image, top and left of the windows of n output pixels from `first`, none beyond `last`."""
+    _, _, high_out, wide_out = image
+    for index in range(len(corners)):
+        pixel = min(first + index, last)
+        number, place = pixel // (high_out * wide_out), pixel % (high_out * wide_out)
+        corners[index, 0] = number
+        corners[index, 1] = place // wide_out * stride - padding
+        corners[index, 2] = place % wide_out * stride - padding
+
+
+@inlined
+def tap_pixels(corners: Any, tap: int, image: Any, kernel: int, pixels: Any) -> None:
+    """pixels[n] = the input pixel that a tap of each window falls on, -1 outside the image."""
+    high, wide, _, _ = image
+    for index in range(len(corners)):
+        y, x = corners[index, 1] + tap // kernel, corners[index, 2] + tap % kernel
+        inside = 0 <= y < high and 0 <= x < wide
+        pixels[index] = (corners[index, 0] * high + y) * wide + x if inside else -1
+
+
 @Compiled
 def pixel_codes(start: int, stop: int, words: Any, image: Any, geometry: Any, codes: Any) -> None:
     """Words of signs to codes along the output pixels, for groups of 32 of them from `start` to `stop`.
@@ -50,22 +72,13 @@ def pixel_codes(start: int, stop: int, words: Any, image: Any, geometry: Any, co
     width, taps, tiles, parts = words.shape[1], kernel * kernel, codes.shape[1], codes.shape[2]
     flat = codes.reshape(-1)
     turned = np.empty(COLUMNS, np.int32)
-    corners = np.empty((CODED, 3), np.int64)  # of each pixel's window: image, top, left
+    corners = np.empty((CODED, 3), np.int64)
     sources = np.empty(CODED, np.int64)
     column = np.empty(CODED, np.uint64)
     for group in range(start, stop):
-        for index in range(CODED):
-            pixel = min(group * CODED + index, pixels - 1)
-            number, place = pixel // (high_out * wide_out), pixel % (high_out * wide_out)
-            corners[index, 0] = number
-            corners[index, 1] = place // wide_out * stride - padding
-            corners[index, 2] = place % wide_out * stride - padding
+        window_corners(group * CODED, pixels - 1, image, stride, padding, corners)
         for tap in range(taps):
-            line, across = tap // kernel, tap % kernel
-            for index in range(CODED):
-                y, x = corners[index, 1] + line, corners[index, 2] + across
-                inside = 0 <= y < high and 0 <= x < wide
-                sources[index] = (corners[index, 0] * high + y) * wide + x if inside else -1
+            tap_pixels(corners, tap, image, kernel, sources)
             for word in range(width):
                 for index in range(CODED):
                     source = sources[index]

@@ -21,6 +21,9 @@ from trainers.sources import sources_sha256
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
+inlined = numba.njit(inline="always", **_OPTIONS)
+"""Makes a function a part of those `Compiled` ones that call it."""
+
 
 @lru_cache(maxsize=1)
 def _stamp() -> str:

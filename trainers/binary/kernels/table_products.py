@@ -21,19 +21,9 @@ _LEAST_COLUMNS = 256  # fewer do not pay for the tables (measured on an EPYC of 
 _ROOM = 1 << 16  # floats of one thread's sums for dL/dW: they stay in the second-level cache
 
 
-@lru_cache(maxsize=1)
-def _codes() -> Any:
-    return importlib.import_module("trainers.binary.kernels.cpu_sign_codes")
-
-
-@lru_cache(maxsize=1)
-def _in_registers() -> Any:
-    return importlib.import_module("trainers.binary.kernels.cpu_tables")
-
-
-@lru_cache(maxsize=1)
-def _in_memory() -> Any:
-    return importlib.import_module("trainers.binary.kernels.cpu_lane_tables")
+def _compiled(name: str) -> Any:
+    """One of the modules of kernels; they are imported when they are needed, since that takes numba a second."""
+    return importlib.import_module(f"trainers.binary.kernels.{name}")
 
 
 @lru_cache(maxsize=1)
@@ -55,27 +45,27 @@ def image_of(signs: SignWords, geometry: Geometry) -> Image:
 
 def sign_gradients(grad: Tensor, columns: slice, weights: WeightWords, signs: SignWords, geometry: Geometry) -> Tensor:
     """dL/ds (N·H·W, C) from dL/dz, for the weights to which `columns` of it belong."""
-    image = image_of(signs, geometry)
-    words, parts = -(-signs.channels // WORD), -(-weights.outputs // _codes().CODED)
+    image, shared = image_of(signs, geometry), _compiled("cpu_sign_codes")
+    words, parts = -(-signs.channels // WORD), -(-weights.outputs // shared.CODED)
     codes = torch.empty((words, geometry.taps, parts, WORD), dtype=torch.int32)
     grad_s = grad.new_empty((len(signs.words), signs.channels))
     threads, shape = torch.get_num_threads(), _shape(geometry)
     if permutes():
-        row = image[3] * parts * _codes().CODED * (_in_registers().TABLE // 4)
+        tables = _compiled("cpu_tables")
+        row = image[3] * parts * shared.CODED * (tables.TABLE // 4)
         room, items = geometry.kernel * row + row // image[3], signs.images * signs.high
-        compute = _in_registers().sign_gradients
     else:
-        room = parts * _in_memory().TABLES + 2 * _in_memory().TILE
+        tables = _compiled("cpu_lane_tables")
+        room = parts * tables.TABLES + 2 * tables.TILE
         # Whole images, so that no two threads add to one pixel; small ones share a row of lanes.
-        together = max(1, _in_memory().LANES // (image[2] * image[3]))
+        together = max(1, tables.LANES // (image[2] * image[3]))
         items, shape = -(-signs.images // together), (*shape, together)
-        compute = _in_memory().sign_gradients
     rooms = torch.empty((threads, room), dtype=torch.float32)
     if not simulated(grad):
-        _codes().weight_codes.split(
+        shared.weight_codes.split(
             words, array(weights.words), signs.channels, geometry.taps, kernels.loaded().LANES, codes.numpy()
         )
-        compute.split(
+        tables.sign_gradients.split(
             items,
             *(grad.numpy(), (columns.start, weights.outputs), codes.numpy(), image, shape),
             list(rooms.numpy()),
@@ -95,14 +85,14 @@ class TableProduct:
 
     def __init__(self, grad: Tensor, columns: slice, signs: SignWords, geometry: Geometry) -> None:
         self.grad, self.columns, self.geometry, self.channels = grad, columns, geometry, signs.channels
-        self.image = image_of(signs, geometry)
+        self.image, self.shared = image_of(signs, geometry), _compiled("cpu_sign_codes")
         pixels, tiles = len(grad), -(-signs.channels * geometry.taps // WORD)
-        blocks, parts = -(-pixels // _codes().PIXELS), _codes().PIXELS // _codes().CODED
+        blocks, parts = -(-pixels // self.shared.PIXELS), self.shared.PIXELS // self.shared.CODED
         self.codes = torch.empty((blocks, tiles, parts, WORD), dtype=torch.int32)
         if not simulated(grad):
             shape = (signs.channels, *_shape(geometry))
-            _codes().pixel_codes.split(
-                -(-pixels // _codes().CODED), array(signs.words), self.image, shape, self.codes.numpy()
+            self.shared.pixel_codes.split(
+                -(-pixels // self.shared.CODED), array(signs.words), self.image, shape, self.codes.numpy()
             )
 
     def rows(self, rows: slice, added_to: Tensor | None = None) -> Tensor:
@@ -113,19 +103,19 @@ class TableProduct:
             grad_w = self.grad.new_empty((count, self.channels, self.geometry.kernel, self.geometry.kernel))
         outside = self.grad.new_zeros((count, taps))
         if permutes():
-            outputs, compute = _in_registers().OUTPUTS, _in_registers().weight_gradients
-            tables = outputs * (_codes().PIXELS // 4) * _in_registers().TABLE
+            tables = _compiled("cpu_tables")
+            outputs, room = tables.OUTPUTS, tables.OUTPUTS * (self.shared.PIXELS // 4) * tables.TABLE
         else:
-            outputs, compute = _in_memory().LANES, _in_memory().weight_gradients
-            tables = _in_memory().TABLES + _in_memory().TILE
-        rooms = torch.empty((torch.get_num_threads(), tables + _ROOM))
+            tables = _compiled("cpu_lane_tables")
+            outputs, room = tables.LANES, tables.TABLES + tables.TILE
+        rooms = torch.empty((torch.get_num_threads(), room + _ROOM))
         if not simulated(self.grad):
             columns = (self.columns.start + rows.start, count)
             if self.geometry.padding and not self.geometry.ones:
-                _codes().outside_sums.split(
+                self.shared.outside_sums.split(
                     taps, self.grad.numpy(), columns, self.image, _shape(self.geometry), outside.numpy()
                 )
-            compute.split(
+            tables.weight_gradients.split(
                 -(-count // outputs),
                 *(self.grad.numpy(), columns, self.codes.numpy(), outside.numpy()),
                 list(rooms.numpy()),
