@@ -104,7 +104,7 @@ def _product(images: int, channels: int, side: int, stride: int, device: torch.d
 
 def tests(rehearsal: bool, record: Record) -> None:
     """The tests that run on the GPU where there is one; in a rehearsal they are only collected."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "cuda"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "cuda", "tests/trainers"]
     command += ["--collect-only"] if rehearsal else []
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     record("pytest -m cuda", (done.stdout.strip().splitlines() or ["printed nothing"])[-1])

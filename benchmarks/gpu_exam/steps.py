@@ -53,13 +53,13 @@ RUNGS = {
 
 def ladder(rehearsal: bool, record: Record) -> None:
     """AdamBNN at 256 pixels, batch 96: every rung against conventional Adam, which is the first."""
-    _ladder(_config("AdamBNN", 32 if rehearsal else 256, 4 if rehearsal else 96, rehearsal), rehearsal, record, "")
+    _ladder(_config("AdamBNN", 32 if rehearsal else 256, 2 if rehearsal else 96, rehearsal), rehearsal, record, "")
 
 
 def other_networks(rehearsal: bool, record: Record) -> None:
     """The other networks, the first two rungs each."""
     for model, side, batch in (("BCDNet", 256, 96), ("AdamBNN", 128, 8), ("MLP", 64, 96)):
-        small = (32 if model != "MLP" else 8, 4) if rehearsal else (side, batch)
+        small = (32 if model != "MLP" else 8, 2) if rehearsal else (side, batch)
         chosen = dict(list(RUNGS.items())[:2])
         _ladder(_config(model, *small, rehearsal), rehearsal, record, f"{model} {small[0]} b{small[1]}: ", chosen)
 
@@ -68,8 +68,8 @@ def synchronisations(rehearsal: bool, record: Record) -> None:
     """How often a step waits for the device, by torch's own warnings (`torch.cuda.set_sync_debug_mode`)."""
     for name in ("real Adam, fused", "binary, packed", "binary 4 bits, packed", "bop 16 bits, packed"):
         rung = RUNGS[name]
-        step = _step(_config("AdamBNN", 32, 4 if rehearsal else 32, rehearsal).replace(**rung.changes), rung)
-        for _ in range(WARM_UP):
+        step = _step(_config("AdamBNN", 32, 2 if rehearsal else 32, rehearsal).replace(**rung.changes), rung)
+        for _ in range(0 if rehearsal else WARM_UP):
             step()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -115,17 +115,17 @@ def _ladder(base: TrialConfig, rehearsal: bool, record: Record, prefix: str, run
 
 
 def _measured(config: TrialConfig, rung: Rung, rehearsal: bool) -> dict[str, Any]:
-    """Median time of a step and the allocator's own peak over the timed steps."""
+    """Median time of a step and the allocator's own peak over the timed steps; a rehearsal's one step tells no time."""
     step = _step(config, rung)
     device = step.learner.device
     with _precision(rung, device):
-        for _ in range(1 if rehearsal else WARM_UP):
+        for _ in range(0 if rehearsal else WARM_UP):
             step()
         times = []
         if not rehearsal:
             torch.cuda.synchronize(device)
             torch.cuda.reset_peak_memory_stats(device)
-        for _ in range(2 if rehearsal else STEPS):
+        for _ in range(1 if rehearsal else STEPS):
             started = time.perf_counter()
             step()
             if not rehearsal:

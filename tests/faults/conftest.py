@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.faults.command import Command
 from tests.faults.evidence import Evidence, read_evidence, require_whole
@@ -91,25 +92,31 @@ def draws(request: pytest.FixtureRequest) -> random.Random:
     return random.Random(f"{seed}/{request.node.name}")
 
 
-def _undisturbed(bench: Bench, name: str, study: str) -> Evidence:
+def _undisturbed(bench: Bench, name: str, study: str) -> Path:
+    """Run a study whose records are then whole; its folder."""
     command, folder = bench.command(name, study)
     command.start()
     try:
         assert command.wait() == 0, command.tail()
     finally:
         command.close()
-    evidence = read_evidence(folder)
-    require_whole(evidence)
-    return evidence
+    require_whole(read_evidence(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")
-def reference(bench: Bench) -> Evidence:
-    """The study when nobody disturbs it."""
-    return _undisturbed(bench, "reference", STUDY)
+def reference(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    """The study when nobody disturbs it; one for all processes of this session."""
+    parallel = "PYTEST_XDIST_WORKER" in os.environ
+    shared = tmp_path_factory.getbasetemp().parent if parallel else bench.folder
+    where = shared / "reference.txt"
+    with FileLock(f"{where}.lock"):
+        if not where.exists():
+            where.write_text(str(_undisturbed(bench, "reference", STUDY)))
+    return read_evidence(Path(where.read_text()))
 
 
 @pytest.fixture(scope="session")
 def reference_of_groups(bench: Bench) -> Evidence:
     """The study of two-worker trials when nobody disturbs it."""
-    return _undisturbed(bench, "reference-of-groups", STUDY_OF_GROUPS)
+    return read_evidence(_undisturbed(bench, "reference-of-groups", STUDY_OF_GROUPS))

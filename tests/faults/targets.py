@@ -29,7 +29,8 @@ def is_train_worker(text: str) -> bool:
 
 
 def is_ray(text: str) -> bool:
-    return not is_command(text)
+    """Any of Ray's processes, its workers included; what else the command starts, such as git, is none of them."""
+    return text.startswith("ray::") or "/ray/" in text
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ DATASETS = {
     "MNIST": ["--model", "MLP", "--hid_dim", "64", "--depth", "3", "--image_size", "28"],
     "OxfordPets": ["--model", "AdamBNN", "--width", "0.25", "--image-size", "32"],
 }
-SWEEPS = {("MNIST", "binary"): "binary", ("MNIST", "real"): "real-Adam", ("OxfordPets", "bop"): "bop"}
+SWEEPS = {("MNIST", "binary"): "binary", ("OxfordPets", "real"): "real-Adam"}
 """A data set and an algorithm each, with the name of the method that it is."""
-TRIALS, EPOCHS = 3, 2
+TRIALS, EPOCHS = 2, 2
 
 
 def study(*words: str) -> subprocess.CompletedProcess[str]:
@@ -47,7 +47,7 @@ def test_prepare_sweep_and_compare_leave_every_run_row_and_file(shared_dir: Path
 
     done = study("compare", output)
     assert done.returncode == 0, done.stderr
-    for name in ("MNIST", "OxfordPets", "binary", "bop", "real-Adam"):
+    for name in ("MNIST", "OxfordPets", "binary", "real-Adam"):
         assert name in done.stdout
 
     rows = pq.read_table(Path(output) / "results.parquet").to_pylist()

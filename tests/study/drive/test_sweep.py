@@ -118,7 +118,7 @@ def test_one_trial_that_fails_does_not_end_a_sweep(tmp_path: Path, data_root: Pa
 @pytest.mark.usefixtures("running_ray")
 def test_trials_of_two_workers_that_are_stopped_early_do_not_hang_the_sweep(tmp_path: Path, data_root: Path) -> None:
     folder = StudyFolder(tmp_path / "workers")
-    search = SearchConfig(trials=5, asha=AshaConfig(grace_period=1, reduction_factor=4))
+    search = SearchConfig(trials=3, asha=AshaConfig(grace_period=1, reduction_factor=2))
     fixed = {"epochs": 4, "hid_dim": 32, "depth": 2, "batch_size": 96, "image_size": 8}
     resources = ResourcesConfig(workers=2)
     wide = make_cell(
@@ -126,6 +126,6 @@ def test_trials_of_two_workers_that_are_stopped_early_do_not_hang_the_sweep(tmp_
     )
     with open_session(folder) as session:
         result = sweep(wide, folder, session.log)
-    assert sum(result.outcomes.values()) == 5
+    assert sum(result.outcomes.values()) == 3
     assert result.outcomes["pruned"] >= 1
     assert result.outcomes["completed"] >= 1
