@@ -31,7 +31,7 @@ from tests.faults.targets import (
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 Start = Callable[..., tuple[Command, Path]]
 
-# How often each target is killed in one study, in an order that is drawn; more of them hunt longer.
+# How often each target is killed in one study, in an order that is drawn; the driver of a group is killed once.
 ROUNDS = int(os.environ.get("BINSFO_FAULTS_ROUNDS", "2"))
 COMMAND = Target("command", is_command)
 RAYLET = Target("raylet", is_raylet)

@@ -83,7 +83,7 @@ RULES = {
 @pytest.mark.parametrize(
     ("name", "rule"),
     [
-        *[pytest.param(name, "inertia", marks=pytest.mark.slow) for name in CONVOLUTIONAL],
+        *[slow_if(True, name, "inertia") for name in CONVOLUTIONAL],
         *[(name, rule) for name in ("MLP", "own") for rule in RULES],
     ],
 )
