@@ -14,10 +14,10 @@ told=$(runs)
 [ -n "$told" ] || exit 0
 # shellcheck disable=SC2086  # one word a process
 kill -TERM $told 2>/dev/null || true
-until [ "$SECONDS" -ge "$seconds" ]; do
-    living=$(comm -12 <(sort <<<"$told") <(runs | sort))
-    [ -n "$living" ] || exit 0
+while living=$(comm -12 <(sort <<<"$told") <(runs | sort)) && [ -n "$living" ]; do
+    if [ "$SECONDS" -ge "$seconds" ]; then
+        echo "these have not ended within $seconds s: $living" >&2
+        exit 1
+    fi
     sleep 0.5
 done
-echo "these have not ended within $seconds s: $living" >&2
-exit 1
