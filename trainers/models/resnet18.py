@@ -136,10 +136,19 @@ class Stem(PackedBlock):
             y = functional.max_pool2d(functional.relu(self.bn0(y)), 3, stride=2, padding=1)
         return y
 
+    def pooling(self) -> PoolingStem:
+        """The same chunk by chunk, where it pools."""
+        return PoolingStem(self.bn_data, self.bn_data_beta.bias, self.conv0, self.bn0)
+
     def packed(self, x: Tensor) -> Tensor:
-        if not self.pools or x.requires_grad:
-            return super().packed(x)
-        return run_chunked(x, PoolingStem(self.bn_data, self.bn_data_beta.bias, self.conv0, self.bn0))
+        return super().packed(x) if not self.pools or x.requires_grad else run_chunked(x, self.pooling())
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or not self.pools or self.bn_data.training or self.bn0.training:
+            return super().forward(x)
+        # No image depends on another, so that as few exist between the layers as a device works on at a time.
+        chunks = (x[images].contiguous(memory_format=torch.channels_last) for images in self.pooling().chunks(x))
+        return torch.cat([self.compute(images) for images in chunks])
 
 
 class ResNet18(nn.Module):

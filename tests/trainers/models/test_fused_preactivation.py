@@ -93,3 +93,13 @@ def test_a_stem_in_chunks_is_the_plain_one(side: int, training: bool, monkeypatc
     monkeypatch.setattr("trainers.models.chunked_stem.CHUNK_ELEMENTS", 1)
     stem = moved(Stem(3, 8, "imagenet")).train(training)
     assert_twins(stem, torch.randn(5, 3, side, side + 1).double())
+
+
+def test_a_stem_that_evaluates_works_on_few_images_at_a_time_and_answers_the_same_bits() -> None:
+    stem = moved(Stem(3, 64, "imagenet")).float().eval()
+    images, together = torch.rand(9, 3, 64, 64) * 255, []
+    stem.conv0.register_forward_hook(lambda _module, inputs, _z: together.append(len(inputs[0])))
+    with torch.inference_mode():
+        answers, whole = stem(images), stem.compute(images)
+    assert torch.equal(answers, whole)
+    assert together == [4, 4, 1, 9]
