@@ -1,9 +1,10 @@
-"""What fine-tuning by each method of a study gains, as one table: accuracy, lift over `frozen`, memory, bits a weight.
+"""What fine-tuning by each method of a study gains, as tables: accuracy, lift over `frozen`, memory, bits a weight.
 
     python -m benchmarks.lifts STUDY        STUDY: a folder in which `python -m study compare` has left its verdicts
 
 A data set whose methods are not all confirmed has the rows of those that are. A lift is a difference of mean test
 accuracies; the difference from the baseline, with its interval and verdict, is the one that the study's protocol gives.
+Below stands, of several data sets, what methods differ by on average (study/PROTOCOL.md §6.5).
 """
 
 import json
@@ -52,6 +53,35 @@ def _row(dataset: str, method: Mapping[str, Any], control: Mapping[str, Any] | N
     return "| " + " | ".join(cells) + " |"
 
 
+def mean_lines(overall: Mapping[str, Any]) -> Iterator[str]:
+    """The means over data sets, in Markdown: a table for the data sets that the same methods have."""
+    by_sets: dict[tuple[str, ...], dict[str, dict[str, Mapping[str, Any]]]] = {}
+    for one in overall["means"]:
+        if one["sort"] in ("baseline", "lift"):
+            methods = by_sets.setdefault((one["model"], *one["by_dataset_points"]), {})
+            methods.setdefault(one["method"], {})[one["sort"]] = one
+            if one["sort"] == "baseline" and one["method"] == CONTROL:
+                methods.setdefault(one["against"], {})["lift"] = _turned_round(one)
+    for (model, *datasets), methods in by_sets.items():
+        yield ""
+        yield f"| {model}, {', '.join(datasets)} | minus baseline | lift | ratio |"
+        yield "| --- | ---: | ---: | ---: |"
+        for method, own in methods.items():
+            cells = [
+                f"{_interval(own[sort]['difference_points'], '+.1f')} {own[sort]['kind']}" if sort in own else ""
+                for sort in ("baseline", "lift")
+            ]
+            ratio = own.get("baseline", {}).get("memory_ratio")
+            yield f"| `{method}` | {' | '.join(cells)} | {'' if ratio is None else f'{ratio:.2f}'} |"
+
+
+def _turned_round(one: Mapping[str, Any]) -> Mapping[str, Any]:
+    points = one["difference_points"]
+    turned = {"mean": -points["mean"], "low": -points["high"], "high": -points["low"]}
+    kind = {"higher": "lower", "lower": "higher"}.get(one["kind"], one["kind"])
+    return {"difference_points": turned, "kind": kind}
+
+
 def _percent(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
@@ -69,7 +99,8 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 1:
         print("usage: python -m benchmarks.lifts STUDY", file=sys.stderr)
         return 2
-    print("\n".join(lines(json.loads((Path(arguments[0]) / VERDICTS_FILE).read_text()))))
+    verdicts = json.loads((Path(arguments[0]) / VERDICTS_FILE).read_text())
+    print("\n".join([*lines(verdicts), *mean_lines(verdicts["overall"] or {"means": []})]))
     return 0
 
 

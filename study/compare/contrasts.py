@@ -1,19 +1,20 @@
 """Comparisons of two methods on one workload: which a study makes, what each measures, and what all of them say.
 
 Three kinds are made (PROTOCOL §6.1): every method against the baseline, every method against the frozen control (its
-*lift*: what training the binary weights is worth), and those that the study file names. All of a study's comparisons
-are one family: their p-values of "no difference" are adjusted by Holm's procedure, and so are those of "a difference of
-at least the margin".
+*lift*: what training the binary weights is worth), and those that the study file names. All of a study's comparisons on
+its workloads are one family: their p-values of "no difference" are adjusted by Holm's procedure, and so are those of "a
+difference of at least the margin". What they are on average over data sets (`study.compare.overall`) is another.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, astuple, dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
-from study.compare.moments import PairedMoments
-from study.compare.paired import EQUIVALENCE_LEVEL, SIGNIFICANCE, PairedVerdict, verdict_of
+from study.compare.moments import MeanMoments, PairedMoments
+from study.compare.paired import EQUIVALENCE_LEVEL, SIGNIFICANCE, PairedVerdict, p_equivalent, verdict_of
 from study.compare.power import Needed, Variances, needed
 from study.compare.repeats import table_interval, table_p
 from study.compare.scores import CellGroup, MethodSummary
@@ -34,22 +35,29 @@ class Measured:
         estimate: the mean difference with its 95 % interval; `n` counts the common seeds.
         p_different: of "no difference"; None where one seed gives none.
         moments: over seeds and images; None where an answer is missing, so that only seeds are compared.
-        differences: by search and seed, in points.
+        differences: by search and seed, in points; of a mean over data sets, by data set.
     """
 
     estimate: Estimate
     p_different: float | None
-    moments: PairedMoments | None
+    moments: PairedMoments | MeanMoments | None
     differences: tuple[tuple[float, ...], ...]
 
     def p_equivalent(self, margin: float) -> float:
         """Of "a difference of at least the margin"; 1 where the seeds cannot say."""
         if self.moments is not None:
-            return verdict_of(self.moments, margin).p_equivalent
+            return p_equivalent(self.moments, margin) if self.moments.seeds > 1 else 1.0
         if len(self.differences) == 1:
             return equivalence_p(self.differences[0], margin)
         values = np.array(self.differences)
         return max(table_p(values, supposed, side=side) for supposed, side in ((margin, 1), (-margin, -1)))
+
+    def turned_round(self) -> "Measured":
+        """The same, told of the other method; its moments are as they were."""
+        mean, low, high = (None if one is None else -one for one in astuple(self.estimate)[:3])
+        assert mean is not None
+        turned = tuple(tuple(-one for one in own) for own in self.differences)
+        return replace(self, estimate=Estimate(mean, high, low, self.estimate.n), differences=turned)
 
     def needed(self, margin: float, comparisons: int) -> Needed | None:
         """What would decide it; None where that is not known for lack of answers."""
@@ -59,23 +67,18 @@ class Measured:
         return needed(variances, margin, seen.seeds, seen.images, comparisons, seen.searches)
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """One comparison and what may be said of it.
+@dataclass(frozen=True, kw_only=True)
+class Comparison(ABC):
+    """What may be said of two methods.
 
     Attributes:
-        row, against: the two rows; differences are of the first from the second.
-        sort: `baseline`, `lift` or `named`: why it is made.
         measured: None where they have no seed in common.
         kind: `comparable`, `higher`, `lower` or `undecided`.
-        adjusted_p, adjusted_p_equivalent: Holm's, over the study; None where there is no p-value.
+        adjusted_p, adjusted_p_equivalent: Holm's, over the family; None where there is no p-value.
         at_margins: the kind at each of `OTHER_MARGINS`.
         needed: what would decide it, where it is undecided and its answers are kept.
     """
 
-    row: MethodSummary
-    against: MethodSummary
-    sort: str
     measured: Measured | None
     kind: str = "undecided"
     adjusted_p: float | None = None
@@ -84,22 +87,62 @@ class Contrast:
     needed: Needed | None = None
 
     @property
+    @abstractmethod
+    def names(self) -> tuple[str, str]:
+        """Who is compared with whom; differences are of the first from the second."""
+
+    @property
     def over_images(self) -> bool:
         """Whether it rests on seeds and images, not on seeds alone."""
         return self.measured is not None and self.measured.moments is not None
 
+    def _turned(self) -> dict[str, Any]:
+        """What is other where the two are named the other way round."""
+        kind = {"higher": "lower", "lower": "higher"}.get(self.kind, self.kind)
+        return {"kind": kind, "measured": self.measured.turned_round() if self.measured else None}
+
+    def decision(self) -> dict[str, Any]:
+        """What was decided, as plain values."""
+        return {
+            "kind": self.kind,
+            "difference_points": estimate_as_dict(self.measured.estimate if self.measured else None),
+            "holm_p": self.adjusted_p,
+            "holm_p_equivalent": self.adjusted_p_equivalent,
+            "at_margins": {str(margin): kind for margin, kind in zip(OTHER_MARGINS, self.at_margins, strict=True)},
+            "needed": asdict(self.needed) if self.needed else None,
+        }
+
+
+@dataclass(frozen=True)
+class Contrast(Comparison):
+    """Of two rows of one workload.
+
+    Attributes:
+        row, against: which.
+        sort: `baseline`, `lift` or `named`: why they are compared.
+    """
+
+    row: MethodSummary
+    against: MethodSummary
+    sort: str
+
+    @property
+    def names(self) -> tuple[str, str]:
+        return self.row.label, self.against.label
+
+    def turned_round(self) -> "Contrast":
+        """The same comparison, told of the other row."""
+        return replace(self, row=self.against, against=self.row, **self._turned())
+
     def as_dict(self) -> dict[str, Any]:
         """As plain values, for `verdicts.json`."""
         found, moments = self.measured, self.measured.moments if self.measured else None
-        parts: PairedVerdict | None = verdict_of(moments, 1.0) if moments else None
+        parts = verdict_of(moments, 1.0) if isinstance(moments, PairedMoments) else None
         return {
             "method": self.row.label,
             "against": self.against.label,
             "sort": self.sort,
-            "kind": self.kind,
-            "difference_points": estimate_as_dict(found.estimate if found else None),
-            "holm_p": self.adjusted_p,
-            "holm_p_equivalent": self.adjusted_p_equivalent,
+            **self.decision(),
             "over": None if found is None else "seeds and images" if self.over_images else "seeds",
             "images": moments.images if moments else None,
             "discordance": parts.discordance if parts else None,
@@ -107,8 +150,6 @@ class Contrast:
             "seed_error_points": parts.seed_error if parts else None,
             "image_error_points": parts.image_error if parts else None,
             **_of_searches(parts),
-            "at_margins": {str(margin): kind for margin, kind in zip(OTHER_MARGINS, self.at_margins, strict=True)},
-            "needed": asdict(self.needed) if self.needed else None,
         }
 
 
@@ -205,45 +246,50 @@ def _row(group: CellGroup, method: str) -> MethodSummary | None:
     return next((row for row in group.scored if row.method == method and row.represents), None)
 
 
-def decided(contrasts: Sequence[Contrast], margin: float) -> list[Contrast]:
-    """The study's whole family with its adjusted p-values and kinds, in the order given; margin in points."""
-    comparisons = sum(one.measured is not None and one.measured.p_different is not None for one in contrasts)
-    at = {other: _kinds(contrasts, other) for other in (margin, *OTHER_MARGINS)}
+_Compared = TypeVar("_Compared", bound=Comparison)
+
+
+def decided(family: Sequence[_Compared], margin: float) -> list[_Compared]:
+    """A whole family with its adjusted p-values and kinds, in the order given; margin in points."""
+    comparisons = tested(family)
+    at = {other: _kinds(family, other) for other in (margin, *OTHER_MARGINS)}
     made = []
-    for index, one in enumerate(contrasts):
-        kind, p, p_equivalent = at[margin][index]
+    for index, one in enumerate(family):
+        kind, p, p_margin = at[margin][index]
         undecided = kind == "undecided" and one.measured is not None
         made.append(
-            Contrast(
-                one.row,
-                one.against,
-                one.sort,
-                one.measured,
-                kind,
-                p,
-                p_equivalent,
-                tuple(at[other][index][0] for other in OTHER_MARGINS),
-                one.measured.needed(margin, comparisons) if undecided and one.measured else None,
+            replace(
+                one,
+                kind=kind,
+                adjusted_p=p,
+                adjusted_p_equivalent=p_margin,
+                at_margins=tuple(at[other][index][0] for other in OTHER_MARGINS),
+                needed=one.measured.needed(margin, comparisons) if undecided and one.measured else None,
             )
         )
     return made
 
 
-def _kinds(contrasts: Sequence[Contrast], margin: float) -> list[tuple[str, float | None, float | None]]:
-    """Of each contrast its kind, and Holm's p of "no difference" and of "at least the margin"."""
-    tested = [one.measured for one in contrasts if one.measured is not None and one.measured.p_different is not None]
-    different = iter(holm([one.p_different for one in tested if one.p_different is not None]))
-    equivalent = iter(holm([one.p_equivalent(margin) for one in tested]))
+def tested(family: Sequence[Comparison]) -> int:
+    """How many comparisons Holm's procedure corrects for."""
+    return sum(one.measured is not None and one.measured.p_different is not None for one in family)
+
+
+def _kinds(family: Sequence[Comparison], margin: float) -> list[tuple[str, float | None, float | None]]:
+    """Of each comparison its kind, and Holm's p of "no difference" and of "at least the margin"."""
+    measured = [one.measured for one in family if one.measured is not None and one.measured.p_different is not None]
+    different = iter(holm([one.p_different for one in measured if one.p_different is not None]))
+    equivalent = iter(holm([one.p_equivalent(margin) for one in measured]))
     found: list[tuple[str, float | None, float | None]] = []
-    for one in contrasts:
+    for one in family:
         if one.measured is None or one.measured.p_different is None:
             found.append(("undecided", None, None))
             continue
-        p, p_equivalent, estimate = next(different), next(equivalent), one.measured.estimate
+        p, p_margin, estimate = next(different), next(equivalent), one.measured.estimate
         kind, (low, high) = "undecided", estimate.interval
-        if p_equivalent <= EQUIVALENCE_LEVEL:
+        if p_margin <= EQUIVALENCE_LEVEL:
             kind = "comparable"
         elif p < SIGNIFICANCE and (low > 0 or high < 0):
             kind = "higher" if estimate.mean > 0 else "lower"
-        found.append((kind, p, p_equivalent))
+        found.append((kind, p, p_margin))
     return found

@@ -25,9 +25,10 @@ from study.compare.figure_labels import Point, place_labels, set_side_by_side
 from study.compare.figure_page import FAINT_INK, INK, blank_page, panels, plain_axes, settle, write_figure, write_title
 from study.compare.findings import Findings
 from study.compare.looks import styles_of
+from study.compare.overall import Overall
 from study.compare.scores import CellGroup, MethodSummary
 from study.compare.statistics import FURTHEST_RATIO, mean_and_interval, profile
-from study.compare.verdict import PERHAPS, Overall, WorkloadVerdicts
+from study.compare.verdict import PERHAPS, WorkloadVerdicts
 from trainers.data.catalog import lookup
 
 MIB = 2**20

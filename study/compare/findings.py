@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from study.compare.budget import CellLedger, Key, ledger
 from study.compare.footnotes import remarks
+from study.compare.overall import Overall, overall
 from study.compare.scores import CellGroup, summarise
-from study.compare.verdict import Overall, WorkloadVerdicts, as_dict, judge, overall
+from study.compare.verdict import WorkloadVerdicts, as_dict, judge
 from study.define.cells import ConfirmConfig
 from study.define.offer import recorded_contrasts, recorded_margin, refuse_unequal, unequal_workloads
 from study.define.workload import refuse_unequal_workloads
@@ -75,7 +76,7 @@ class Findings:
                 {**as_dict(workload), "remarks": list(own)}
                 for workload, own in zip(self.workloads, self.remarks, strict=True)
             ],
-            "overall": _overall_as_dict(self.overall),
+            "overall": self.overall.as_dict() if self.overall else None,
             "added_after_a_look": dict(self.additions),
             "ledger": [account.as_dict() for account in self.accounts.values()],
         }
@@ -120,14 +121,15 @@ def find(
     margin = _margin(sweeps) if margin is None else margin
     banners = [*_simulated(rows, sweeps), *_tasks_banner(tasks), *_unequal_banner(unequal), *_unknown_banner(searched)]
     own = [[row for row in rows if (row["dataset"], row["model"]) == (group.dataset, group.model)] for group in groups]
+    judged = judge(groups, margin, _named(sweeps))
     return Findings(
         study=study,
         margin=margin,
         banners=tuple(banners),
-        workloads=tuple(judge(groups, margin, _named(sweeps))),
+        workloads=tuple(judged),
         remarks=tuple(tuple(remarks(group, runs, accounts, sweeps)) for group, runs in zip(groups, own, strict=True)),
         accounts=accounts,
-        overall=overall(groups, accounts.keys()),
+        overall=overall(judged, accounts.keys()),
         additions={cell: json.loads(tags["added"]) for cell, tags in sorted(sweeps.items()) if tags.get("added")},
     )
 
@@ -193,22 +195,3 @@ def _margin(sweeps: Mapping[str, Mapping[str, str]]) -> float:
 def _named(sweeps: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str]]:
     """The comparisons that the study file asks for, which its sweeps' tags hold; each once, in order."""
     return list(dict.fromkeys(pair for tags in sweeps.values() for pair in recorded_contrasts(tags.get("offered"))))
-
-
-def _overall_as_dict(found: Overall | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    return {
-        "workloads": [list(workload) for workload in found.workloads],
-        "methods": [
-            {
-                "method": standing.method,
-                "mean_rank": standing.mean_rank,
-                # JSON has no infinity: a workload without a score is null.
-                "error_ratios": [ratio if ratio != float("inf") else None for ratio in standing.ratios],
-                "profile_area": standing.area,
-            }
-            for standing in found.standings
-        ],
-        "left_out": list(found.left_out),
-    }

@@ -7,12 +7,52 @@ search g, seed s and image i
 
 A table of R x n runs and m images is summed up by the mean squares of its analysis of variance, from which every
 interval and p-value follows (`study.compare.paired`).
+
+On average over the data sets of a study two methods differ by the mean of D such differences, on other images and other
+runs each:
+
+    Δ = (Δ_1 + ... + Δ_D) / D        Var(mean d) = (Var(mean d_1) + ... + Var(mean d_D)) / D²
+
+The parts of luck are known from n - 1 degrees of freedom each, and their sum from (Σ v)² / Σ (v² / f) of them
+(Satterthwaite, "An Approximate Distribution of Estimates of Variance Components", Biometrics Bulletin 2, 1946).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+
+
+class Moments(Protocol):
+    """What intervals and p-values of a difference Δ need to know of it; a value may be an array over many studies."""
+
+    @property
+    def mean(self) -> Any:
+        """What Δ is estimated to be, as a fraction."""
+
+    @property
+    def luck(self) -> tuple[Any, ...]:
+        """What the mean varies by beyond what its images explain, by its cause."""
+
+    @property
+    def whole_luck(self) -> tuple[Any, ...]:
+        """What it varies by between runs whatever makes them differ, by its cause."""
+
+    @property
+    def trusted_luck(self) -> tuple[Any, ...]:
+        """What of its variance has degrees of freedom of its own, by its cause."""
+
+    @property
+    def freedoms(self) -> tuple[Any, ...]:
+        """Degrees of freedom of each cause."""
+
+    @property
+    def image_freedom(self) -> Any:
+        """Degrees of freedom of the images' part."""
+
+    def image_part(self, difference: Any) -> Any:
+        """The images' part of the mean's variance if Δ were `difference`."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +209,12 @@ class PairedMoments:
         """How many independent answers all are worth: m where all runs agree on every image, R·n·m where none do."""
         return self.runs * self.images / (1 + (self.runs - 1) * self.shared)
 
-    def image_part(self, difference: float | np.ndarray) -> Any:
+    @property
+    def image_freedom(self) -> Any:
+        """As many as there are discordant answers."""
+        return np.maximum(self.discordance * self.answers, 1)
+
+    def image_part(self, difference: Any) -> Any:
         """The images' part of the mean's variance if Δ were `difference` (a fraction): Tango's, of `answers` pairs.
 
         With the shares p, q of answers that speak for the method and against it, the likeliest discordance of which
@@ -181,3 +226,75 @@ class PairedMoments:
         root = np.sqrt(np.maximum(linear**2 - 8 * constant, 0))
         likeliest = 2 * np.maximum((root - linear) / 4, np.maximum(0, -difference)) + difference
         return np.maximum(likeliest - difference**2, 0) / self.answers
+
+
+@dataclass(frozen=True)
+class MeanMoments:
+    """The mean of a difference over several data sets, each counted alike.
+
+    Attributes:
+        parts: the difference on each, from tables of their own images and runs.
+    """
+
+    parts: tuple[PairedMoments, ...]
+
+    @property
+    def seeds(self) -> int:
+        """The fewest on a data set."""
+        return min(part.seeds for part in self.parts)
+
+    @property
+    def images(self) -> int:
+        """In all."""
+        return sum(part.images for part in self.parts)
+
+    @property
+    def searches(self) -> int:
+        """The fewest on a data set."""
+        return min(part.searches for part in self.parts)
+
+    @property
+    def mean(self) -> Any:
+        return sum(part.mean for part in self.parts) / len(self.parts)
+
+    @property
+    def luck(self) -> tuple[Any, ...]:
+        """Of all runs, whatever makes them differ."""
+        return (self._summed([part.luck for part in self.parts]),)
+
+    @property
+    def whole_luck(self) -> tuple[Any, ...]:
+        return (self._summed([part.whole_luck for part in self.parts]),)
+
+    @property
+    def trusted_luck(self) -> tuple[Any, ...]:
+        return (self._summed([part.trusted_luck for part in self.parts]),)
+
+    def _summed(self, parts: Sequence[tuple[Any, ...]]) -> Any:
+        return sum(value for part in parts for value in part) / len(self.parts) ** 2
+
+    @property
+    def freedoms(self) -> tuple[Any, ...]:
+        """Satterthwaite's, of whole mean squares: what they exceed the images' part by is too often 0 by luck."""
+        every = [pair for part in self.parts for pair in zip(part.whole_luck, part.freedoms, strict=True)]
+        return (satterthwaite(*zip(*every, strict=True)),)
+
+    @property
+    def image_freedom(self) -> Any:
+        """Satterthwaite's, of the discordant answers of each."""
+        return satterthwaite(
+            [part.image_part(part.mean) for part in self.parts], [part.image_freedom for part in self.parts]
+        )
+
+    def image_part(self, difference: Any) -> Any:
+        """As it would be if each data set's Δ were off by as much as their mean is."""
+        off = difference - self.mean
+        return sum(part.image_part(np.clip(part.mean + off, -1, 1)) for part in self.parts) / len(self.parts) ** 2
+
+
+def satterthwaite(variances: Sequence[Any], freedoms: Sequence[Any]) -> Any:
+    """Degrees of freedom of a sum of independent variances, each with its own; the fewest where all are 0."""
+    total = sum(variances)
+    spread = sum(variance**2 / freedom for variance, freedom in zip(variances, freedoms, strict=True))
+    least = np.minimum.reduce([np.asarray(freedom, dtype=np.float64) for freedom in freedoms])
+    return np.where(spread > 0, total**2 / np.maximum(spread, np.finfo(float).tiny), least)

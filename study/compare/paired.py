@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize, stats
 
-from study.compare.moments import PairedMoments
+from study.compare.moments import Moments, PairedMoments
 
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05
@@ -44,7 +44,7 @@ EQUIVALENCE_LEVEL = (1 - CONFIDENCE) / 2
 """Of each of the two one-sided tests of equivalence: 2.5 %, so that they agree with the 95 % interval."""
 
 
-def distance(moments: PairedMoments, difference: float | np.ndarray) -> tuple[Any, tuple[Any, ...]]:
+def distance(moments: Moments, difference: float | np.ndarray) -> tuple[Any, tuple[Any, ...]]:
     """How far the mean lies from a supposed Δ, in standard errors under it, and the shares of their square that seeds
     and searches have (`PairedMoments.freedoms`)."""
     variance = np.maximum(moments.image_part(difference) + sum(moments.luck), np.finfo(float).tiny)
@@ -57,7 +57,7 @@ def shares_of(parts: Sequence[Any], variance: Any) -> tuple[Any, ...]:
     return tuple(share / np.maximum(sum(shares), 1) for share in shares)
 
 
-def quantile(level: float, shares: Sequence[Any], freedoms: Sequence[int]) -> Any:
+def quantile(level: float, shares: Sequence[Any], freedoms: Sequence[Any]) -> Any:
     """Cochran's quantile: above it lies `level`, where parts with so many degrees of freedom are `shares` of a
     variance, and the rest of it is known."""
     known = 1 - sum(shares)
@@ -67,7 +67,7 @@ def quantile(level: float, shares: Sequence[Any], freedoms: Sequence[int]) -> An
     )
 
 
-def different_distance(moments: PairedMoments) -> tuple[Any, tuple[Any, ...], Any]:
+def different_distance(moments: Moments) -> tuple[Any, tuple[Any, ...], Any]:
     """What the test of "Δ = 0" goes by: the distance from 0, the shares of luck, the images' degrees of freedom.
 
     More cautious than the test of equivalence, of which an error is half as likely by its two-sidedness: whole mean
@@ -77,10 +77,10 @@ def different_distance(moments: PairedMoments) -> tuple[Any, tuple[Any, ...], An
     images = moments.image_part(0.0)
     variance = np.maximum(images + sum(moments.luck), np.finfo(float).tiny)
     shares = shares_of(moments.whole_luck, variance)
-    return np.abs(moments.mean) / np.sqrt(variance), shares, np.maximum(moments.discordance * moments.answers, 1)
+    return np.abs(moments.mean) / np.sqrt(variance), shares, moments.image_freedom
 
 
-def different_quantile(level: float, shares: Sequence[Any], freedoms: Sequence[int], of_images: Any) -> Any:
+def different_quantile(level: float, shares: Sequence[Any], freedoms: Sequence[Any], of_images: Any) -> Any:
     """The quantile of `different_distance`: Student's t of seeds, searches and images, weighted by their variances."""
     known = 1 - sum(shares)
     return sum(
@@ -89,7 +89,7 @@ def different_quantile(level: float, shares: Sequence[Any], freedoms: Sequence[i
     )
 
 
-def decide(moments: PairedMoments, margin: float) -> tuple[Any, Any]:
+def decide(moments: Moments, margin: float) -> tuple[Any, Any]:
     """(comparable, different) of one study or of many, before any correction for their number; margin in points.
 
     Comparable is what two one-sided tests at 2.5 % show; different what a two-sided test at 5 % shows where the first
@@ -165,17 +165,17 @@ def verdict_of(moments: PairedMoments, margin: float) -> PairedVerdict:
     """The verdict on one study's moments; margin in points."""
     mean = float(moments.mean)
     if moments.seeds < 2:
-        verdict, interval, p_different, p_equivalent = "undecided", (-POINTS, POINTS), 1.0, 1.0
+        verdict, interval, p_no, p_margin = "undecided", (-POINTS, POINTS), 1.0, 1.0
     else:
-        p_different, p_equivalent = _p_different(moments), _p_equivalent(moments, margin / POINTS)
-        interval = (POINTS * _end(moments, -1), POINTS * _end(moments, 1))
-        verdict = named_verdict(mean, p_different, p_equivalent)
+        p_no, p_margin = p_different(moments), p_equivalent(moments, margin)
+        interval = interval_of(moments)
+        verdict = named_verdict(mean, p_no, p_margin)
     return PairedVerdict(
         verdict=verdict,
         difference=POINTS * mean,
         interval=interval,
-        p_different=p_different,
-        p_equivalent=p_equivalent,
+        p_different=p_no,
+        p_equivalent=p_margin,
         seeds=moments.seeds,
         images=moments.images,
         discordance=float(moments.discordance),
@@ -196,19 +196,26 @@ def named_verdict(difference: float, p_different: float, p_equivalent: float) ->
     return "undecided"
 
 
-def _p_equivalent(moments: PairedMoments, margin: float) -> float:
+def p_equivalent(moments: Moments, margin: float) -> float:
+    """Of "a difference of at least the margin", which is in points: the larger of its two sides."""
     sides = []
-    for supposed, side in ((margin, -1), (-margin, 1)):
+    for supposed, side in ((margin / POINTS, -1), (-margin / POINTS, 1)):
         found, shares = distance(moments, supposed)
         sides.append(tail(lambda level, own=shares: quantile(level, own, moments.freedoms), side * float(found)))
     return max(sides)
 
 
-def _p_different(moments: PairedMoments) -> float:
+def p_different(moments: Moments) -> float:
+    """Of "no difference", two-sided."""
     found, shares, of_images = different_distance(moments)
     return min(
         1.0, 2 * tail(lambda level: different_quantile(level, shares, moments.freedoms, of_images), float(found))
     )
+
+
+def interval_of(moments: Moments) -> tuple[float, float]:
+    """95 % for Δ, in points."""
+    return POINTS * _end(moments, -1), POINTS * _end(moments, 1)
 
 
 def tail(quantile_of: Any, found: float) -> float:
@@ -223,7 +230,7 @@ def tail(quantile_of: Any, found: float) -> float:
     )
 
 
-def _end(moments: PairedMoments, side: int) -> float:
+def _end(moments: Moments, side: int) -> float:
     """The end of the interval on a side (-1 or 1) of the mean: where the test of that very difference just holds."""
     mean = float(moments.mean)
 

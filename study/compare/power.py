@@ -21,7 +21,7 @@ from typing import Any
 
 from scipy import stats
 
-from study.compare.moments import PairedMoments
+from study.compare.moments import MeanMoments, PairedMoments
 from study.compare.paired import EQUIVALENCE_LEVEL, POINTS, SIGNIFICANCE, quantile
 
 POWER = 0.8
@@ -31,21 +31,36 @@ MOST_SEEDS, MOST_IMAGES, MOST_SEARCHES = 100, 10**7, 50
 @dataclass(frozen=True)
 class Variances:
     """What a paired difference varies by, in points squared: of one seed, one image, one answer beyond both, and one
-    search where searches were repeated."""
+    search where searches were repeated. Of a mean over `datasets`, each confirmed on the seeds, of all their images."""
 
     seed: float
     image: float
     rest: float
     search: float = 0.0
+    datasets: int = 1
 
     @classmethod
-    def of(cls, moments: PairedMoments) -> "Variances":
+    def of(cls, moments: PairedMoments | MeanMoments) -> "Variances":
         """As one study's answers show them."""
+        if isinstance(moments, MeanMoments):
+            return cls._of_mean(moments)
         of_answer = max(float(moments.discordance - moments.mean**2), 0.0) * POINTS**2
         shared = float(moments.shared)
         of_seed = float(moments.luck[0]) * moments.seeds * POINTS**2
         of_search = float(moments.luck[1]) * moments.searches * POINTS**2 if moments.searches > 1 else 0.0
         return cls(of_seed, shared * of_answer, (1 - shared) * of_answer, of_search)
+
+    @classmethod
+    def _of_mean(cls, moments: MeanMoments) -> "Variances":
+        each = [(cls.of(part), moments.images / part.images) for part in moments.parts]
+        count = len(each)
+        return cls(
+            seed=sum(one.seed for one, _ in each) / count**2,
+            image=sum(one.image * of_all for one, of_all in each) / count**2,
+            rest=sum(one.rest * of_all for one, of_all in each) / count**2,
+            search=sum(one.search for one, _ in each) / count**2,
+            datasets=count,
+        )
 
     @classmethod
     def largest(cls, several: Sequence["Variances"]) -> "Variances":
@@ -76,10 +91,11 @@ class Variances:
 
     def _luck(self, seeds: int, images: float, searches: int) -> tuple[list[float], list[int]]:
         """Whole mean squares of seeds, and of searches where they were repeated, with their degrees of freedom."""
-        parts, freedoms = [(self.seed + self.rest / images / searches) / seeds], [seeds - 1]
+        parts = [(self.seed + self.rest / images / searches) / seeds]
+        freedoms = [self.datasets * (seeds - 1)]
         if searches > 1:
             parts.append((self.search + self.rest / images / seeds) / searches)
-            freedoms.append(searches - 1)
+            freedoms.append(self.datasets * (searches - 1))
         return parts, freedoms
 
 

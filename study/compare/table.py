@@ -6,11 +6,12 @@ from statistics import fmean
 from typing import Any
 
 from study.compare.budget import COUNTED, CellLedger, Used, offers
-from study.compare.contrasts import OTHER_MARGINS, Contrast
+from study.compare.contrasts import BASELINE, OTHER_MARGINS, Comparison
 from study.compare.findings import Findings
+from study.compare.overall import MeanContrast, Overall
 from study.compare.scores import CellGroup, MethodSummary, shared_settings
 from study.compare.statistics import Estimate
-from study.compare.verdict import Overall, Verdict, WorkloadVerdicts, accuracy_text, margin_text
+from study.compare.verdict import Verdict, WorkloadVerdicts, accuracy_text, margin_text
 from study.define.offer import Offered
 from trainers.data.catalog import lookup
 from trainers.registry import METHODS, MODELS, declared, lr_trains_real
@@ -148,7 +149,7 @@ def _verdict_text(verdict: Verdict) -> str:
     return "; ".join(parts)
 
 
-def _contrast_text(contrast: Contrast) -> Iterator[str]:
+def _contrast_text(contrast: Comparison) -> Iterator[str]:
     """Beside the verdict: the mean difference, its p-values, other margins, and what would decide it."""
     if contrast.measured is None:
         return
@@ -248,6 +249,9 @@ def acting(row: MethodSummary, model: str) -> dict[str, Any]:
 
 def _overall(found: Overall) -> Iterator[str]:
     count = len(found.workloads)
+    if found.means:
+        yield from _means(found)
+        yield ""
     yield f"Over {count} workloads (§6.5; a description, no test):"
     if found.standings:
         header = ["method", "mean rank", "profile area", "best on", "error ratio, largest"]
@@ -264,6 +268,25 @@ def _overall(found: Overall) -> Iterator[str]:
         yield from _ruled(_aligned([header, *rows]))
     if found.left_out:
         yield from _wrapped(f"Left out, having no cell on some workload: {', '.join(found.left_out)}.", 2)
+
+
+def _means(found: Overall) -> Iterator[str]:
+    """What methods differ by on average, the comparisons over the same data sets of a model together."""
+    holm = f"Holm over {found.family} such mean" + ("" if found.family == 1 else "s")
+    yield f"On average over data sets, each counted alike (margin {margin_text(found.margin)}; {holm}; §6.5):"
+    over: dict[tuple[str, tuple[str, ...]], list[MeanContrast]] = {}
+    for one in found.means:
+        over.setdefault((one.model, one.datasets), []).append(one)
+    for (model, datasets), own in over.items():
+        without = f" (not {', '.join(own[0].without)}, for lack of runs or of their answers)" if own[0].without else ""
+        yield from _wrapped(f"  {model}, {', '.join(datasets)}{without}", 2)
+        names = [" - ".join(one.names) for one in own]
+        width = max(map(len, names))
+        for name, one in zip(names, own, strict=True):
+            said = accuracy_text(one, found.margin)
+            if one.sort == BASELINE and one.memory_ratio is not None:
+                said += ("," if one.kind == "undecided" else "") + f" at {one.memory_ratio:.2f}x memory"
+            yield from _wrapped(f"    {name:<{width}}  {'; '.join([said, *_contrast_text(one)])}", width + 6)
 
 
 def _ruled(table: Sequence[str]) -> Iterator[str]:

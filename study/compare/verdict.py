@@ -4,14 +4,14 @@ A verdict rests on a comparison of accuracies (`study.compare.contrasts`) and th
 is said only where a difference of the margin is excluded, never because a test found nothing.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from study.compare.contrasts import BASELINE, Contrast, contrasts_of, decided, measure
+from study.compare.contrasts import BASELINE, Comparison, Contrast, contrasts_of, decided, measure, tested
 from study.compare.scores import CellGroup, MethodSummary
-from study.compare.statistics import Estimate, error_ratios, estimate_as_dict, mean_ranks, paired_ratio, profile_area
+from study.compare.statistics import Estimate, estimate_as_dict, paired_ratio
 
 ON_FRONT, PERHAPS, DOMINATED = "on the Pareto front", "perhaps on the Pareto front", "dominated"
 
@@ -67,30 +67,10 @@ class WorkloadVerdicts:
     family: int
     contrasts: tuple[Contrast, ...] = ()
 
-
-@dataclass(frozen=True)
-class Standing:
-    """One method over several workloads (§6.5): its mean rank, its error ratios and the area of its profile."""
-
-    method: str
-    mean_rank: float
-    ratios: tuple[float, ...]
-    area: float
-
-
-@dataclass(frozen=True)
-class Overall:
-    """Every method over all confirmed workloads, the best mean rank first.
-
-    Attributes:
-        workloads: (data set, model) of each, in the order of the ratios.
-        standings: of the methods that have a cell on every workload.
-        left_out: the other methods.
-    """
-
-    workloads: tuple[tuple[str, str], ...]
-    standings: tuple[Standing, ...]
-    left_out: tuple[str, ...]
+    def comparisons(self) -> Iterator[Contrast]:
+        """All of them: with the baseline, and the others."""
+        yield from (verdict.contrast for verdict in self.verdicts if verdict.contrast is not None)
+        yield from self.contrasts
 
 
 def judge(groups: Sequence[CellGroup], margin: float, named: Sequence[tuple[str, str]] = ()) -> list[WorkloadVerdicts]:
@@ -102,12 +82,11 @@ def judge(groups: Sequence[CellGroup], margin: float, named: Sequence[tuple[str,
         named: the pairs of methods that the study file asks to compare.
     """
     made = [
-        (group, Contrast(row, against, sort, measure(group, row, against)))
+        (group, Contrast(row, against, sort, measured=measure(group, row, against)))
         for group in groups
         for row, against, sort in contrasts_of(group, named)
     ]
     family = [one for _, one in made]
-    tested = sum(one.measured is not None and one.measured.p_different is not None for one in family)
     decisions = list(zip((group for group, _ in made), decided(family, margin), strict=True))
     judged = []
     for group in groups:
@@ -115,35 +94,8 @@ def judge(groups: Sequence[CellGroup], margin: float, named: Sequence[tuple[str,
         against_baseline = {id(one.row): one for one in own if one.sort == BASELINE}
         verdicts = tuple(_verdict(group, row, against_baseline.get(id(row)), margin) for row in group.methods)
         others = tuple(one for one in own if one.sort != BASELINE)
-        judged.append(WorkloadVerdicts(group, margin, verdicts, tested, others))
+        judged.append(WorkloadVerdicts(group, margin, verdicts, tested(family), others))
     return judged
-
-
-def overall(groups: Sequence[CellGroup], cells: Collection[tuple[str, str, str]]) -> Overall | None:
-    """The methods over all workloads on which something is confirmed; None where those are fewer than two.
-
-    Args:
-        groups: what `summarise` returned.
-        cells: (data set, model, method) of every cell that has runs, those without a score included.
-    """
-    confirmed = [group for group in groups if any(row.confirmed for row in group.methods)]
-    if len(confirmed) < 2:
-        return None
-    workloads = tuple((group.dataset, group.model) for group in confirmed)
-    scores: list[dict[str, float]] = []
-    for group in confirmed:
-        rows = [row for row in group.scored if row.represents and group.accuracy(row)]
-        scores.append({row.method: _mean(group.accuracy(row)) for row in rows})
-    names = list(dict.fromkeys([row.method for group in confirmed for row in group.methods]))
-    names += sorted({method for dataset, model, method in cells if (dataset, model) in workloads}.difference(names))
-    ranked = [name for name in names if all((*workload, name) in cells for workload in workloads)]
-    if not ranked:
-        return Overall(workloads, (), tuple(names))
-    table = {name: [by_method.get(name) for by_method in scores] for name in ranked}
-    ranks, ratios = mean_ranks(table), error_ratios(table)
-    standings = [Standing(name, ranks[name], tuple(ratios[name]), profile_area(ratios[name])) for name in ranked]
-    standings.sort(key=lambda standing: standing.mean_rank)
-    return Overall(workloads, tuple(standings), tuple(name for name in names if name not in ranked))
 
 
 def _verdict(group: CellGroup, row: MethodSummary, contrast: Contrast | None, margin: float) -> Verdict:
@@ -162,10 +114,10 @@ def _verdict(group: CellGroup, row: MethodSummary, contrast: Contrast | None, ma
     return Verdict(row, kind, contrast, ratio, front, dominated_by, text)
 
 
-def accuracy_text(contrast: Contrast, margin: float) -> str:
+def accuracy_text(contrast: Comparison, margin: float) -> str:
     """The verdict on a comparison's accuracies, in words."""
     if contrast.measured is None:
-        return f"undecided: no seed in common with {contrast.against.label}"
+        return f"undecided: no seed in common with {contrast.names[1]}"
     points = contrast.measured.estimate
     if points.low is None or points.high is None:
         if points.n > 1 and contrast.kind in ("higher", "lower"):

@@ -9,6 +9,7 @@ from study.compare.scores import CellGroup, MethodSummary
 from study.compare.statistics import SIGNIFICANCE, holm
 from study.compare.table import group_title, percent
 from study.compare.verdict import Verdict, WorkloadVerdicts, margin_text
+from study.report.average import in_words
 from study.report.content import StudyContent, confirmed
 from study.report.document import (
     Block,
@@ -53,7 +54,7 @@ def answer(content: StudyContent) -> Section:
         Section(anchor("answer", str(number + 1)), group_title(one.group), tuple(_workload(content, one)))
         for number, one in enumerate(content.findings.workloads)
     ]
-    blocks: list[Block] = []
+    blocks: list[Block] = list(in_words(content))
     if not parts:
         blocks.append(Paragraph(text([strong("No run has completed yet"), ", so nothing can be said of any method."])))
     if len(parts) == 1:
@@ -160,14 +161,9 @@ def _verdict_texts(workload: WorkloadVerdicts) -> Iterator[Text]:
 
 
 def _undecided(workload: WorkloadVerdicts) -> Iterator[Text]:
-    for one in _contrasts(workload):
+    for one in workload.comparisons():
         if one.kind == "undecided":
             yield text([strong(f"{one.row.label} or {one.against.label}"), f": {would_decide(one)}"])
-
-
-def _contrasts(workload: WorkloadVerdicts) -> list[Contrast]:
-    """All of a workload's comparisons: with the baseline, and the others."""
-    return [*(one.contrast for one in workload.verdicts if one.contrast), *workload.contrasts]
 
 
 def would_decide(contrast: Contrast) -> str:
@@ -208,7 +204,7 @@ def steps(workload: WorkloadVerdicts) -> list[Step]:
         stair.append(Step(row, below, measure(group, row, below) if below else None))
     p_values = [step.gain.p_different for step in stair if step.gain and step.gain.p_different is not None]
     adjusted = iter(holm(p_values))
-    undecided = {frozenset((id(one.row), id(one.against))) for one in _contrasts(workload) if one.kind == "undecided"}
+    undecided = {frozenset((id(one.row), id(one.against))) for one in workload.comparisons() if one.kind == "undecided"}
     return [
         replace(step, sure=next(adjusted) < SIGNIFICANCE and {id(step.row), id(step.below)} not in undecided)
         if step.gain and step.gain.p_different is not None

@@ -7,6 +7,7 @@ from pathlib import Path
 from study.record.provenance import git_commit, package_version
 from study.report.answer import answer
 from study.report.answers import answers
+from study.report.average import average
 from study.report.budgets import budgets
 from study.report.content import StudyContent, read_content
 from study.report.curves import curves
@@ -62,6 +63,7 @@ def document_of(content: StudyContent, *, pictures: bool = True) -> Document:
     """A study's report, section by section."""
     sections: Sequence[Section] = [
         answer(content),
+        average(content),
         results(content),
         accuracy_against(content),
         lift(content),

@@ -4,17 +4,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from statistics import fmean
 
-from study.compare.contrasts import CONTROL, NAMED, Contrast
+from study.compare.contrasts import CONTROL, NAMED
 from study.compare.figure import PEAK_MEMORY, STATE, Across, panel_of, shown
 from study.compare.figure import caption as panel_caption
 from study.compare.findings import Findings
 from study.compare.scores import CellGroup, MethodSummary
-from study.compare.statistics import Estimate
 from study.compare.table import NONE, acting, configuration_text, group_title, percent
 from study.compare.verdict import WorkloadVerdicts, accuracy_text
 from study.report.answer import MIB, runs_anchor
 from study.report.budgets import amounts
 from study.report.content import StudyContent
+from study.report.differences import comparison_text, difference_text
 from study.report.document import (
     Block,
     Figures,
@@ -100,25 +100,11 @@ def _table(findings: Findings, workload: WorkloadVerdicts) -> Iterator[Block]:
             "Further comparisons that the study names",
             ["comparison", "difference in points", "verdict on accuracy"],
             [
-                [f"{one.row.label} − {one.against.label}", contrast_text(one), accuracy_text(one, workload.margin)]
+                [f"{one.row.label} − {one.against.label}", comparison_text(one), accuracy_text(one, workload.margin)]
                 for one in named
             ],
             numeric=[1],
         )
-
-
-def difference_text(estimate: Estimate | None) -> str:
-    """A difference in points with its interval."""
-    if estimate is None:
-        return NONE
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.mean:+.1f} [{NONE}]"
-    return f"{estimate.mean:+.1f} [{estimate.low:+.1f}, {estimate.high:+.1f}]"
-
-
-def contrast_text(contrast: Contrast) -> str:
-    """A comparison's difference in points with its interval."""
-    return difference_text(contrast.measured.estimate if contrast.measured else None)
 
 
 def accuracy_against(content: StudyContent) -> Section:

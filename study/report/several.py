@@ -12,6 +12,7 @@ from study.compare.verdict import WorkloadVerdicts
 from study.record.provenance import git_commit, package_version
 from study.report.answer import answer
 from study.report.content import StudyContent, read_content
+from study.report.differences import difference_text
 from study.report.document import (
     Block,
     Document,
@@ -27,7 +28,7 @@ from study.report.document import (
 )
 from study.report.origin import origin, warnings
 from study.report.report import Report, write_report
-from study.report.results import MIB, accuracy_panel, difference_text
+from study.report.results import MIB, accuracy_panel
 from trainers.errors import UserError
 
 NOT_RANKED = (

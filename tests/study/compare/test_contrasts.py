@@ -36,7 +36,8 @@ def answered(methods: dict[str, float], *, images: int = IMAGES, discordance: fl
 
 def made(group: CellGroup, named: Sequence[tuple[str, str]] = ()) -> list[Contrast]:
     return [
-        Contrast(row, against, sort, measure(group, row, against)) for row, against, sort in contrasts_of(group, named)
+        Contrast(row, against, sort, measured=measure(group, row, against))
+        for row, against, sort in contrasts_of(group, named)
     ]
 
 

@@ -72,7 +72,7 @@ def test_the_variance_of_a_score_is_split_into_search_seed_and_images() -> None:
 def test_search_luck_leaves_undecided_what_seeds_would_call_different() -> None:
     lucky = group(real_Adam=[0.92, 0.92, 0.92], bop=[0.955, 0.94, 0.905])
     adam, bop = sorted(lucky.methods, key=lambda row: row.method == "bop")
-    (found,) = decided([Contrast(bop, adam, "baseline", measure(lucky, bop, adam))], 1.0)
+    (found,) = decided([Contrast(bop, adam, "baseline", measured=measure(lucky, bop, adam))], 1.0)
     assert found.kind == "undecided" and found.measured is not None and found.measured.estimate.n == 9
     assert found.as_dict()["searches"] == 3 and found.as_dict()["search_error_points"] > 1
     assert found.needed is not None and (found.needed.searches is None or found.needed.searches > 3)

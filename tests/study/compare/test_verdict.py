@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.compare.scores import CellGroup, summarise
+from study.compare.scores import summarise
 from study.compare.statistics import paired_difference
-from study.compare.verdict import DOMINATED, ON_FRONT, PERHAPS, Verdict, as_dict, judge, overall
+from study.compare.verdict import DOMINATED, ON_FRONT, PERHAPS, Verdict, as_dict, judge
 from tests.study.made_up_runs import Row, confirmed, searched, table
 
 ADAM = confirmed("real-Adam", [0.950, 0.955, 0.945], 40)
@@ -146,36 +146,3 @@ def test_each_kind_of_verdict_stands_on_its_rule(accuracies: list[float], margin
         assert verdict.kind == ("higher" if low > 0 else "lower")
     else:
         assert verdict.kind == "undecided"
-
-
-def groups(**scores: Sequence[Sequence[float]]) -> list[CellGroup]:
-    """By method, the accuracies on two workloads."""
-    rows = [
-        confirmed(method.replace("_", "-"), accuracies, dataset=dataset)
-        for method, both in scores.items()
-        for dataset, accuracies in zip(("A", "B"), both, strict=False)
-    ]
-    return summarise(table(*rows))
-
-
-def test_over_several_workloads_ranks_and_profiles_are_given() -> None:
-    """§6.5; errors 0.1, 0.2 and 0.1, 0.4 on the two workloads."""
-    found = groups(bop=[[0.9, 0.9], [0.9, 0.9]], binary=[[0.8, 0.8], [0.6, 0.6]])
-    cells = {(dataset, "MLP", method) for dataset in "AB" for method in ("bop", "binary")}
-    result = overall(found, cells)
-    assert result is not None and result.workloads == (("A", "MLP"), ("B", "MLP"))
-    assert [(one.method, one.mean_rank) for one in result.standings] == [("bop", 1.0), ("binary", 2.0)]
-    assert result.standings[1].ratios == pytest.approx((2.0, 4.0)) and result.standings[0].area == 1.0
-
-
-def test_a_cell_without_a_score_is_last_and_a_method_without_a_cell_left_out() -> None:
-    found = groups(bop=[[0.9, 0.9], [0.9, 0.9]], binary=[[0.8, 0.8]], frozen=[[0.7, 0.7]])
-    cells = {("A", "MLP", "frozen")} | {(dataset, "MLP", method) for dataset in "AB" for method in ("bop", "binary")}
-    result = overall(found, cells)
-    assert result is not None and result.left_out == ("frozen",)
-    binary = result.standings[1]
-    assert binary.mean_rank == 2.0 and binary.ratios[1] == float("inf")
-
-
-def test_one_workload_is_no_overall() -> None:
-    assert overall(groups(bop=[[0.9, 0.9]]), {("A", "MLP", "bop")}) is None

@@ -47,7 +47,7 @@ def test_difference_within_the_spread_of_seeds_is_not_sure() -> None:
 def test_what_the_study_leaves_undecided_is_sure_on_no_step() -> None:
     low, high = row("frozen", 2, 0.80, 0.81, 0.80), row("bop", 3, 0.95, 0.96, 0.951)
     for kind, sure in (("undecided", False), ("higher", True)):
-        stair = steps(workload(low, high, contrasts=(Contrast(high, low, LIFT, None, kind),)))
+        stair = steps(workload(low, high, contrasts=(Contrast(high, low, LIFT, measured=None, kind=kind),)))
         assert stair[1].sure is sure
 
 

@@ -11,7 +11,7 @@ from study.report.answers import answers_of, disagreement
 from study.report.content import StudyContent, read_content
 from study.report.document import Document, Section, Table, drawings
 from study.report.html import render_html
-from study.report.lift import lifts_of, turned_round
+from study.report.lift import lifts_of
 from study.report.memory import by_category
 from study.report.report import document_of
 from study.report.search import search
@@ -83,7 +83,7 @@ def test_lift_of_the_baseline_is_the_controls_difference_turned_round(content: S
     workload = content.findings.workloads[0]
     lifts = {one.row.method: one for one in lifts_of(workload)}
     assert set(lifts) == {"binary", "bop", "real-SGD", "real-Adam"}
-    back = turned_round(lifts["real-Adam"])
+    back = lifts["real-Adam"].turned_round()
     assert back.measured is not None and back.measured.estimate.mean < 0 and back.row.method == "frozen"
 
 
