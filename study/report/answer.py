@@ -4,13 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from study.compare.contrasts import CONTROL, Contrast, Measured, measure
+from study.compare.contrasts import CONTROL, Measured, measure
 from study.compare.scores import CellGroup, MethodSummary
 from study.compare.statistics import SIGNIFICANCE, holm
 from study.compare.table import group_title, percent
 from study.compare.verdict import Verdict, WorkloadVerdicts, margin_text
 from study.report.average import in_words
 from study.report.content import StudyContent, confirmed
+from study.report.differences import would_decide
 from study.report.document import (
     Block,
     Listing,
@@ -164,32 +165,6 @@ def _undecided(workload: WorkloadVerdicts) -> Iterator[Text]:
     for one in workload.comparisons():
         if one.kind == "undecided":
             yield text([strong(f"{one.row.label} or {one.against.label}"), f": {would_decide(one)}"])
-
-
-def would_decide(contrast: Contrast) -> str:
-    """Of an undecided comparison: what is known, and how many seeds or images would decide it."""
-    found = contrast.measured
-    if found is None:
-        return "they have no seed in common; confirm both on the same seeds."
-    low, high = found.estimate.low, found.estimate.high
-    if low is None or high is None:
-        lacking = "with one seed, which gives" if found.estimate.n == 1 else "with seeds that all agree, which give"
-        return f"measured {found.estimate.mean:+.1f} points {lacking} no interval; confirm on more."
-    known = f"measured {found.estimate.mean:+.1f} points, and anything from {low:+.1f} to {high:+.1f} is possible"
-    if found.moments is None:
-        return f"{known}; the answers to each test image are not kept, so what would decide it is not known."
-    if contrast.needed is None:
-        return f"{known}; more than one common seed would say what decides it."
-    wanted, moments = contrast.needed, found.moments
-    if wanted.seeds is None and wanted.images is None and wanted.searches is None:
-        return (
-            f"{known}. If there is no difference, neither more seeds (up to 100) nor more test images alone would show "
-            f"it; it takes more of both than the {moments.seeds} seeds and {moments.images:,} images that there are."
-        )
-    return (
-        f"{known}. If there is no difference, {wanted.text(moments.seeds, moments.images)} would show that in 4 of 5 "
-        "studies."
-    )
 
 
 def steps(workload: WorkloadVerdicts) -> list[Step]:

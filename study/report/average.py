@@ -6,8 +6,21 @@ from study.compare.contrasts import BASELINE, CONTROL, LIFT, NAMED
 from study.compare.overall import MeanContrast, Overall
 from study.compare.verdict import accuracy_text, margin_text
 from study.report.content import StudyContent
-from study.report.differences import Row, comparison_text, differences
-from study.report.document import Block, Figures, Paragraph, Section, Span, Text, Words, prose, strong, table, text
+from study.report.differences import Row, comparison_text, differences, would_decide
+from study.report.document import (
+    Block,
+    Figures,
+    Listing,
+    Paragraph,
+    Section,
+    Span,
+    Text,
+    Words,
+    prose,
+    strong,
+    table,
+    text,
+)
 
 TITLE = "On average over data sets"
 _KINDS = {
@@ -102,6 +115,12 @@ def average(content: StudyContent) -> Section:
         )
         blocks += [Figures((drawing,))] if drawing else []
         blocks.append(_table(title, own, labels, found.margin))
+    undecided = [one for one in found.means if one.kind == "undecided"]
+    if undecided:
+        blocks.append(Paragraph(text([strong("What is undecided, and what would decide it:")])))
+        blocks.append(
+            Listing(tuple(text([strong(" or ".join(one.names)), f": {would_decide(one)}"]) for one in undecided))
+        )
     return Section("average", TITLE, tuple(blocks))
 
 

@@ -1,4 +1,4 @@
-"""Differences in points, drawn a row each: with their intervals, and how sure they are."""
+"""Differences in points: in words, with what would decide them, and drawn a row each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +33,32 @@ def difference_text(estimate: Estimate | None) -> str:
 def comparison_text(comparison: Comparison) -> str:
     """A comparison's difference in points with its interval."""
     return difference_text(comparison.measured.estimate if comparison.measured else None)
+
+
+def would_decide(comparison: Comparison) -> str:
+    """Of an undecided comparison: what is known, and how many seeds or images would decide it."""
+    found = comparison.measured
+    if found is None:
+        return "they have no seed in common; confirm both on the same seeds."
+    low, high = found.estimate.low, found.estimate.high
+    if low is None or high is None:
+        lacking = "with one seed, which gives" if found.estimate.n == 1 else "with seeds that all agree, which give"
+        return f"measured {found.estimate.mean:+.1f} points {lacking} no interval; confirm on more."
+    known = f"measured {found.estimate.mean:+.1f} points, and anything from {low:+.1f} to {high:+.1f} is possible"
+    if found.moments is None:
+        return f"{known}; the answers to each test image are not kept, so what would decide it is not known."
+    if comparison.needed is None:
+        return f"{known}; more than one common seed would say what decides it."
+    wanted, moments = comparison.needed, found.moments
+    if wanted.seeds is None and wanted.images is None and wanted.searches is None:
+        return (
+            f"{known}. If there is no difference, neither more seeds (up to 100) nor more test images alone would show "
+            f"it; it takes more of both than the {moments.seeds} seeds and {moments.images:,} images that there are."
+        )
+    return (
+        f"{known}. If there is no difference, {wanted.text(moments.seeds, moments.images)} would show that in 4 of 5 "
+        "studies."
+    )
 
 
 def differences(

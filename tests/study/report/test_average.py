@@ -55,6 +55,7 @@ def test_every_sort_has_a_figure_and_a_table_with_each_data_sets_own(content: St
     against, lifts = (block for block in part.blocks if isinstance(block, Table))
     assert len(against.rows) == 3 and len(lifts.rows) == 3  # the baseline has a lift too, and the control a difference
     assert "A -10." in words(part) and "real-Adam" in words(part)
+    assert "bop or real-Adam" in words(part) and "in 4 of 5 studies" in words(part)
 
 
 def test_of_one_data_set_nothing_is_averaged() -> None:
