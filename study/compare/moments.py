@@ -18,7 +18,7 @@ The parts of luck are known from n - 1 degrees of freedom each, and their sum fr
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -151,6 +151,10 @@ class PairedMoments:
             other.sum(),
             other.any(axis=0).sum(),
         )
+
+    def turned_round(self) -> "PairedMoments":
+        """The same, of the baseline against the method."""
+        return replace(self, mean=-self.mean)
 
     @property
     def runs(self) -> int:

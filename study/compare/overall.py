@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, geometric_mean
 from typing import Any
 
-from study.compare.contrasts import BASELINE, LIFT, NAMED, Comparison, Contrast, Measured, decided, tested
+from study.compare.contrasts import BASELINE, LIFT, NAMED, Comparison, Measured, decided, tested
 from study.compare.moments import MeanMoments, PairedMoments
 from study.compare.paired import POINTS, interval_of, p_different
 from study.compare.scores import CellGroup
@@ -157,40 +157,61 @@ def _standings(
     return tuple(standings), tuple(name for name in names if name not in ranked)
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A comparison on one data set: who with whom and why, what it varies by, and its memory ratio if one is known."""
+
+    dataset: str
+    question: tuple[str, str, str]
+    moments: PairedMoments
+    ratio: float | None
+
+    def of(self, method: str) -> PairedMoments:
+        return self.moments if self.question[0] == method else self.moments.turned_round()
+
+
 def _means(judged: Sequence[WorkloadVerdicts]) -> Iterator[MeanContrast]:
-    """Each pair that was compared on two data sets of a model or more, with answers that are kept."""
-    found: dict[tuple[str, str, str], dict[str, tuple[Contrast, PairedMoments]]] = {}
-    ratios: dict[int, float] = {}
+    """Each pair that was compared on two data sets of a model or more, with answers that are kept.
+
+    Where a data set's baseline is not confirmed yet, another method stands in for it, and a pair may be compared the
+    other way round and for another reason than elsewhere; it is told as on most data sets.
+    """
+    pairs: dict[tuple[str, frozenset[str]], list[_Found]] = {}
     for one in judged:
-        for verdict in one.verdicts:
-            if verdict.contrast is not None and verdict.memory_ratio is not None:
-                ratios[id(verdict.contrast)] = verdict.memory_ratio.mean
-        for contrast in one.comparisons():
-            moments = contrast.measured.moments if contrast.measured else None
-            representative = contrast.row.represents and contrast.against.represents
-            if representative and isinstance(moments, PairedMoments) and moments.seeds > 1:
-                pair = (one.group.model, contrast.row.method, contrast.against.method)
-                found.setdefault(pair, {})[one.group.dataset] = (contrast, moments)
-    order = (BASELINE, LIFT, NAMED)
-    # As on most of the data sets: where the baseline is not confirmed yet, another method stands in for it.
-    of_all = {pair: Counter(its.sort for its, _ in own.values()).most_common(1)[0][0] for pair, own in found.items()}
-    for pair in sorted(found, key=lambda pair: order.index(of_all[pair])):
-        model, method, against = pair
-        own = found[pair]
+        for found in _found_on(one):
+            pairs.setdefault((one.group.model, frozenset(found.question[:2])), []).append(found)
+    made = []
+    for (model, _), own in pairs.items():
         if len(own) < 2:
             continue
-        known = [ratios[id(contrast)] for contrast, _ in own.values() if id(contrast) in ratios]
+        method, against, sort = Counter(found.question for found in own).most_common(1)[0][0]
+        ratios = [found.ratio for found in own if found.ratio is not None and found.question[0] == method]
+        datasets = tuple(found.dataset for found in own)
         others = (its.group.dataset for its in judged if its.group.model == model)
-        yield MeanContrast(
-            model=model,
-            method=method,
-            against=against,
-            sort=of_all[pair],
-            datasets=tuple(own),
-            without=tuple(name for name in others if name not in own),
-            memory_ratio=geometric_mean(known) if len(known) == len(own) else None,
-            measured=_mean(MeanMoments(tuple(moments for _, moments in own.values()))),
+        made.append(
+            MeanContrast(
+                model=model,
+                method=method,
+                against=against,
+                sort=sort,
+                datasets=datasets,
+                without=tuple(name for name in others if name not in datasets),
+                memory_ratio=geometric_mean(ratios) if len(ratios) == len(own) else None,
+                measured=_mean(MeanMoments(tuple(found.of(method) for found in own))),
+            )
         )
+    order = (BASELINE, LIFT, NAMED)
+    yield from sorted(made, key=lambda one: order.index(one.sort))
+
+
+def _found_on(workload: WorkloadVerdicts) -> Iterator[_Found]:
+    ratios = {id(one.contrast): one.memory_ratio.mean for one in workload.verdicts if one.contrast and one.memory_ratio}
+    for contrast in workload.comparisons():
+        row, against = contrast.row, contrast.against
+        moments = contrast.measured.moments if contrast.measured else None
+        if row.represents and against.represents and isinstance(moments, PairedMoments) and moments.seeds > 1:
+            question = row.method, against.method, contrast.sort
+            yield _Found(workload.group.dataset, question, moments, ratios.get(id(contrast)))
 
 
 def _mean(moments: MeanMoments) -> Measured:
