@@ -3,8 +3,10 @@
 import json
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 from study.compare.table import MIB
 
@@ -66,6 +68,42 @@ def test_the_page_shows_every_method_that_was_confirmed_on_a_finished_set() -> N
             if method != "real-Adam":
                 assert difference.endswith(verdict)
     assert not shown
+
+
+def means() -> dict[tuple[str, str], dict[str, Any]]:
+    """What two methods differ by on average, each pair over the data sets that have both."""
+    found = json.loads((SO_FAR / "verdicts.json").read_text())["overall"]["means"]
+    return {(one["method"], one["against"]): one for one in found}
+
+
+def said(mean: dict[str, Any], *, turned: bool = False) -> str:
+    """As the pages write a mean with its interval and verdict."""
+    ends = [mean["difference_points"][end] for end in ("mean", "low", "high")]
+    kind = mean["kind"]
+    if turned:
+        ends = [-ends[0], -ends[2], -ends[1]]
+        kind = {"lower": "higher", "higher": "lower"}.get(kind, kind)
+    return f"{ends[0]:+.1f} [{ends[1]:.1f}, {ends[2]:.1f}] {kind}"
+
+
+@pytest.mark.parametrize("path", [RESULTS / "README.md", RESULTS.parents[1] / "README.md"], ids=["page", "first page"])
+def test_the_means_over_data_sets_are_what_was_found(path: Path) -> None:
+    rows: dict[str, list[str]] = {}
+    for line in path.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 5 and cells[0] in NAMES.values():
+            rows[cells[0]] = cells[1:]
+    assert rows.keys() == set(NAMES.values())
+    found = means()
+    for method, name in NAMES.items():
+        _, minus, lift, ratio = rows[name]
+        against, above = found.get((method, "real-Adam")), found.get((method, "frozen"))
+        assert minus == (said(against) if against else "")
+        assert ratio == ("1" if against is None else f"{against['memory_ratio']:.2f}")
+        if method == "real-Adam":
+            assert lift == said(found["frozen", "real-Adam"], turned=True)
+        else:
+            assert lift == (said(above) if above else "")
 
 
 def test_every_run_of_a_cell_has_the_same_peak_whatever_ran_beside_it() -> None:
