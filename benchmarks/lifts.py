@@ -14,9 +14,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from study.compare.contrasts import BASELINE, CONTROL, LIFT, turned_kind
 from study.record.file_names import VERDICTS_FILE
 
-CONTROL = "frozen"
 MIB = 2**20
 
 
@@ -57,11 +57,11 @@ def mean_lines(overall: Mapping[str, Any]) -> Iterator[str]:
     """The means over data sets, in Markdown: a table for the data sets that the same methods have."""
     by_sets: dict[tuple[str, ...], dict[str, dict[str, Mapping[str, Any]]]] = {}
     for one in overall["means"]:
-        if one["sort"] in ("baseline", "lift"):
+        if one["sort"] in (BASELINE, LIFT):
             methods = by_sets.setdefault((one["model"], *one["by_dataset_points"]), {})
             methods.setdefault(one["method"], {})[one["sort"]] = one
-            if one["sort"] == "baseline" and one["method"] == CONTROL:
-                methods.setdefault(one["against"], {})["lift"] = _turned_round(one)
+            if one["sort"] == BASELINE and one["method"] == CONTROL:
+                methods.setdefault(one["against"], {})[LIFT] = _turned_round(one)
     for (model, *datasets), methods in by_sets.items():
         yield ""
         yield f"| {model}, {', '.join(datasets)} | minus baseline | lift | ratio |"
@@ -69,17 +69,16 @@ def mean_lines(overall: Mapping[str, Any]) -> Iterator[str]:
         for method, own in methods.items():
             cells = [
                 f"{_interval(own[sort]['difference_points'], '+.1f')} {own[sort]['kind']}" if sort in own else ""
-                for sort in ("baseline", "lift")
+                for sort in (BASELINE, LIFT)
             ]
-            ratio = own.get("baseline", {}).get("memory_ratio")
+            ratio = own.get(BASELINE, {}).get("memory_ratio")
             yield f"| `{method}` | {' | '.join(cells)} | {'' if ratio is None else f'{ratio:.2f}'} |"
 
 
 def _turned_round(one: Mapping[str, Any]) -> Mapping[str, Any]:
     points = one["difference_points"]
     turned = {"mean": -points["mean"], "low": -points["high"], "high": -points["low"]}
-    kind = {"higher": "lower", "lower": "higher"}.get(one["kind"], one["kind"])
-    return {"difference_points": turned, "kind": kind}
+    return {"difference_points": turned, "kind": turned_kind(one["kind"])}
 
 
 def _percent(share: float | None) -> float | None:

@@ -67,6 +67,11 @@ class Measured:
         return needed(variances, margin, seen.seeds, seen.images, comparisons, seen.searches)
 
 
+def turned_kind(kind: str) -> str:
+    """What is said of the same two the other way round."""
+    return {"higher": "lower", "lower": "higher"}.get(kind, kind)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Comparison(ABC):
     """What may be said of two methods.
@@ -98,8 +103,7 @@ class Comparison(ABC):
 
     def _turned(self) -> dict[str, Any]:
         """What is other where the two are named the other way round."""
-        kind = {"higher": "lower", "lower": "higher"}.get(self.kind, self.kind)
-        return {"kind": kind, "measured": self.measured.turned_round() if self.measured else None}
+        return {"kind": turned_kind(self.kind), "measured": self.measured.turned_round() if self.measured else None}
 
     def decision(self) -> dict[str, Any]:
         """What was decided, as plain values."""

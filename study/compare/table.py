@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import Any
 
 from study.compare.budget import COUNTED, CellLedger, Used, offers
-from study.compare.contrasts import BASELINE, OTHER_MARGINS, Comparison
+from study.compare.contrasts import OTHER_MARGINS, Comparison
 from study.compare.findings import Findings
 from study.compare.overall import MeanContrast, Overall
 from study.compare.scores import CellGroup, MethodSummary, shared_settings
@@ -284,7 +284,7 @@ def _means(found: Overall) -> Iterator[str]:
         width = max(map(len, names))
         for name, one in zip(names, own, strict=True):
             said = accuracy_text(one, found.margin)
-            if one.sort == BASELINE and one.memory_ratio is not None:
+            if one.memory_ratio is not None:
                 said += ("," if one.kind == "undecided" else "") + f" at {one.memory_ratio:.2f}x memory"
             yield from _wrapped(f"    {name:<{width}}  {'; '.join([said, *_contrast_text(one)])}", width + 6)
 

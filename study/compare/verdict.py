@@ -88,13 +88,13 @@ def judge(groups: Sequence[CellGroup], margin: float, named: Sequence[tuple[str,
     ]
     family = [one for _, one in made]
     decisions = list(zip((group for group, _ in made), decided(family, margin), strict=True))
-    judged = []
+    judged, count = [], tested(family)
     for group in groups:
         own = [one for its, one in decisions if its is group]
         against_baseline = {id(one.row): one for one in own if one.sort == BASELINE}
         verdicts = tuple(_verdict(group, row, against_baseline.get(id(row)), margin) for row in group.methods)
         others = tuple(one for one in own if one.sort != BASELINE)
-        judged.append(WorkloadVerdicts(group, margin, verdicts, tested(family), others))
+        judged.append(WorkloadVerdicts(group, margin, verdicts, count, others))
     return judged
 
 
