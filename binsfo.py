@@ -33,10 +33,12 @@ def prefer_own_packages() -> None:
 
 
 def begin_worker() -> None:
-    """What each of Ray's workers runs as it starts: it finds this code, and reaches the workers of other nodes."""
+    """What each of Ray's workers runs as it starts: it finds this code, loads it soon, and reaches the workers of other nodes."""
     prefer_own_packages()
+    from trainers.collection import collect_seldom
     from trainers.network import name_interface
 
+    collect_seldom()
     name_interface()
 
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 
 from study.drive.interrupt import whole_process
+from trainers.collection import collect_seldom
 
 
 def program(arguments: list[str] | None = None) -> int:
@@ -14,6 +15,7 @@ def program(arguments: list[str] | None = None) -> int:
 
         return lambda: main(arguments)
 
+    collect_seldom()
     return whole_process(load)
 
 

@@ -54,6 +54,7 @@ def _audit(event: str, arguments: tuple[object, ...]) -> None:
 
 def pytest_configure() -> None:
     sys.addaudithook(_audit)
+    gc.disable()  # until all is imported
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -98,6 +99,7 @@ def forget_imported() -> None:
 
 def pytest_collection_finish() -> None:
     forget_imported()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

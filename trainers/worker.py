@@ -19,6 +19,7 @@ from trainers.activity import Activity
 from trainers.atomic import clear_partials, write_json
 from trainers.attempt import Attempt
 from trainers.batch_norm import reestimate_statistics
+from trainers.collection import collect_as_usual
 from trainers.config import TrialConfig
 from trainers.data.loader import PreparedData, Split
 from trainers.data.prefetch import gathered
@@ -85,6 +86,7 @@ def train(
         UserError: the folder holds another run, all of its checkpoints are damaged, or the test set would be opened
             again without force.
     """
+    collect_as_usual()
     attempt = attempt or Attempt()
     stored = StoredRun(attempt.place, run_dir, config.fingerprint())
     try:

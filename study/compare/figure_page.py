@@ -54,8 +54,9 @@ def write_title(figure: Figure, text: str, banners: Sequence[str]) -> None:
 
 def settle(figure: Figure) -> None:
     """Lay a figure out once, for all the files that are made of it; it takes as long as drawing it."""
-    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
-        figure.draw_without_rendering()
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.execute(figure)
         figure.set_layout_engine("none")
 
 

@@ -28,6 +28,9 @@ from trainers.errors import UserError
 
 # Seconds: between two looks at the log; after a failed delivery (doubled up to the last).
 POLL, FIRST_PAUSE, LONGEST_PAUSE = 0.2, 1.0, 30.0
+# A delivery is followed by a rest of so many times what it took, up to so many seconds: what is logged meanwhile goes
+# together, which costs little more than one epoch does, and the study's runs keep the processors.
+REST, LONGEST_REST = 9, 10.0
 # Seconds that a command waits at its end without a run or file being written; and where nobody answered before.
 PATIENCE, PATIENCE_UNREACHABLE = 15.0, 3.0
 # Seconds of that after which the user is told what is waited for.
@@ -121,6 +124,7 @@ class Delivery:
             end = self._log.path.stat().st_size
             try:
                 self._exporter = self._exporter or self._connect()
+                began = time.monotonic()
                 self._exporter.update()
             except Exception as error:  # whatever it is, training goes on, and it is said
                 self._exporter, failures = None, failures + 1
@@ -141,6 +145,7 @@ class Delivery:
             pause, failures = FIRST_PAUSE, 0
             if closing:
                 return
+            self._closing.wait(min(REST * (time.monotonic() - began), LONGEST_REST))
             self._log.appended.wait(POLL)
             self._log.appended.clear()
 

@@ -36,7 +36,7 @@ class Shelf:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("POLL", "FIRST_PAUSE", "LONGEST_PAUSE"):
+    for name in ("POLL", "FIRST_PAUSE", "LONGEST_PAUSE", "LONGEST_REST"):
         monkeypatch.setattr(module, name, 0.01)
 
 
@@ -57,6 +57,29 @@ def test_everything_that_was_logged_is_shown_at_the_end(tmp_path: Path) -> None:
     assert delivery.close() is True
     assert shelf.written == len(list(log.events()))
     assert (said, shelf.connections) == ([], 1)
+
+
+def test_a_delivery_that_takes_long_rests_longer_and_the_end_is_not_kept_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is logged in a rest goes together; the last delivery comes at once."""
+    monkeypatch.setattr(module, "LONGEST_REST", 600.0)
+    monkeypatch.setattr(module, "REST", 1e6)
+    log, shelf, delivery, said = opened(tmp_path)
+    updates, update = [0], shelf.update
+
+    def counted() -> int:
+        updates[0] += 1
+        return update()
+
+    monkeypatch.setattr(shelf, "update", counted)
+    delivery.start()
+    while not updates[0]:
+        time.sleep(0.001)
+    for name in "abc":
+        record(log, name)
+    assert delivery.close() is True
+    assert (updates[0], said) == (2, []) and shelf.written == len(list(log.events()))
 
 
 def test_a_single_failure_is_tried_again_at_once_without_a_word(tmp_path: Path) -> None:
