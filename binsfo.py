@@ -33,7 +33,7 @@ def prefer_own_packages() -> None:
 
 
 def begin_worker() -> None:
-    """What each of Ray's workers runs as it starts: it finds this code, loads it soon, and reaches the workers of other nodes."""
+    """What each of Ray's workers runs first: it finds this code, loads it soon, and reaches those of other nodes."""
     prefer_own_packages()
     from trainers.collection import collect_seldom
     from trainers.network import name_interface

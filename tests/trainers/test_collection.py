@@ -41,12 +41,12 @@ def test_a_process_that_chose_for_itself_keeps_its_choice() -> None:
 
 
 def test_training_begins_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Begun(Exception):
+    class BegunError(Exception):
         pass
 
     def begun() -> None:
-        raise Begun
+        raise BegunError
 
     monkeypatch.setattr("trainers.worker.collect_as_usual", begun)
-    with pytest.raises(Begun):
+    with pytest.raises(BegunError):
         train(*[None] * 5)  # type: ignore[arg-type]
