@@ -19,7 +19,7 @@ cells:
   - {datasets: [Digits], models: [MLP], methods: [binary]}
 fixed: {hid_dim: 16, depth: 2, epochs: 1, batch_size: 500}
 search: {trials: 1, asha: false}
-confirm: {k: 1, seeds: [11]}
+confirm: {k: 0}
 resources: {workers: 2, at_once: 1}
 """
 
@@ -56,13 +56,14 @@ def test_it_is_called_by_its_own_name_in_its_help(folder_of_shadows: Path) -> No
 
 def test_a_worker_of_ray_begins_with_this_code_and_its_node_s_address(monkeypatch: pytest.MonkeyPatch) -> None:
     from study.drive import cluster
-    from trainers import network
+    from trainers import collection, network
 
     called: list[str] = []
     monkeypatch.setattr(binsfo, "prefer_own_packages", lambda: called.append("code"))
+    monkeypatch.setattr(collection, "collect_seldom", lambda: called.append("loads"))
     monkeypatch.setattr(network, "name_interface", lambda: called.append("address"))
     binsfo.begin_worker()
-    assert called == ["code", "address"]
+    assert called == ["code", "loads", "address"]
     assert '"binsfo.begin_worker"' in Path(cluster.__file__).read_text()
 
 
