@@ -8,7 +8,6 @@ points up and down about their mean. Beside the protocol's rule stand two others
 take the variance that seeds make to be known.
 """
 
-import argparse
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.simulated_answers import World, simulate
-from benchmarks.verdicts import MARGIN, TOLERATED, WRONG, beyond
+from benchmarks.verdicts import MARGIN
+from benchmarks.worst_worlds import tell_worst
 from study.compare.moments import MeanMoments
 from study.compare.paired import decide
 
@@ -97,26 +97,15 @@ def errors(those: Worlds, studies: int, seed: int) -> dict[str, tuple[float, flo
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print of each rule its worst world, and how many lie beyond 5 %; and what the protocol's breaks."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.mean_verdicts",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    """Print how often each rule is wrong (`benchmarks.worst_worlds`)."""
+    tell_worst(
+        "mean_verdicts",
+        str(__doc__),
+        lambda quick: list(worlds((3,)) if quick else worlds()),
+        errors,
+        "three data sets only",
+        arguments,
     )
-    parser.add_argument("--studies", type=int, default=1000, metavar="N", help="studies of a world (default: 1000)")
-    parser.add_argument("--quick", action="store_true", help="three data sets only")
-    chosen = parser.parse_args(arguments)
-    every = list(worlds((3,)) if chosen.quick else worlds())
-    rows = [(those, errors(those, chosen.studies, 2 * index)) for index, those in enumerate(every)]
-    print(f"{len(every)} worlds, {chosen.studies} studies each: the worst, and worlds beyond 5 %")
-    print(f"{'rule':<16}  comparable at the margin   a difference that is none   comparable at no difference, mean")
-    for rule in RULES:
-        at_margin, none, zero = zip(*(found[rule] for _, found in rows), strict=True)
-        over = [sum(beyond(share, WRONG, chosen.studies) > 2 for share in one) for one in (at_margin, none)]
-        told = [f"{100 * max(one):5.1f} %  {count:>4}" for one, count in zip((at_margin, none), over, strict=True)]
-        print(f"{rule:<16}  {told[0]:<27}{told[1]:<28}{100 * float(np.mean(zero)):5.1f} %")
-    broken = [those for those, found in rows if beyond(max(found["protocol"][:2]), WRONG, chosen.studies) > TOLERATED]
-    print("\n".join(map(str, broken)) or "no promise is broken by more than chance")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ differ by: what a search finds, a seed, and a run beyond both. Beside the protoc
 every run of every search for a seed of its own, as if runs of one search had nothing in common.
 """
 
-import argparse
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.simulated_answers import World, simulate
-from benchmarks.verdicts import MARGIN, TOLERATED, WRONG, beyond
+from benchmarks.verdicts import MARGIN
+from benchmarks.worst_worlds import tell_worst
 from study.compare.moments import PairedMoments
 from study.compare.paired import decide
 
@@ -48,40 +48,29 @@ RULES: dict[str, Callable[[PairedMoments], PairedMoments]] = {
 """What each rule takes the answers for."""
 
 
-def errors(world: World, studies: int, seed: int) -> dict[str, tuple[float, float]]:
-    """By rule: how often "comparable" is said at the margin, and a difference where there is none."""
+def errors(world: World, studies: int, seed: int) -> dict[str, tuple[float, float, float]]:
+    """By rule: how often "comparable" is said at the margin, a difference where there is none, "comparable" there."""
     found = {}
     with np.errstate(divide="ignore", invalid="ignore"):
         at_zero = simulate(world, studies, seed)
         at_margin = simulate(dataclasses.replace(world, difference=MARGIN), studies, seed + 1)
         for rule, seen in RULES.items():
             comparable: Any = decide(seen(at_margin), MARGIN)[0]
-            different: Any = decide(seen(at_zero), MARGIN)[1]
-            found[rule] = (float(np.mean(comparable)), float(np.mean(different)))
+            as_good, different = decide(seen(at_zero), MARGIN)
+            found[rule] = (float(np.mean(comparable)), float(np.mean(different)), float(np.mean(as_good)))
     return found
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print of each rule its worst world, and how many lie beyond 5 %; and what the protocol's breaks."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.repeated_searches",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    """Print how often each rule is wrong (`benchmarks.worst_worlds`)."""
+    tell_worst(
+        "repeated_searches",
+        str(__doc__),
+        lambda quick: list(worlds(images=(370, 2000)) if quick else worlds()),
+        errors,
+        "the smaller test sets only",
+        arguments,
     )
-    parser.add_argument("--studies", type=int, default=1000, metavar="N", help="studies of a world (default: 1000)")
-    parser.add_argument("--quick", action="store_true", help="the smaller test sets only")
-    chosen = parser.parse_args(arguments)
-    every = list(worlds(images=(370, 2000)) if chosen.quick else worlds())
-    rows = [(world, errors(world, chosen.studies, 2 * index)) for index, world in enumerate(every)]
-    print(f"{len(every)} worlds, {chosen.studies} studies each: the worst, and worlds beyond 5 %")
-    print(f"{'rule':<18}  comparable at the margin   a difference that is none")
-    for rule in RULES:
-        columns = list(zip(*(found[rule] for _, found in rows), strict=True))
-        over = [sum(beyond(share, WRONG, chosen.studies) > 2 for share in one) for one in columns]
-        told = [f"{100 * max(one):5.1f} %  {count:>4}" for one, count in zip(columns, over, strict=True)]
-        print(f"{rule:<18}  {told[0]:<27}{told[1]}")
-    broken = [world for world, found in rows if beyond(max(found["protocol"]), WRONG, chosen.studies) > TOLERATED]
-    print("\n".join(map(str, broken)) or "no promise is broken by more than chance")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from study.compare.findings import Findings
 from study.compare.overall import MeanContrast, Overall
 from study.compare.scores import CellGroup, MethodSummary, shared_settings
 from study.compare.statistics import Estimate
-from study.compare.verdict import Verdict, WorkloadVerdicts, accuracy_text, margin_text
+from study.compare.verdict import Verdict, WorkloadVerdicts, accuracy_text, at_memory, margin_text
 from study.define.offer import Offered
 from trainers.data.catalog import lookup
 from trainers.registry import METHODS, MODELS, declared, lr_trains_real
@@ -283,9 +283,7 @@ def _means(found: Overall) -> Iterator[str]:
         names = [" - ".join(one.names) for one in own]
         width = max(map(len, names))
         for name, one in zip(names, own, strict=True):
-            said = accuracy_text(one, found.margin)
-            if one.memory_ratio is not None:
-                said += ("," if one.kind == "undecided" else "") + f" at {one.memory_ratio:.2f}x memory"
+            said = accuracy_text(one, found.margin) + at_memory(one.kind, one.memory_ratio)
             yield from _wrapped(f"    {name:<{width}}  {'; '.join([said, *_contrast_text(one)])}", width + 6)
 
 
