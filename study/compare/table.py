@@ -283,7 +283,8 @@ def _means(found: Overall) -> Iterator[str]:
         names = [" - ".join(one.names) for one in own]
         width = max(map(len, names))
         for name, one in zip(names, own, strict=True):
-            said = accuracy_text(one, found.margin) + at_memory(one.kind, one.memory_ratio)
+            said = accuracy_text(one, found.margin)
+            said += "" if one.memory_ratio is None else at_memory(one.kind, one.memory_ratio)
             yield from _wrapped(f"    {name:<{width}}  {'; '.join([said, *_contrast_text(one)])}", width + 6)
 
 

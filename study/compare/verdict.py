@@ -109,7 +109,7 @@ def _verdict(group: CellGroup, row: MethodSummary, contrast: Contrast | None, ma
         kind, text = "none", "no baseline, since no memory was measured"
     else:
         kind, text = contrast.kind, accuracy_text(contrast, margin)
-        text += at_memory(kind, ratio and ratio.mean, ratio and ratio.interval)
+        text += at_memory(kind, ratio.mean, ratio.interval) if ratio else ""
     front, dominated_by = _place(group, row) if row.confirmed else ("", ())
     return Verdict(row, kind, contrast, ratio, front, dominated_by, text)
 
@@ -145,14 +145,12 @@ def margin_text(margin: float) -> str:
     return f"±{margin:g} point" + ("" if margin == 1 else "s")
 
 
-def at_memory(kind: str, ratio: float | None, interval: tuple[float, float] | None = None) -> str:
-    """How a verdict of a kind goes on: at which multiple of the other's memory; nothing where that is not known.
+def at_memory(kind: str, ratio: float, interval: tuple[float, float] | None = None) -> str:
+    """How a verdict of a kind goes on: at which multiple of the other's memory.
 
     >>> at_memory("undecided", 0.14, (0.13, 0.15))
     ', at 0.14x [0.13, 0.15] memory'
     """
-    if ratio is None:
-        return ""
     low, high = (f"{end:.2f}" for end in interval or (ratio, ratio))
     spread = "" if low == high else f" [{low}, {high}]"
     return f"{',' if kind == 'undecided' else ''} at {ratio:.2f}x{spread} memory"
