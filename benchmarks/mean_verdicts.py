@@ -18,9 +18,8 @@ import numpy as np
 
 from benchmarks.simulated_answers import World, simulate
 from benchmarks.verdicts import MARGIN
-from benchmarks.worst_worlds import tell_worst
+from benchmarks.worst_worlds import Shares, shares_said, tell_worst
 from study.compare.moments import MeanMoments
-from study.compare.paired import decide
 
 DEVIATIONS, FAR = (0.1, 0.3), 10
 APART = 2.0
@@ -84,16 +83,10 @@ RULES: dict[str, type[MeanMoments]] = {
 }
 
 
-def errors(those: Worlds, studies: int, seed: int) -> dict[str, tuple[float, float, float]]:
+def errors(those: Worlds, studies: int, seed: int) -> Shares:
     """By rule: how often "comparable" is said at the margin, a difference where there is none, "comparable" there."""
-    found = {}
     at_zero, at_margin = those.drawn(studies, seed), those.drawn(studies, seed + 1, MARGIN)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for name, rule in RULES.items():
-            comparable: Any = decide(rule(at_margin.parts), MARGIN)[0]
-            as_good, different = decide(rule(at_zero.parts), MARGIN)
-            found[name] = (float(np.mean(comparable)), float(np.mean(different)), float(np.mean(as_good)))
-    return found
+    return shares_said(RULES, at_zero.parts, at_margin.parts)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -10,15 +10,11 @@ every run of every search for a seed of its own, as if runs of one search had no
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
-
-import numpy as np
 
 from benchmarks.simulated_answers import World, simulate
 from benchmarks.verdicts import MARGIN
-from benchmarks.worst_worlds import tell_worst
+from benchmarks.worst_worlds import Shares, shares_said, tell_worst
 from study.compare.moments import PairedMoments
-from study.compare.paired import decide
 
 LUCKS = ((0.0, 0.0, 0.3), (0.0, 0.3, 0.0), (0.3, 0.1, 0.1), (0.3, 0.3, 0.0), (1.0, 0.1, 0.2))
 """Deviations of what a search finds, of a seed, and of a run beyond both, in points."""
@@ -48,17 +44,10 @@ RULES: dict[str, Callable[[PairedMoments], PairedMoments]] = {
 """What each rule takes the answers for."""
 
 
-def errors(world: World, studies: int, seed: int) -> dict[str, tuple[float, float, float]]:
+def errors(world: World, studies: int, seed: int) -> Shares:
     """By rule: how often "comparable" is said at the margin, a difference where there is none, "comparable" there."""
-    found = {}
-    with np.errstate(divide="ignore", invalid="ignore"):
-        at_zero = simulate(world, studies, seed)
-        at_margin = simulate(dataclasses.replace(world, difference=MARGIN), studies, seed + 1)
-        for rule, seen in RULES.items():
-            comparable: Any = decide(seen(at_margin), MARGIN)[0]
-            as_good, different = decide(seen(at_zero), MARGIN)
-            found[rule] = (float(np.mean(comparable)), float(np.mean(different)), float(np.mean(as_good)))
-    return found
+    at_zero = simulate(world, studies, seed)
+    return shares_said(RULES, at_zero, simulate(dataclasses.replace(world, difference=MARGIN), studies, seed + 1))
 
 
 def main(arguments: list[str] | None = None) -> None:

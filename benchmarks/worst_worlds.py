@@ -1,23 +1,40 @@
 """How often rules are wrong over many simulated worlds: the command line and the table that such measurements share."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from benchmarks.verdicts import TOLERATED, WRONG, beyond
+from benchmarks.verdicts import MARGIN, TOLERATED, WRONG, beyond
+from study.compare.paired import decide
 
-Errors = Callable[[Any, int, int], dict[str, tuple[float, float, float]]]
-"""Of a world, from so many studies and a seed, by rule: how often "comparable" is said at the margin, a difference
-where there is none, and "comparable" there. The protocol's rule is named `protocol`."""
+Shares = dict[str, tuple[float, float, float]]
+"""By rule: how often "comparable" is said at the margin, a difference where there is none, and "comparable" there. The
+protocol's rule is named `protocol`."""
+
+
+def shares_said(rules: Mapping[str, Callable[[Any], Any]], at_zero: Any, at_margin: Any) -> Shares:
+    """What is said of studies without a difference and of studies that differ by the margin.
+
+    Args:
+        rules: what each takes the studies for, as moments.
+        at_zero, at_margin: the studies.
+    """
+    found = {}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for name, rule in rules.items():
+            comparable: Any = decide(rule(at_margin), MARGIN)[0]
+            as_good, different = decide(rule(at_zero), MARGIN)
+            found[name] = (float(np.mean(comparable)), float(np.mean(different)), float(np.mean(as_good)))
+    return found
 
 
 def tell_worst(
     program: str,
     about: str,
     every: Callable[[bool], Sequence[Any]],
-    errors: Errors,
+    errors: Callable[[Any, int, int], Shares],
     quick: str,
     arguments: list[str] | None,
 ) -> None:
@@ -27,7 +44,7 @@ def tell_worst(
         program: the module's name, below `benchmarks`.
         about: what its `--help` says.
         every: the worlds, or, for `--quick`, some of them.
-        errors: how often each rule is wrong in one.
+        errors: how often each rule is wrong in one, from so many studies and a seed.
         quick: what `--quick` leaves.
         arguments: the command line's.
     """

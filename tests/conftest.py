@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.postgres_server import Postgres, postgres_server
+from trainers.collection import collect_as_usual, collect_seldom
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -54,7 +55,7 @@ def _audit(event: str, arguments: tuple[object, ...]) -> None:
 
 def pytest_configure() -> None:
     sys.addaudithook(_audit)
-    gc.disable()  # until all is imported
+    collect_seldom()  # until all is imported
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -99,7 +100,7 @@ def forget_imported() -> None:
 
 def pytest_collection_finish() -> None:
     forget_imported()
-    gc.enable()
+    collect_as_usual()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,8 +1,8 @@
 """How often Python looks for objects that know only each other: seldom while modules load, as usual while a run trains.
 
-Importing what a command or a trial needs makes a million objects that stay. Python's collector walks over them again
-and again, which takes a fifth of the time until a command begins to work. A run, though, frees its networks by the
-collector alone; there it looks as often as ever, and at what the run has made.
+Importing what a command or a trial needs makes half a million objects that stay. Python's collector walks over them
+again and again, which takes a fifth of the time until a command begins to work. A run, though, frees its networks by
+the collector alone; there it looks as often as ever, and at what the run has made.
 """
 
 import gc
