@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import socket
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,8 @@ def connect(num_cpus: int | None = None, quiet: bool = True, groups: bool = True
         groups: whether runs of several workers may come.
 
     Raises:
-        UserError: `num_cpus` is below 1, no cluster answers at `RAY_ADDRESS` or it is of another release, or the Ray
-            that runs in this process already lacks what a study needs.
+        UserError: `num_cpus` is below 1, no cluster answers at `RAY_ADDRESS` or it is of another release, the Ray that
+            runs in this process already lacks what a study needs, or none starts on this machine.
     """
     import ray  # not at the top: every command line would wait a second for it, `--help` included
 
@@ -84,23 +85,47 @@ def connect(num_cpus: int | None = None, quiet: bool = True, groups: bool = True
     if not _has_own_token():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     _shorten_temporary_folder()
-    dashboard: dict[str, Any] = {"include_dashboard": groups}
-    if groups:
-        port = _free_port()
-        variables["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
-        dashboard |= {"dashboard_host": "127.0.0.1", "dashboard_port": port}
+    _start(num_cpus or allowed_cpus(), groups, variables, options)
+    _known[ray.get_runtime_context().gcs_address] = groups
+
+
+def _start(num_cpus: int, groups: bool, variables: dict[str, str], options: dict[str, Any]) -> None:
+    """Start a Ray for this process alone and watch it.
+
+    Ray gives its own processes half a minute to come up, which is short where many programs share few CPUs, so a start
+    that fails is tried once more. What the first had started ends with the thread that started it.
+
+    Raises:
+        UserError: the second start fails too.
+    """
+    import ray
 
     def start() -> None:
+        dashboard: dict[str, Any] = {"include_dashboard": groups}
+        if groups:
+            port = _free_port()
+            variables["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
+            dashboard |= {"dashboard_host": "127.0.0.1", "dashboard_port": port}
         ray.init(
             address="local",  # never another user's Ray that happens to run here
-            num_cpus=num_cpus or allowed_cpus(),
+            num_cpus=num_cpus,
             object_store_memory=OBJECT_STORE_BYTES,
             **dashboard,
             **options,
         )
 
-    start_and_watch(start)
-    _known[ray.get_runtime_context().gcs_address] = groups
+    for last in (False, True):
+        try:
+            start_and_watch(start)
+            return
+        except Exception as error:
+            ray.shutdown()
+            if last:
+                raise UserError(
+                    f"Ray does not start on this machine, tried twice ({_first_line(error)}); end what else keeps its "
+                    "CPUs and memory busy and give the same command again; Ray's own log files, below "
+                    f"{tempfile.gettempdir()}/ray, say more"
+                ) from error
 
 
 def _join(address: str, options: dict[str, Any]) -> None:

@@ -200,6 +200,54 @@ except UserError as error:
     assert count == "0"
 
 
+# Ray's own words where its processes did not come up in half a minute; they have been started by then.
+LATE_START = """
+import sys
+import time
+import psutil
+import ray
+from ray._private import services
+from study.drive.cluster import connect
+from trainers.errors import UserError
+
+look, late = services.get_node, int(sys.argv[1])
+
+def get_node(*arguments):
+    global late
+    late -= 1
+    if late >= 0:
+        raise Exception("The current node timed out during startup.")
+    return look(*arguments)
+
+services.get_node = get_node
+try:
+    connect(num_cpus=1, groups=False)
+    print(ray.get(ray.remote(lambda: "served").remote()))
+except UserError as error:
+    print(error)
+
+def servers():
+    return sum(c.name() == "gcs_server" and c.status() != psutil.STATUS_ZOMBIE for c in psutil.Process().children())
+
+until = time.monotonic() + 60  # one that is to end takes a moment
+while (left := servers()) > int(sys.argv[2]) and time.monotonic() < until:
+    time.sleep(0.1)
+print(left)
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("late", "said", "servers"), [(1, "served", "1"), (2, "Ray does not start", "0")])
+def test_a_start_of_ray_that_took_too_long_is_tried_once_more(
+    tmp_path: Path, late: int, said: str, servers: str
+) -> None:
+    done = run_program(LATE_START, tmp_path, str(late), servers)
+    first, left = done.stdout.splitlines()
+    assert first.startswith(said) and left == servers, done.stderr
+    if late == 2:
+        assert "(The current node timed out during startup.)" in first and "the same command again" in first
+
+
 def test_workers_find_the_running_code_first_and_keep_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["/elsewhere", str(REPOSITORY)]))
     assert cluster.worker_environment()["PYTHONPATH"] == os.pathsep.join([str(REPOSITORY), "/elsewhere"])
