@@ -184,6 +184,7 @@ SetEnv {variables}
         process = self._processes.pop(number)
         process.kill()  # which takes the namespace's first process along, and that all others
         process.wait()
+        subprocess.run(["ip", "link", "delete", f"v{number}"], capture_output=True)  # else it goes a moment later
 
     def cut_off(self, number: int) -> None:
         """Pull a node's network cable; it runs on."""

@@ -1,7 +1,8 @@
 """Machines of one's own that a cluster's file names and that have not joined: Ray goes on without them, silently.
 
-`ray up` starts the head; from there the others are started over ssh, again and again where that fails. What they are is
-in the copy of the cluster's file that the launcher leaves on the head node.
+`ray up` starts the head; from there the others are started over ssh: each is waited for up to a quarter of an hour, and
+one whose start has failed is not tried again. What they are is in the copy of the cluster's file that the launcher
+leaves on the head node.
 """
 
 from collections.abc import Collection
@@ -34,7 +35,7 @@ def absent_workers(joined: Collection[str], folder: Path | None = None) -> list[
     return [
         f"{address}: has not joined the cluster; is it on, does `ssh -i ~/ray_bootstrap_key.pem {user}@{address}` from "
         "the head reach it, and has it Python 3.11 or newer? The launcher's own words are in monitor.log of Ray's logs "
-        "(/tmp/ray/session_latest/logs)"
+        "(/tmp/ray/session_latest/logs); where its start has failed, the next `ray up` tries again"
         for address in addresses or []
         if address not in joined
     ]

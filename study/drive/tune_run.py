@@ -12,7 +12,9 @@ from typing import Any
 
 from ray import tune
 
+from study.drive.node_watch import NodeWatch
 from study.drive.queue import StudyQueue
+from study.drive.ray_address import cluster_address
 from study.drive.recorder import TuneRecorder
 from study.drive.trial import reserved, run_trial
 from study.drive.tune_hooks import Hooks, Sequel
@@ -53,7 +55,10 @@ def run_queue(queue: StudyQueue, recorder: TuneRecorder, tune_folder: Path, *, r
     clear_calls(tune_folder)
     state = call_folder(tune_folder)
     # In this order: the study's log, the cell's journal, Tune's own record; so each holds what the next one says.
-    hooks = Hooks([recorder, Sequel(queue), TrialFiles(tune_folder, recorder.attempts)])
+    listeners: list[tune.Callback] = [recorder, Sequel(queue), TrialFiles(tune_folder, recorder.attempts)]
+    if cluster_address() is not None:
+        listeners.append(NodeWatch())
+    hooks = Hooks(listeners)
     tuner = tune.Tuner(
         tune.with_resources(run_trial, reserved),
         tune_config=tune.TuneConfig(

@@ -1,10 +1,10 @@
 """What a lab does with a cluster, on two nodes that are namespaces of this machine; `test_try_nodes` starts it there.
 
 Own data, a plug-in and a study file go from the laptop to the cluster by `study submit`, trials land on both nodes, and
-a run has a worker on each. Then, by `ray submit` and with an S3 server on the laptop in place of a disk in common: the
-driver is killed, in a tmux that nobody looks at, and the same command goes on; a node is killed in the middle of a
-trial, which goes on elsewhere from its last epoch; and `ray job submit`, through the tunnel to the dashboard, finds
-that study done.
+a run has a worker on each. Then, by `ray submit` and with an S3 server on the laptop in place of a disk in common: a
+node with a worker of a run is killed, and the run goes on when it is back; the driver is killed, in a tmux that nobody
+looks at, and the same command goes on; a node is killed in the middle of a trial, which goes on elsewhere from its last
+epoch; and `ray job submit`, through the tunnel to the dashboard, finds that study done.
 """
 
 import importlib.util
@@ -80,6 +80,13 @@ def write_inputs(laptop: Path) -> None:
             "search": {"trials": 2, "asha": False},
             "confirm": {"k": 0},
         },
+        "pair": {
+            "cells": [{"datasets": ["Digits"], "models": ["MLP"], "methods": ["real-SGD"]}],
+            "fixed": {**fixed, "epochs": 12},
+            "search": {"trials": 1, "asha": False},
+            "confirm": {"k": 0},
+            "resources": {"workers": 2},
+        },
     }
     for name, content in studies.items():
         (laptop / f"{name}.yaml").write_text(yaml.safe_dump({"name": name, **content}))
@@ -112,9 +119,14 @@ def same_bits(told: list[dict[str, Any]], trial_id: str, folder: Path, data: Pat
     config = TrialConfig.recorded({**start["config"], "data_root": str(data)})
     again: list[dict[str, Any]] = []
     run_local(config, folder, again.append)
-    then = [event["metrics"] for event in told if event["event"] == "epoch" and event["trial_id"] == trial_id]
-    for name in ("val_accuracy", "train_loss"):
-        assert [metrics[name] for metrics in then] == [metrics[name] for metrics in again], name
+    then = [event for event in told if event["event"] == "epoch" and event["trial_id"] == trial_id]
+    assert measured(then) == [(metrics["val_accuracy"], metrics["train_loss"]) for metrics in again]
+
+
+def measured(told: list[dict[str, Any]]) -> list[tuple[float, float]]:
+    """What each epoch of a log came to."""
+    epochs = [event["metrics"] for event in told if event["event"] == "epoch"]
+    return [(metrics["val_accuracy"], metrics["train_loss"]) for metrics in epochs]
 
 
 def bring_up(module: Any, scratch: Path) -> tuple[Any, str]:
@@ -160,15 +172,35 @@ def live(module: Any, nodes: Any, cluster: str) -> None:
     check_log(laptop / "studies" / "both", trials=1)
     assert {path.name for path in (shared / "seen").iterdir()} == {"node1", "node2"}, "a worker on each node"
 
+    a_run_across_both(module, nodes, cluster)
     without_a_disk_in_common(module, nodes, cluster)
     nodes.step("ray down", [ray, "down", "-y", cluster])
     print("\nthe cluster works")
 
 
+def a_run_across_both(module: Any, nodes: Any, cluster: str) -> None:
+    """A run with a worker on each node loses one of them, waits until it is back, and goes on to the same bits."""
+    ray, own, folder = str(module.RAY), nodes.scratch / "home" / "own", nodes.scratch / "node1" / "own"
+    folder.mkdir()
+    shutil.copy(nodes.scratch / "laptop" / "pair.yaml", folder)
+
+    def submit(name: str) -> str:
+        study = [str(own / "pair.yaml"), "--output", str(own / name), "--data-root", str(own / "data")]
+        study += ["--storage", f"s3://{BUCKET}/{name}"]
+        return str(nodes.step(f"ray submit {name}", [ray, "submit", cluster, "study/run.py", "--", *study]))
+
+    submit("undisturbed")
+    with once_past(folder / "disturbed", 4, 1, lambda: take_away_for_a_while(nodes, 2)):
+        said = submit("disturbed")
+    assert "node node2 at 10.77.0.12, 1 CPUs, is gone" in said and "1 CPUs, has joined" in said
+    told = check_log(folder / "disturbed", trials=1)
+    assert not any(event["event"] == "retrained" for event in told), "it goes on from its last epoch"
+    assert measured(told) == measured(check_log(folder / "undisturbed", trials=1))
+
+
 def without_a_disk_in_common(module: Any, nodes: Any, cluster: str) -> None:
     """A study whose folder and data lie on the head's own disk, by Ray's own commands; all else goes through S3."""
     ray, folder = str(module.RAY), nodes.scratch / "node1" / "own" / "long"
-    folder.parent.mkdir()
     shutil.copy(nodes.scratch / "laptop" / "long.yaml", folder.parent)
     own = nodes.scratch / "home" / "own"  # what the head calls it
     study = [str(own / "long.yaml"), "--output", str(own / "long"), "--data-root", str(own / "data")]
@@ -176,10 +208,10 @@ def without_a_disk_in_common(module: Any, nodes: Any, cluster: str) -> None:
     submit = [ray, "submit", cluster, "study/run.py", "--", *study]
     apart = ["--tmux"] if shutil.which("tmux") else []  # the command stays when the laptop is closed
 
-    with once_both_are_past(folder, 5, lambda: kill_driver(study[0]), patience=300 if apart else 1):
+    with once_past(folder, 5, 2, lambda: kill_driver(study[0]), patience=300 if apart else 1):
         nodes.step("ray submit", [ray, "submit", *apart, *submit[2:]], may_fail=not apart)
     assert not any(event["event"] == "end" for event in events(folder)), "it was killed before its end"
-    with once_both_are_past(folder, 20, lambda: lose_node(nodes, 2)):
+    with once_past(folder, 20, 2, lambda: lose_node(nodes, 2)):
         nodes.step("ray submit again", submit)
     told = check_log(folder, trials=2)
     ends = Counter(event["trial_id"] for event in told if event["event"] == "attempt_end")
@@ -195,14 +227,14 @@ def without_a_disk_in_common(module: Any, nodes: Any, cluster: str) -> None:
 
 
 @contextmanager
-def once_both_are_past(folder: Path, epoch: int, strike: Callable[[], None], patience: float = 1) -> Iterator[None]:
-    """Strike, once, while the context is open: when two trials of the study have logged so many epochs.
+def once_past(folder: Path, epoch: int, trials: int, strike: Callable[[], None], patience: float = 1) -> Iterator[None]:
+    """Strike, once, while the context is open: when so many trials of the study have logged so many epochs.
 
     It stays open for at most `patience` seconds after its body, which need not wait for the study.
     """
 
     def wait() -> None:
-        while len({event["trial_id"] for event in events(folder) if event.get("epoch", 0) >= epoch}) < 2:
+        while len({event["trial_id"] for event in events(folder) if event.get("epoch", 0) >= epoch}) < trials:
             time.sleep(0.2)
         strike()
         struck.set()
@@ -228,6 +260,18 @@ def lose_node(nodes: Any, number: int) -> None:
     time.sleep(2)
     nodes.kill_node(number)
     print(f"\n-- node{number} is dead", flush=True)
+
+
+def take_away_for_a_while(nodes: Any, number: int) -> None:
+    """Lose a node, and start it again as one that has been set up and has nothing of what ran on it."""
+    lose_node(nodes, number)
+    disk = nodes.scratch / f"node{number}"
+    for path in disk.iterdir():
+        if path.name not in {"binsfo-study", "shared", ".bashrc", ".ray"}:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    (disk / "t").mkdir()
+    nodes.start_node(number)
+    print(f"\n-- node{number} is back", flush=True)
 
 
 if __name__ == "__main__":
