@@ -156,21 +156,14 @@ def sweep(options: argparse.Namespace) -> int:
     (cell,) = study.cells
     workloads = workloads_of(study.cells)
     share(folder, [cell.base])
-    from study.drive.cluster import connect
     from study.drive.course import run_cells
-    from study.drive.nodes import require_nodes
     from study.drive.session import open_session
-    from study.search.journal import open_journal
 
     def claim() -> None:
         folder.claim(study.identity(), offers_of(study, None), workloads)
 
     with open_session(folder, claim=claim) as session:
         refuse_replaced(session.log.trials(), [cell.base])
-        open_journal(folder.journal)  # a damaged one is said before Ray is started
-        say("starting Ray ...")
-        connect(groups=cell.base.workers > 1)
-        require_nodes(folder.path, [cell.base], say, folder.storage)
         course = run_cells([cell], study.confirm, folder, session.log, needs)
     result = course.searches[cell.name]
     say("\n".join(result.lines()), important=True)

@@ -12,14 +12,17 @@ from dataclasses import dataclass, field
 
 from study.define.cells import Cell, ConfirmConfig
 from study.define.memory_plan import Need
+from study.drive.cluster import connect
 from study.drive.confirm import confirm
-from study.drive.placement import Room, hosts_here, rooms_of
+from study.drive.nodes import require_nodes
+from study.drive.placement import hosts_here, rooms_of
 from study.drive.queue import Lane, Stage, StudyQueue
 from study.drive.recorder import Place, TuneRecorder
 from study.drive.sweep import SweepResult, remove_pruned, search
 from study.drive.tune_run import run_queue
 from study.record.folder import StudyFolder
 from study.record.study_log import StudyLog
+from study.record.terminal import say
 from study.search.journal import open_journal
 from trainers.errors import UserError
 from trainers.stop import require_no_stop
@@ -48,7 +51,7 @@ def run_cells(
     reopen_test: bool = False,
     searched: Callable[[SweepResult], None] = lambda result: None,
 ) -> Course:
-    """Run what the cells still lack of their searches and confirmations. Ray must be connected.
+    """Run what the cells still lack of their searches and confirmations; Ray is started where they lack something.
 
     Args:
         cells: in the order of the study file; the folder has been claimed for them.
@@ -60,14 +63,9 @@ def run_cells(
         searched: told of each search when it is over.
 
     Raises:
-        UserError: a cell's trial fits on no node.
+        UserError: no Ray can be connected, a node cannot run the trials, or a cell's trial fits on none.
         StoppedError: Ctrl-C; the runs that were going on are saved.
     """
-
-    def rooms_now() -> list[Room]:
-        return rooms_of([cell.base for cell in cells], hosts_here(), [needs[cell.name] for cell in cells])
-
-    rooms = rooms_now()
     course, places, storage = Course(), dict[str, Place](), open_journal(folder.journal)
     recorder = TuneRecorder(log, places)
 
@@ -79,14 +77,23 @@ def run_cells(
 
     # Every cell's beginning is logged before the first run, so that none seems to have been added after a look at a
     # test set (PROTOCOL §4.7).
-    lanes = [Lane(room, stages(cell)) for room, cell in zip(rooms, cells, strict=True)]
+    lanes = [Lane(stages(cell)) for cell in cells]
+
+    def set_rooms() -> None:
+        rooms = rooms_of([cell.base for cell in cells], hosts_here(), [needs[cell.name] for cell in cells])
+        for lane, room in zip(lanes, rooms, strict=True):
+            lane.room = room
 
     def look() -> None:
         with suppress(UserError):  # a node that is gone may come back, and trials wait for it
-            for lane, room in zip(lanes, rooms_now(), strict=True):
-                lane.room = room
+            set_rooms()
 
     try:
+        if any(lane.stage for lane in lanes):
+            say("starting Ray ...")
+            connect(groups=any(cell.base.workers > 1 for cell in cells))
+            require_nodes(folder.path, [cell.base for cell in cells], say, folder.storage)
+            set_rooms()
         while any(lane.stage for lane in lanes):
             together = StudyQueue(lanes, folder.stop_file, cells[0].at_once, look=look)
             queue = together if together.waiting else StudyQueue(lanes, folder.stop_file, alone=True)

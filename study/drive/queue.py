@@ -82,12 +82,13 @@ class Lane:
     """One cell's way through the queue.
 
     Args:
-        room: what one of its trials takes, and how many fit.
         stages: one after the other; each is asked for when the one before is over.
     """
 
-    def __init__(self, room: Room, stages: Iterator[Stage]) -> None:
-        self.room = room
+    room: Room
+    """What one of its trials takes, and how many fit; set before the queue is asked for one."""
+
+    def __init__(self, stages: Iterator[Stage]) -> None:
         self._stages = stages
         self.stage = next(stages, None)
         """The one that the cell is in; None where nothing is left to do."""

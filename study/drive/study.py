@@ -35,19 +35,12 @@ def run_study(
     Raises:
         StoppedError: Ctrl-C; the runs that were going on are saved.
     """
-    from study.drive.cluster import connect
     from study.drive.course import run_cells
-    from study.drive.nodes import require_nodes
     from study.drive.sweep import SweepResult
-    from study.search.journal import open_journal
 
     runs = sum(cell.trials for cell in study.cells)
     again = len(study.cells) * study.confirm.k * len(study.confirm.seeds)
     say(f"study {study.name}: {len(study.cells)} sweeps, {runs} search trials, up to {again} confirmation runs")
-    open_journal(folder.journal)  # a damaged one is said before Ray is started
-    say("starting Ray ...")
-    connect(groups=any(cell.base.workers > 1 for cell in study.cells))
-    require_nodes(folder.path, (cell.base for cell in study.cells), say, folder.storage)
 
     def searched(result: SweepResult) -> None:
         say("\n".join(result.lines()), important=True)

@@ -32,6 +32,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("Ray was started")
 
     monkeypatch.setattr("study.drive.cluster.connect", refuse)
+    monkeypatch.setattr("study.drive.course.connect", refuse)
 
 
 def command(*words: str, timeout: int = 600) -> subprocess.CompletedProcess[str]:

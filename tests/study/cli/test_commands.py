@@ -48,7 +48,6 @@ def test_a_sweep_of_which_no_trial_completed_ends_with_status_1_and_says_why(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    running_ray: None,
 ) -> None:
     def run_cells(cells: Any, *rest: Any) -> Course:
         (cell,) = cells

@@ -16,7 +16,9 @@ def listed(name: str, count: int, alone: bool = False) -> Listed:
 
 
 def lane(*stages: Stage, room: int = 2) -> Lane:
-    return Lane(Room({"cpu": 1.0}, room), iter(stages))
+    made = Lane(iter(stages))
+    made.room = Room({"cpu": 1.0}, room)
+    return made
 
 
 def two_phases(name: str, searched: int = 2, confirmed: int = 1, room: int = 2) -> Lane:
@@ -180,7 +182,7 @@ def test_a_cells_next_stage_is_made_when_the_one_before_is_over() -> None:
         made.append("confirm")
         yield listed("c", 1)
 
-    own = Lane(Room({}, 1), stages())
+    own = Lane(stages())
     assert own.stage is not None and made == ["search"]
     own.stage.hand_out("tune")
     own.advance()
