@@ -6,9 +6,11 @@ The study is real but for its trials, which train nothing and take no CPU: each 
 that is asked for and drawn from an exponential distribution by the trial's configuration, then reports a synthetic
 curve. Ray is told of `--places` CPUs, so that as many run at once. The *busy share* is
 
-    (time that trials ran, summed)  /  (places x time),   from when all places were first taken to the last start
+    (time that trials ran, summed)  /  (places x time)
 
-so what is left out is the ramp-up, and the tail in which nothing waits any more.
+from when all places were first taken to the start of the last search trial, so that something waits all the while. Left
+out are the ramp-up and the tail, in which a cell's confirmation waits for its own search, whose last trial may be a
+long one; the share up to the last start of all is said beside it.
 """
 
 import argparse
@@ -59,8 +61,9 @@ class Busy:
         places: how many there were.
         runs: trials and confirmations.
         seconds: from the first start to the last end.
-        window: the seconds from when all places were first taken to the last start.
+        window: the seconds from when all places were first taken to the start of the last search trial.
         share: of the places' time in the window, that in which a run had it.
+        to_last_start: the same up to the last start of all, a confirmation's.
         idle_before_confirm: seconds between the end of a cell's search and the start of its confirmation, the mean.
     """
 
@@ -69,6 +72,7 @@ class Busy:
     seconds: float
     window: float
     share: float
+    to_last_start: float
     idle_before_confirm: float
 
 
@@ -82,15 +86,20 @@ def busy(events: Iterable[Mapping[str, Any]], places: int) -> Busy:
         elif event["event"] in ("end", "attempt_end"):
             spans.append((began[event["trial_id"]], float(event["at"]), event["trial_id"]))
     full = _first_full([(start, end) for start, end, _ in spans], places)
-    last = max(start for start, _, _ in spans)
-    taken = sum(max(0.0, min(end, last) - max(start, full)) for start, end, _ in spans)
+
+    def share(until: float) -> float:
+        taken = sum(max(0.0, min(end, until) - max(start, full)) for start, end, _ in spans)
+        return taken / (places * (until - full))
+
+    last_search = max(start for start, _, name in spans if "-search-" in name)
     waited = []
     for cell in {name.partition("-confirm-")[0] for _, _, name in spans if "-confirm-" in name}:
         searched = max(end for _, end, name in spans if name.startswith(f"{cell}-search-"))
         waited.append(min(start for start, _, name in spans if name.startswith(f"{cell}-confirm-")) - searched)
     whole = max(end for _, end, _ in spans) - min(start for start, _, _ in spans)
     mean_wait = sum(waited) / len(waited) if waited else 0.0
-    return Busy(places, len(spans), whole, last - full, taken / (places * (last - full)), mean_wait)
+    last = max(start for start, _, _ in spans)
+    return Busy(places, len(spans), whole, last_search - full, share(last_search), share(last), mean_wait)
 
 
 def _first_full(spans: Sequence[tuple[float, float]], places: int) -> float:
@@ -143,7 +152,8 @@ def main(arguments: list[str] | None = None) -> int:
         found = measure(options.places, options.cells, options.trials, options.seconds, Path(folder))
     print(
         f"{found.runs} runs of {options.cells} cells on {found.places} places in {found.seconds:.1f} s: "
-        f"{100 * found.share:.1f} % busy over {found.window:.1f} s; a confirmation began "
+        f"{100 * found.share:.1f} % busy over the {found.window:.1f} s in which trials waited, "
+        f"{100 * found.to_last_start:.1f} % up to the last start; a confirmation began "
         f"{found.idle_before_confirm:.1f} s after its search"
     )
     return 0

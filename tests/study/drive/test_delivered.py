@@ -25,22 +25,22 @@ fixed: {hid_dim: 16, depth: 2, batch_size: 32, epochs: 3}
 search: {trials: 8, asha: false}
 confirm: {k: 0}
 """
-# A Ray of eight CPUs, whatever this machine has: simulated trials need none of their own.
+# A Ray of so many CPUs, whatever this machine has: simulated trials need none of their own.
 PROGRAM = """\
 import sys
 from study.drive.cluster import connect
-connect(num_cpus=8)
+connect(num_cpus=int(sys.argv[1]))
 from study.cli.command_line import main
-sys.exit(main(sys.argv[1:]))
+sys.exit(main(sys.argv[2:]))
 """
 
 
-def start(folder: Path, postgres: Postgres, trials: int) -> "subprocess.Popen[str]":
+def start(folder: Path, postgres: Postgres, trials: int, at_once: int) -> "subprocess.Popen[str]":
     (folder / "shared.yaml").write_text(STUDY)
     words = ["run", "shared.yaml", "--simulate", "--output", "out", "--trials", str(trials)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])}
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *words, "--tracking-uri", postgres.uri],
+        [sys.executable, "-c", PROGRAM, str(at_once), *words, "--tracking-uri", postgres.uri],
         cwd=folder,
         env={**environment, "PGPASSFILE": str(postgres.passfile)},
         stdout=subprocess.PIPE,
@@ -68,7 +68,7 @@ def require_shown(folder: Path, uri: str, trials: int) -> None:
 
 @pytest.mark.slow
 def test_eight_trials_at_once_are_shown_and_a_lost_database_takes_nothing(postgres: Postgres, tmp_path: Path) -> None:
-    with start(tmp_path, postgres, trials=8) as command:
+    with start(tmp_path, postgres, trials=8, at_once=8) as command:
         said, _ = command.communicate(timeout=300)
     assert command.returncode == 0, said
     out = tmp_path / "out"
@@ -76,12 +76,12 @@ def test_eight_trials_at_once_are_shown_and_a_lost_database_takes_nothing(postgr
     stored = optuna.load_study(study_name=CELL, storage=_journal(out))
     assert stored.user_attrs["side_by_side"] == 8, "all eight ran side by side"
     # The same study, extended, while the database dies in the middle of it.
-    with start(tmp_path, postgres, trials=20) as command:
+    with start(tmp_path, postgres, trials=14, at_once=2) as command:
         assert command.stdout is not None
         lines = []
         for line in command.stdout:
             lines.append(line)
-            if line.startswith(f"[{CELL} 10/20]"):
+            if line.startswith(f"[{CELL} 10/14]"):
                 postgres.stop()
     said = "".join(lines)
     assert command.returncode == 0, said
@@ -90,7 +90,7 @@ def test_eight_trials_at_once_are_shown_and_a_lost_database_takes_nothing(postgr
     assert said.count(f"`python -m study mlflow {out}` delivers them") == 2
     postgres.script()
     assert deliver_all(out)[0] > 0
-    require_shown(out, postgres.uri, trials=20)
+    require_shown(out, postgres.uri, trials=14)
     # The password is in no file of the study, and no command showed it.
     files = [path for path in out.rglob("*") if path.is_file()]
     assert not [path for path in files if postgres.password.encode() in path.read_bytes()]
