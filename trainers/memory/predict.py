@@ -19,12 +19,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from trainers.binary.bits import unpack_signs
 from trainers.config import TrialConfig
 from trainers.learner import InputShape, Learner
 from trainers.memory.kernels import kernel_scratch
 from trainers.memory.report import Ledger, MemoryReport
 from trainers.memory.watch import held, watched
 from trainers.memory.workload import what_takes_memory
+from trainers.methods.contract import UpdateRule
 from trainers.replicas import Replicas
 
 
@@ -66,12 +68,26 @@ def _predicted(config: TrialConfig, shapes: InputShape) -> MemoryReport:
                 learner.train_step(images, labels, number, config.batch_size, 0)
             return ledger.report()
 
+        _make_what_stays(learner.rule)
         before = {_key(tensor) for _, _, tensor in held(learner)}
         report = step(0)
-        # The first step may make state that later ones find (Adam's moments): then the second one counts.
+        # A rule's own first step may make state that later ones find: then the second one counts.
         if {_key(tensor) for _, _, tensor in held(learner)} != before:
             report = step(1)
     return report
+
+
+def _make_what_stays(rule: UpdateRule) -> None:
+    """Make what a run's first step makes and every later one finds: an optimizer's state (Adam's moments), and this
+    process's table of signs."""
+    unpack_signs(torch.empty(1, 1, dtype=torch.uint8), (1, 8), torch.get_default_dtype())
+    if rule.optimizer is None:
+        return
+    for group in rule.optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    rule.optimizer.step()
+    rule.optimizer.zero_grad(set_to_none=True)
 
 
 def _key(tensor: Tensor) -> int:
