@@ -13,19 +13,20 @@ import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from study.drive.nodes import living_nodes
 from study.record.terminal import say
 
 # Seconds between looks. One look is a question to the cluster's server, which answers within milliseconds.
 INTERVAL = 5.0
 
 
-def living_nodes() -> dict[str, str]:
+def _words(node: Mapping[str, Any]) -> str:
+    return f"{node['NodeManagerHostname']} at {node['NodeManagerAddress']}, {node['Resources']['CPU']:g} CPUs"
+
+
+def _living() -> dict[str, str]:
     """The nodes that may run trials, by Ray's id of each, in words."""
-    return {
-        node["NodeID"]: f"{node['NodeManagerHostname']} at {node['NodeManagerAddress']}, {cpus:g} CPUs"
-        for node in ray.nodes()
-        if node["Alive"] and (cpus := node["Resources"].get("CPU", 0)) > 0
-    }
+    return {node["NodeID"]: _words(node) for node in living_nodes()}
 
 
 class NodeWatch(Callback):
@@ -37,7 +38,7 @@ class NodeWatch(Callback):
     """
 
     def __init__(
-        self, look: Callable[[], Mapping[str, str]] = living_nodes, now: Callable[[], float] = time.monotonic
+        self, look: Callable[[], Mapping[str, str]] = _living, now: Callable[[], float] = time.monotonic
     ) -> None:
         self._look, self._now = look, now
         self._known = dict(look())

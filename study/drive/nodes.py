@@ -177,7 +177,7 @@ def _answers(
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     started, sent = [], time.time()
-    for node in _nodes():
+    for node in living_nodes():
         only_there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         task = ray.remote(num_cpus=0, max_retries=0)(question()).options(scheduling_strategy=only_there)
         host = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
@@ -209,7 +209,7 @@ def _answers(
     return found
 
 
-def _nodes() -> list[dict[str, Any]]:
+def living_nodes() -> list[dict[str, Any]]:
     """The living nodes that may run trials."""
     import ray
 
@@ -228,4 +228,4 @@ def _elsewhere() -> bool:
     import ray
 
     here = ray.get_runtime_context().get_node_id()
-    return any(node["NodeID"] != here for node in _nodes())
+    return any(node["NodeID"] != here for node in living_nodes())
